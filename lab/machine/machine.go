@@ -1,0 +1,196 @@
+// Package machine is a virtual machine seen from outside: power, CPUs, memory, disks and console. It knows nothing of
+// ZFS and never talks to software inside; package guest does. Drivers live in sub-packages, what two of them share
+// lives here.
+//
+// A machine is booted once, frozen into a checkpoint, and from then on only forked: a checkpoint never runs again.
+package machine
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"time"
+)
+
+// Accel names what executes the guest's instructions.
+type Accel string
+
+// The accelerators that drivers know.
+const (
+	KVM Accel = "kvm"
+	TCG Accel = "tcg"
+)
+
+// Driver starts machines. One driver serves many machines at once.
+type Driver interface {
+	// Name is the word the user chooses the driver by.
+	Name() string
+	// Accel says what runs the guests.
+	Accel() Accel
+	// Version identifies the hypervisor; a checkpoint is only as good as the version that made it.
+	Version() string
+	// Boot powers a new machine on and returns at once: a guest may need a minute before it answers.
+	Boot(ctx context.Context, c Config) (Machine, error)
+	// Fork starts a running machine from a checkpoint. What it writes to memory and disks is its own.
+	Fork(ctx context.Context, cp *Checkpoint, o ForkOptions) (Machine, error)
+	// Close ends what the driver started ahead of demand. Machines are closed by those who asked for them.
+	Close() error
+}
+
+// Config says what a machine is made of. Two machines of equal Config are alike to the last virtual device.
+type Config struct {
+	// Kernel and Initrd are files on the host.
+	Kernel string `json:"kernel"`
+	Initrd string `json:"initrd"`
+	// Root is the guest's root disk, never written: a machine gets an overlay.
+	Root string `json:"root"`
+	// Cmdline is the kernel's command line.
+	Cmdline string `json:"cmdline"`
+	CPUs    int    `json:"cpus"`
+	// Memory is in bytes, a multiple of 1 MiB.
+	Memory int64 `json:"memory"`
+	// Disks are the data disks; the guest sees each Name as its serial number.
+	Disks []DiskConfig `json:"disks"`
+	// Ports are the guest's TCP ports that Dial can reach.
+	Ports []int `json:"ports"`
+}
+
+// DiskConfig is an empty data disk.
+type DiskConfig struct {
+	// Name is at most 20 bytes, the limit of a virtio-blk serial number.
+	Name string `json:"name"`
+	// Size is in bytes, a multiple of 512.
+	Size int64 `json:"size"`
+}
+
+// Disk is a data disk of a machine: a raw, sparse file on the host. Reading it while the machine runs gives what the
+// guest has written so far; writing it is what a vdev fault does.
+type Disk struct {
+	Name string `json:"name"`
+	Path string `json:"path"`
+	Size int64  `json:"size"`
+}
+
+// ForkOptions are what one fork differs in from the next.
+type ForkOptions struct {
+	// Freezable forks keep their memory in a copy of their own, so that Checkpoint can be called on them. The copy
+	// costs time and space in proportion to the memory in use.
+	Freezable bool
+	// Paused forks start with their CPUs stopped.
+	Paused bool
+	// Next is how many more forks of the same checkpoint will be asked for; some may be made ready ahead.
+	Next int
+}
+
+// Memory is the guest's physical memory.
+type Memory interface {
+	// ReadPhys fills p from guest-physical address addr.
+	ReadPhys(ctx context.Context, addr uint64, p []byte) error
+	// WritePhys writes p at guest-physical address addr behind the guest's back. Under TCG code that was translated
+	// before does not change: write code through a Debugger.
+	WritePhys(ctx context.Context, addr uint64, p []byte) error
+	// Translate walks the page tables of a CPU, 0 being the first. An address that is not mapped is an error.
+	Translate(ctx context.Context, cpu int, virt uint64) (phys uint64, err error)
+}
+
+// Machine is a running virtual machine. All methods are safe for concurrent use.
+type Machine interface {
+	Memory
+	// ID is short and unique on this host, for file names and messages.
+	ID() string
+	// Console is everything the guest printed, boot included.
+	Console() *Console
+	// Command is the command line that started the machine, for people who want to repeat it.
+	Command() []string
+	// Dial connects to a TCP port of the guest that Config.Ports names.
+	Dial(ctx context.Context, port int) (net.Conn, error)
+	// Disks are the data disks, in the order of Config.Disks.
+	Disks() []Disk
+	// Pause stops all CPUs; Resume lets them go on.
+	Pause(ctx context.Context) error
+	Resume(ctx context.Context) error
+	// Debug stops the machine and attaches a debugger. A machine has at most one.
+	Debug(ctx context.Context) (Debugger, error)
+	// Checkpoint freezes the machine into dir, which must not exist, and ends it. It works on a booted machine and on
+	// a freezable fork, also while a Debugger holds it at a breakpoint. The scale is for those who will run forks of it.
+	Checkpoint(ctx context.Context, dir string, scale Scale) (*Checkpoint, error)
+	// PowerOff cuts the power: no flush, no notice to the guest.
+	PowerOff() error
+	// Done is closed when the machine has ended, for whatever reason.
+	Done() <-chan struct{}
+	// Wait blocks until the machine has ended; the error is nil after PowerOff, Close or an orderly shutdown.
+	Wait(ctx context.Context) error
+	// Close ends the machine and deletes its disks and sockets. Closing twice is harmless.
+	Close() error
+}
+
+// Debugger controls the CPUs of a machine. While it is attached and Continue is not running, the machine stands still.
+type Debugger interface {
+	// Break and Clear set and remove a code trigger at a virtual address.
+	Break(ctx context.Context, addr uint64) error
+	Clear(ctx context.Context, addr uint64) error
+	// Continue runs the machine until a code trigger is hit. When ctx ends first the machine is stopped where it is and
+	// the context's error returned.
+	Continue(ctx context.Context) (Stop, error)
+	// Registers are those of a CPU that stands still.
+	Registers(ctx context.Context, cpu int) (Registers, error)
+	// ReadVirt and WriteVirt access memory as a CPU sees it, code included.
+	ReadVirt(ctx context.Context, cpu int, addr uint64, p []byte) error
+	WriteVirt(ctx context.Context, cpu int, addr uint64, p []byte) error
+	// Close removes all triggers, lets the machine run and detaches.
+	Close() error
+}
+
+// Stop says where a machine was stopped by a code trigger.
+type Stop struct {
+	CPU  int    `json:"cpu"`
+	Addr uint64 `json:"addr"`
+}
+
+// Registers are the integer registers of an x86-64 CPU.
+type Registers struct {
+	RAX, RBX, RCX, RDX, RSI, RDI, RBP, RSP uint64
+	R8, R9, R10, R11, R12, R13, R14, R15   uint64
+	RIP                                    uint64
+}
+
+// ErrDied is wrapped by the errors of a machine that ended by itself.
+var ErrDied = errors.New("the machine died")
+
+// Error is trouble with a machine, with the evidence: what the guest and the hypervisor said last.
+type Error struct {
+	Op      string // what was being done
+	Err     error
+	Console []byte // tail of the guest's console
+	Log     []byte // tail of the hypervisor's own messages
+}
+
+func (e *Error) Error() string {
+	s := fmt.Sprintf("%s: %v", e.Op, e.Err)
+	if len(e.Log) > 0 {
+		s += fmt.Sprintf("\nhypervisor: %s", e.Log)
+	}
+	if len(e.Console) > 0 {
+		s += fmt.Sprintf("\nconsole ends:\n%s", e.Console)
+	}
+	return s
+}
+
+func (e *Error) Unwrap() error { return e.Err }
+
+// PartSuffix is what the directory of a checkpoint ends in while it is being made.
+const PartSuffix = ".part"
+
+// Checkpoint is a machine frozen at an instant: memory, device state, disks. Its directory is complete by itself and
+// never changes; many forks read it at once.
+type Checkpoint struct {
+	Dir     string    `json:"-"`
+	Config  Config    `json:"config"`
+	Driver  string    `json:"driver"`
+	Version string    `json:"version"`
+	Accel   Accel     `json:"accel"`
+	Made    time.Time `json:"made"`
+	// Scale was measured when the machine was booted.
+	Scale Scale `json:"scale"`
+}
