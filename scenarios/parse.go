@@ -1,0 +1,198 @@
+package scenarios
+
+import (
+	"fmt"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"time"
+)
+
+// outcomes are the classes that a valid trial can end in.
+var outcomes = []string{"panic", "oops", "hang", "corrupt", "latent", "warned", "detected", "healed", "masked"}
+
+// Parse checks the text of a scenario file; name is the file's, for messages and for the rule that the scenario has the
+// name of its file. The error joins one *Error for each thing that is wrong, by line.
+func Parse(name string, data []byte) (*Scenario, error) {
+	d := newDecoder(name)
+	root := d.parseNode(data)
+	if root == nil {
+		return nil, d.err()
+	}
+	s := &Scenario{File: name, Source: string(data)}
+	top := d.fields(root, "", "name: value lines", "name", "question", "claim", "cause", "cost", "default", "machine", "vars", "pool",
+		"prepare", "workload", "fault", "arms", "no_control", "trials", "limit", "expect")
+	d.head(s, top)
+	s.Machine = d.machine(top.need("machine", "{cpus: 2, memory: 1GiB, disks: {v0: 512MiB}}"))
+	if top.has("vars") {
+		s.Vars = d.varNames(top.vals["vars"])
+	}
+	trials := top.integer("trials", "10", 1, 1_000_000)
+	s.Limit = top.duration("limit", "60s")
+	lines := d.arms(s, top, trials)
+	d.controls(s, top, lines)
+	s.Expect = d.expect(top.need("expect", "{verdict: reproduces, rate: 0.5}"), s)
+	d.resolve(s, top)
+	if err := d.err(); err != nil {
+		return nil, err
+	}
+	return s, nil
+}
+
+// head decodes what a scenario says about itself.
+func (d *decoder) head(s *Scenario, top fields) {
+	s.Name = top.match("name", slug, slugMeans, "legacy-dedup-gang")
+	if base := strings.TrimSuffix(filepath.Base(d.file), ".yaml"); s.Name != "" && s.Name != base {
+		d.wrong(top.vals["name"], "name: %q is not the name of the file", "write name: %s, or call the file %s.yaml", s.Name, base, s.Name)
+	}
+	s.Question = top.text("question", "Does ... reproduce the panic?")
+	s.Claim = top.text("claim", "the sentence of the article that this settles")
+	s.Cause = Cause(d.oneOf(top.need("cause", "software"), "cause", string(Software), string(Memory), string(Disk)))
+	s.Cost = Cost(d.oneOf(top.need("cost", "fast"), "cost", string(Fast), string(Nightly)))
+	if top.has("default") {
+		s.Default = d.boolean(top.vals["default"], "default")
+	}
+	if top.has("no_control") {
+		s.NoControl = top.text("no_control", "why there is nothing to take away")
+	}
+}
+
+func (d *decoder) machine(n *node) (m Machine) {
+	const disks = "{v0: 512MiB, v1: 512MiB}"
+	f := d.fields(n, "machine", "machine: {cpus: 2, memory: 1GiB, disks: {v0: 512MiB}}", "cpus", "memory", "disks")
+	m.CPUs = f.integer("cpus", "2", 1, 64)
+	m.Memory = f.size("memory", "1GiB")
+	if m.Memory&(1<<20-1) != 0 {
+		d.wrong(f.vals["memory"], "memory of machine: %s is not a whole number of MiB", "write %s",
+			formatSize(m.Memory), formatSize(m.Memory&^(1<<20-1)+1<<20))
+	}
+	for _, e := range d.entries(f.need("disks", disks), "disks of machine", "disks: "+disks) {
+		if !diskName.MatchString(e.key) {
+			d.errorf(e.line, "disks of machine: %q is not a name of at most 20 lower-case letters, digits and dashes", "write for example v0", e.key)
+		}
+		size := d.size(e.val, e.key+" of disks", "512MiB")
+		if size > 0 && size < 64<<20 {
+			d.errorf(e.line, "disks of machine: %s is below what zpool create takes", "write at least 64MiB", formatSize(size))
+		}
+		m.Disks = append(m.Disks, DataDisk{Name: e.key, Size: size})
+	}
+	if len(m.Disks) == 0 && f.has("disks") && f.vals["disks"].kind == mapping {
+		d.errorf(f.vals["disks"].line, "the machine has no disk", "write disks: %s", disks)
+	}
+	return m
+}
+
+var varName = regexp.MustCompile(`^[a-z][a-z0-9_]*$`)
+
+func (d *decoder) varNames(n *node) map[string]string {
+	vars := d.settings(n, "vars", "vars: {name: value}")
+	for _, name := range sortedKeys(vars) {
+		if !varName.MatchString(name) {
+			d.errorf(n.entry(name).line, "%q is no name for a var", "write lower-case letters, digits and _", name)
+		}
+	}
+	return vars
+}
+
+// entry is the one of that key, or the node's own place.
+func (n *node) entry(key string) entry {
+	for _, e := range n.entries {
+		if e.key == key {
+			return e
+		}
+	}
+	return entry{line: n.line, val: n}
+}
+
+var signatureForm = regexp.MustCompile(`^\S+$`)
+
+func (d *decoder) expect(n *node, s *Scenario) (e Expect) {
+	f := d.fields(n, "expect", "expect: {verdict: reproduces, rate: 0.5}", "verdict", "signature", "text", "rate", "outcomes")
+	e.Verdict = Verdict(d.oneOf(f.need("verdict", "reproduces"), "verdict of expect", string(Reproduces), string(DoesNotReproduce)))
+	if f.has("signature") {
+		e.Signature = f.match("signature", signatureForm, "one word", "range-tree-add-overlap@metaslab_free_concrete")
+	}
+	if f.has("text") {
+		e.Text = f.text("text", "size=200")
+	}
+	e.Rate = d.rate(f.need("rate", "0.5"))
+	if !f.has("outcomes") {
+		return e
+	}
+	names := make([]string, len(s.Arms))
+	for i, a := range s.Arms {
+		names[i] = a.Name
+	}
+	e.Outcomes = map[string]string{}
+	for _, o := range d.entries(f.vals["outcomes"], "outcomes of expect", "outcomes: {arm: healed}") {
+		if !slices.Contains(names, o.key) {
+			d.errorf(o.line, "outcomes of expect: there is no arm %q", "%s", o.key, instead(o.key, names))
+			continue
+		}
+		e.Outcomes[o.key] = d.oneOf(o.val, "outcome of "+o.key, outcomes...)
+	}
+	return e
+}
+
+func (d *decoder) rate(n *node) float64 {
+	s, ok := d.text(n, "rate of expect", "rate: 0.5")
+	if !ok {
+		return 0
+	}
+	var rate float64
+	if _, err := fmt.Sscanf(s, "%g", &rate); err != nil || rate <= 0 || rate > 1 || !rateForm.MatchString(s) {
+		d.wrong(n, "rate of expect: %q is not above 0 and at most 1", "write for example 0.5", s)
+		return 0
+	}
+	return rate
+}
+
+var rateForm = regexp.MustCompile(`^[01](\.[0-9]+)?$`)
+
+// resolve decodes the body once with the defaults, so that a file without usable arms is checked too, and once for every
+// arm.
+func (d *decoder) resolve(s *Scenario, top fields) {
+	if top.n == nil {
+		return
+	}
+	d.vars = s.Vars
+	d.body(top, s.Machine)
+	for _, a := range s.Arms {
+		d.arm, d.vars = a.Name, merged(s.Vars, a.Vars)
+		r := d.body(top, s.Machine)
+		r.Scenario, r.Arm, r.Limit = s.Name, a, s.Limit
+		s.resolved = append(s.resolved, r)
+		d.limit(r, top)
+	}
+	d.arm = ""
+	used := map[string]bool{}
+	for _, key := range []string{"pool", "prepare", "workload", "fault"} {
+		top.vals[key].uses(used)
+	}
+	for _, name := range sortedKeys(s.Vars) {
+		if !used[name] {
+			d.errorf(top.vals["vars"].entry(name).line, "var %s is never used", "write ${%s} where it belongs, or take it out", name, name)
+		}
+	}
+}
+
+// limit refuses a limit that every trial would run into.
+func (d *decoder) limit(r Resolved, top fields) {
+	if need := lasts(r.Workload); r.Limit > 0 && need >= r.Limit {
+		d.errorf(top.vals["limit"].line, "limit: %s is not above the %s that the workload's steps last", "write at least %s",
+			short(r.Limit), short(need), short(2*need))
+	}
+}
+
+// short writes a duration without the zero minutes and seconds of Duration.String.
+func short(t time.Duration) string {
+	s := t.String()
+	if strings.HasSuffix(s, "m0s") {
+		s = strings.TrimSuffix(s, "0s")
+	}
+	if strings.HasSuffix(s, "h0m") {
+		s = strings.TrimSuffix(s, "0m")
+	}
+	return s
+}

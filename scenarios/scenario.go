@@ -1,0 +1,210 @@
+// Package scenarios loads and checks scenario files. A scenario is a question as a file: a pool, a workload, fault arms,
+// control arms and an expectation. The package knows what a file may say, not how any of it is done: it imports nothing
+// else of the lab, and the steps and faults it hands out are plain data.
+//
+// Checking is strict, because a scenario that means something else than its author thinks gives a wrong verdict. Every
+// arm is resolved while a file is loaded, so a value that only one arm puts in place is still refused with its line.
+package scenarios
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"slices"
+	"time"
+)
+
+// Cause is the suspect that a scenario puts on trial.
+type Cause string
+
+// The suspects of the report.
+const (
+	Software Cause = "software"
+	Memory   Cause = "memory"
+	Disk     Cause = "disk"
+)
+
+// Cost says how often a scenario can be afforded.
+type Cost string
+
+// Fast scenarios run with every change, nightly ones once a day.
+const (
+	Fast    Cost = "fast"
+	Nightly Cost = "nightly"
+)
+
+// Verdict is what all trials of a scenario are expected to say together.
+type Verdict string
+
+// The verdicts that can be expected; the third one, inconclusive, never is.
+const (
+	Reproduces       Verdict = "reproduces"
+	DoesNotReproduce Verdict = "does not reproduce"
+)
+
+// Scenario is a checked file. Pool, steps and fault depend on the arm: ForArm gives them.
+type Scenario struct {
+	// File is where the scenario came from and Source its text: Parse(File, Source) gives the scenario again, which
+	// JSON alone does not.
+	File   string `json:"file"`
+	Source string `json:"source"`
+
+	Name     string `json:"name"`
+	Question string `json:"question"`
+	// Claim is the sentence of the article that the scenario settles.
+	Claim string `json:"claim"`
+	Cause Cause  `json:"cause"`
+	Cost  Cost   `json:"cost"`
+	// Default scenarios run when none is named.
+	Default bool    `json:"default"`
+	Machine Machine `json:"machine"`
+	// Vars are the defaults that arms may override.
+	Vars map[string]string `json:"vars,omitempty"`
+	// Arms are in the order of the file, at least one of them a fault arm.
+	Arms []Arm `json:"arms"`
+	// NoControl is the reason for having no control arm, empty when there is one.
+	NoControl string `json:"no_control,omitempty"`
+	// Limit is for the workload of one trial on the reference host, a KVM host with idle cores.
+	Limit  time.Duration `json:"limit_ns"`
+	Expect Expect        `json:"expect"`
+
+	resolved []Resolved
+}
+
+// Machine is what every arm runs on.
+type Machine struct {
+	CPUs int `json:"cpus"`
+	// Memory is in bytes, a multiple of 1 MiB.
+	Memory int64 `json:"memory"`
+	// Disks are in the order of the file.
+	Disks []DataDisk `json:"disks"`
+}
+
+// DataDisk is an empty disk that the guest knows by Name.
+type DataDisk struct {
+	Name string `json:"name"`
+	// Size is in bytes, a multiple of 1 KiB.
+	Size int64 `json:"size"`
+}
+
+// Arm is one condition of a scenario.
+type Arm struct {
+	Name string `json:"name"`
+	// Control arms differ from a fault arm in exactly one thing.
+	Control bool `json:"control"`
+	// Withhold keeps trigger and pause but not the strike itself.
+	Withhold bool `json:"withhold,omitempty"`
+	// Vars are the overrides of this arm.
+	Vars map[string]string `json:"vars,omitempty"`
+	// Trials is the arm's own number or else the scenario's, at least 1.
+	Trials int `json:"trials"`
+}
+
+// Expect is what the scenario's author foretells, on the default OpenZFS version.
+type Expect struct {
+	Verdict Verdict `json:"verdict"`
+	// Signature makes a trial a hit. When empty, any panic, oops or hang is one.
+	Signature string `json:"signature,omitempty"`
+	// Text must stand in the raw text of every hit.
+	Text string `json:"text,omitempty"`
+	// Rate is the stated rate that the interval is compared with, in (0,1].
+	Rate float64 `json:"rate"`
+	// Outcomes gives, for some arms, the outcome that every valid trial must have.
+	Outcomes map[string]string `json:"outcomes,omitempty"`
+}
+
+// Pool is made by zpool create, once for all arms that agree in it.
+type Pool struct {
+	Name string `json:"name"`
+	// Layout holds the words after the pool's name; disks are named as in Machine.
+	Layout []string `json:"layout"`
+	// Options are for -o, Properties for -O.
+	Options    map[string]string `json:"options,omitempty"`
+	Properties map[string]string `json:"properties,omitempty"`
+}
+
+// Fault is one way to damage the machine. Exactly one field is set.
+type Fault struct {
+	BlkptrDVAFlip *BlkptrDVAFlip `json:"blkptr-dva-flip,omitempty"`
+	VdevBitrot    *VdevBitrot    `json:"vdev-bitrot,omitempty"`
+}
+
+// BlkptrDVAFlip flips one bit of the offset in the first DVA of the block pointer that the guest kernel is freeing.
+type BlkptrDVAFlip struct {
+	// At is the kernel function that the trigger waits for.
+	At string `json:"at"`
+	// After is the number of hits to let pass before a strike may be chosen.
+	After int `json:"after"`
+}
+
+// VdevBitrot overwrites random bytes in places that hold what the workload wrote. The places are chosen once and then
+// damaged on each of the disks, so that two sides of a mirror lose the same blocks.
+type VdevBitrot struct {
+	Disks   []string `json:"disks"`
+	Extents int      `json:"extents"` // places
+	Bytes   int      `json:"bytes"`   // in each place
+}
+
+// Kind is the fault's word in a file.
+func (f *Fault) Kind() string {
+	switch {
+	case f == nil:
+		return ""
+	case f.BlkptrDVAFlip != nil:
+		return "blkptr-dva-flip"
+	default:
+		return "vdev-bitrot"
+	}
+}
+
+// Resolved is one arm with every var in place. It is shared: read it, do not change it.
+type Resolved struct {
+	Scenario string        `json:"scenario"`
+	Arm      Arm           `json:"arm"`
+	Machine  Machine       `json:"machine"`
+	Pool     Pool          `json:"pool"`
+	Prepare  []Step        `json:"prepare,omitempty"`
+	Workload []Step        `json:"workload"`
+	Fault    *Fault        `json:"fault,omitempty"`
+	Limit    time.Duration `json:"limit_ns"`
+}
+
+// ForArm is the arm of that name, resolved.
+func (s *Scenario) ForArm(name string) (Resolved, error) {
+	for _, r := range s.resolved {
+		if r.Arm.Name == name {
+			return r, nil
+		}
+	}
+	names := make([]string, 0, len(s.Arms))
+	for _, a := range s.Arms {
+		names = append(names, a.Name)
+	}
+	return Resolved{}, fmt.Errorf("scenario %s has no arm %q; %s", s.Name, name, instead(name, names))
+}
+
+// PrepareKey identifies what goes into the checkpoint that trials are forked from: machine, pool and preparation. Arms
+// with equal keys share a checkpoint. The image is the caller's to add.
+func (r Resolved) PrepareKey() string {
+	// Maps are marshalled in the order of their keys, so equal content gives equal bytes.
+	text, err := json.Marshal(struct {
+		Machine Machine
+		Pool    Pool
+		Prepare []Step
+	}{r.Machine, r.Pool, r.Prepare})
+	if err != nil {
+		panic(err) // plain data always marshals
+	}
+	sum := sha256.Sum256(text)
+	return hex.EncodeToString(sum[:16])
+}
+
+// Labels are what test filters select by: the cause, the cost, and control when there is a control arm.
+func (s *Scenario) Labels() []string {
+	labels := []string{"cause:" + string(s.Cause), "cost:" + string(s.Cost)}
+	if slices.ContainsFunc(s.Arms, func(a Arm) bool { return a.Control }) {
+		labels = append(labels, "control")
+	}
+	return labels
+}

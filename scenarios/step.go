@@ -1,0 +1,180 @@
+package scenarios
+
+import (
+	"fmt"
+	"strings"
+	"time"
+)
+
+// Step is one thing that the guest does. Exactly one field is set; Kind names it.
+type Step struct {
+	// Parameter sets parameters of the zfs and spl modules, in the order of their names.
+	Parameter map[string]string `json:"parameter,omitempty"`
+	Write     *Write            `json:"write,omitempty"`
+	// Sync waits until the pool has written everything: zpool sync.
+	Sync bool `json:"sync,omitempty"`
+	// Snapshot is the full name of a snapshot to take.
+	Snapshot string `json:"snapshot,omitempty"`
+	// Remove holds absolute paths of files, removed in one go.
+	Remove []string `json:"remove,omitempty"`
+	// Destroy is the full name of a dataset or snapshot, Create that of a dataset.
+	Destroy       string         `json:"destroy,omitempty"`
+	Create        string         `json:"create,omitempty"`
+	Churn         *Churn         `json:"churn,omitempty"`
+	SnapshotStorm *SnapshotStorm `json:"snapshot-storm,omitempty"`
+	AutoSnapshot  *AutoSnapshot  `json:"auto-snapshot,omitempty"`
+	// Together runs steps side by side and ends when all have ended.
+	Together []Step `json:"together,omitempty"`
+	// Scrub runs a scrub to its end.
+	Scrub bool `json:"scrub,omitempty"`
+	// Verify lets the oracle read everything back.
+	Verify bool `json:"verify,omitempty"`
+	// Arm marks the place from which the fault may strike: at once, or when its trigger fires.
+	Arm bool `json:"arm,omitempty"`
+	// Run is a shell command; its exit status must be 0.
+	Run string `json:"run,omitempty"`
+}
+
+// Write writes files whose bytes follow from a label.
+type Write struct {
+	// File is a path, or with Count above 0 a pattern with one %d or %02d for numbers from 0 on.
+	File string `json:"file"`
+	// Size is of each file, in bytes.
+	Size int64 `json:"size"`
+	// Content is a label. The same label, size and trial seed give the same bytes. In prepare, where there is no trial
+	// yet, the bytes follow from label and size alone.
+	Content string `json:"content"`
+	Count   int    `json:"count,omitempty"`
+}
+
+// File is one file of a Write.
+type File struct {
+	Path string
+	// Content is the label: Write's own for a single file, with #number added for one of many, so that no two of them
+	// hold the same bytes.
+	Content string
+}
+
+// Files are all that w writes.
+func (w *Write) Files() []File {
+	if w.Count == 0 {
+		return []File{{Path: w.File, Content: w.Content}}
+	}
+	files := make([]File, w.Count)
+	for i := range files {
+		files[i] = File{Path: fmt.Sprintf(w.File, i), Content: fmt.Sprintf("%s#%d", w.Content, i)}
+	}
+	return files
+}
+
+// Churn overwrites parts of random files of a dataset.
+type Churn struct {
+	Dataset string        `json:"dataset"`
+	Files   int           `json:"files"`
+	For     time.Duration `json:"for_ns"`
+}
+
+// SnapshotStorm takes one snapshot of a dataset after the other and destroys all but the last Keep.
+type SnapshotStorm struct {
+	Dataset string        `json:"dataset"`
+	For     time.Duration `json:"for_ns"`
+	Keep    int           `json:"keep"`
+}
+
+// AutoSnapshot runs zfs-auto-snapshot --quiet --syslog --label=Label --keep=Keep // a number of times. The tool names a
+// snapshot by the minute and fails on a name that exists, so each run must get a minute of its own.
+type AutoSnapshot struct {
+	Label string `json:"label"`
+	Keep  int    `json:"keep"`
+	Times int    `json:"times"`
+}
+
+// Kind is the step's word in a file.
+func (s Step) Kind() string {
+	switch {
+	case s.Parameter != nil:
+		return "parameter"
+	case s.Write != nil:
+		return "write"
+	case s.Sync:
+		return "sync"
+	case s.Snapshot != "":
+		return "snapshot"
+	case s.Remove != nil:
+		return "remove"
+	case s.Destroy != "":
+		return "destroy"
+	case s.Create != "":
+		return "create"
+	case s.Churn != nil:
+		return "churn"
+	case s.SnapshotStorm != nil:
+		return "snapshot-storm"
+	case s.AutoSnapshot != nil:
+		return "auto-snapshot"
+	case s.Together != nil:
+		return "together"
+	case s.Scrub:
+		return "scrub"
+	case s.Verify:
+		return "verify"
+	case s.Arm:
+		return "arm"
+	default:
+		return "run"
+	}
+}
+
+// String is the step in a few words, for plans and messages.
+func (s Step) String() string {
+	what := ""
+	switch {
+	case s.Parameter != nil:
+		for _, name := range sortedKeys(s.Parameter) {
+			what += " " + name + "=" + s.Parameter[name]
+		}
+	case s.Write != nil && s.Write.Count > 0:
+		what = fmt.Sprintf(" %d x %s", s.Write.Count, s.Write.File)
+	case s.Write != nil:
+		what = " " + s.Write.File
+	case s.Remove != nil:
+		what = " " + strings.Join(s.Remove, " ")
+	case s.Churn != nil:
+		what = fmt.Sprintf(" %s for %s", s.Churn.Dataset, s.Churn.For)
+	case s.SnapshotStorm != nil:
+		what = fmt.Sprintf(" %s for %s", s.SnapshotStorm.Dataset, s.SnapshotStorm.For)
+	case s.AutoSnapshot != nil:
+		what = fmt.Sprintf(" %s %d times", s.AutoSnapshot.Label, s.AutoSnapshot.Times)
+	case s.Together != nil:
+		all := make([]string, len(s.Together))
+		for i, t := range s.Together {
+			all[i] = t.String()
+		}
+		what = " (" + strings.Join(all, ", ") + ")"
+	default:
+		if name := s.Snapshot + s.Destroy + s.Create + s.Run; name != "" { // one field only is set
+			what = " " + name
+		}
+	}
+	return s.Kind() + what
+}
+
+// lasts is the least time that steps need, from what they ask for.
+func lasts(steps []Step) time.Duration {
+	var sum time.Duration
+	for _, s := range steps {
+		switch {
+		case s.Churn != nil:
+			sum += s.Churn.For
+		case s.SnapshotStorm != nil:
+			sum += s.SnapshotStorm.For
+		case s.Together != nil:
+			var longest time.Duration
+			for _, t := range s.Together {
+				longest = max(longest, lasts([]Step{t}))
+			}
+			sum += longest
+		}
+	}
+	return sum
+}
