@@ -1,0 +1,122 @@
+// Package panics reads what a guest kernel printed on its console and finds in it the ends that matter to the lab:
+// checks of ZFS that fired, falls of the kernel elsewhere, and threads that stopped moving. It works on bytes alone; it
+// knows no machine and decides nothing about a trial.
+//
+// An Event is one such end: its message and the stack that belongs to it. Its signature names it so that the same end
+// has the same name in every OpenZFS version:
+//
+//	signature = condition [ "@" caller ]                 a ZFS check, fatal (Panic) or not (Warned)
+//	          | "oops:" condition [ "@" function ]       where the instruction pointer was, or who called panic()
+//	          | "hang:" condition [ "@" thread ]         the thread that did not move, without its number
+//
+// The condition says what was wrong (see the Cond constants) and is never taken from the wording of a message. The
+// caller is the first function outside the range-tree, B-tree and AVL code and outside what prints the panic; without a
+// stack, as after a warning, it is missing together with its "@". Compiler suffixes such as ".isra.0" are cut off.
+package panics
+
+import "strings"
+
+// Class says what kind of end an event is; the words are those of the outcomes of a trial.
+type Class string
+
+// The classes.
+const (
+	// Panic is a ZFS check that fired: spl_panic, zfs_panic_recover, or a bare panic() in ZFS's own code.
+	Panic Class = "panic"
+	// Warned is a check that would have panicked, had zfs_recover not been set.
+	Warned Class = "warned"
+	// Oops is the kernel falling over elsewhere.
+	Oops Class = "oops"
+	// Hang is a thread or CPU that the kernel reports as stuck.
+	Hang Class = "hang"
+)
+
+// Conditions of the classes Panic and Warned. module/zfs/range_tree.c unless said otherwise.
+const (
+	// CondAddOverlap: a segment was added that overlaps one already there.
+	CondAddOverlap = "range-tree-add-overlap"
+	// CondRemoveMissing: nothing of a segment to be removed was there.
+	CondRemoveMissing = "range-tree-remove-missing"
+	// CondRemovePartial: only a part of a segment to be removed was there.
+	CondRemovePartial = "range-tree-remove-partial"
+	// CondGapDecrease, CondGapIncrease and CondGapPartial: the same kinds of trouble in a tree with gaps (scan queues).
+	CondGapDecrease = "range-tree-gap-decrease"
+	CondGapIncrease = "range-tree-gap-increase"
+	CondGapPartial  = "range-tree-gap-partial"
+	// CondInTree: zfs_range_tree_verify_not_present found the segment.
+	CondInTree = "segment-already-in-tree"
+	// CondBadDVA: a DVA outside its vdev reached metaslab.c.
+	CondBadDVA = "bad-dva"
+	// CondBadBlkptr: zfs_blkptr_verify (zio.c) or dsl_deadlist.c refused a block pointer.
+	CondBadBlkptr = "bad-blkptr"
+	// CondVerify: any other VERIFY or ASSERT.
+	CondVerify = "verify"
+	// CondOther: any other message of ZFS's panics.
+	CondOther = "zfs-panic"
+)
+
+// Event is one end found on a console.
+type Event struct {
+	Class     Class
+	Condition string
+	// Caller is what stands behind the "@" of the signature; empty when unknown.
+	Caller string
+	// Tree names the range tree, from OpenZFS 2.3.4 on, and only where the name can be trusted: trees that
+	// zfs_range_tree_swap exchanges (ms_freeing, ms_freed, ms_defer) carry each other's names.
+	Tree string
+	// Func, File and Line say where a VERIFY, ASSERT or PANIC() stands in the source.
+	Func, File string
+	Line       int
+	// Text is the message as printed, one line or more, without time stamps and terminal codes.
+	Text string
+	// Offset and Size are in bytes, of the segment or DVA that the message names; both 0 when it names none.
+	Offset, Size uint64
+	// Thread and PID are those of the thread that printed the stack, or that hangs. PID is 0 when unknown.
+	Thread string
+	PID    int
+	// Stack is innermost first, as printed.
+	Stack []Frame
+	// Raw is every console line that belongs to the event, unchanged, at most 64 KiB.
+	Raw []byte
+	// Pos is the offset of Raw's first line from the first byte that the Scanner was fed.
+	Pos int
+}
+
+// Frame is one line of a stack.
+type Frame struct {
+	Func string
+	// Offset of the return address in the function and Size of the function, in bytes.
+	Offset, Size uint64
+	// Module is empty for the kernel itself.
+	Module string
+	// Unreliable frames ("? " in the text) are addresses found on the stack that the unwinder did not pass through.
+	Unreliable bool
+}
+
+// Signature is the version-independent name of the event; the package comment gives its grammar.
+func (e Event) Signature() string {
+	s := e.Condition
+	switch e.Class {
+	case Oops:
+		s = "oops:" + s
+	case Hang:
+		s = "hang:" + s
+	case Panic, Warned:
+	}
+	if e.Caller != "" {
+		s += "@" + e.Caller
+	}
+	return s
+}
+
+// Scan finds all events of a whole console.
+func Scan(console []byte) []Event {
+	var s Scanner
+	return append(s.Feed(console), s.Flush()...)
+}
+
+// base is a function's name without what the compiler added: "metaslab_free_impl.isra.0" is metaslab_free_impl.
+func base(fn string) string {
+	name, _, _ := strings.Cut(fn, ".")
+	return name
+}
