@@ -1,0 +1,68 @@
+package guest
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+
+	"github.com/pkg/sftp"
+)
+
+// WriteFile makes or replaces a file. The data is in the guest's cache then, not on disk: see Sync.
+func (g *Guest) WriteFile(ctx context.Context, path string, data []byte) error {
+	_, err := withSFTP(ctx, g, func(c *sftp.Client) (struct{}, error) {
+		f, err := c.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_TRUNC)
+		if err != nil {
+			return struct{}{}, err
+		}
+		_, err = f.Write(data)
+		return struct{}{}, errors.Join(err, f.Close())
+	})
+	if err != nil {
+		return fmt.Errorf("write guest file %s: %w", path, err)
+	}
+	return nil
+}
+
+// ReadFile reads a whole file. A file that does not exist is os.ErrNotExist.
+func (g *Guest) ReadFile(ctx context.Context, path string) ([]byte, error) {
+	data, err := withSFTP(ctx, g, func(c *sftp.Client) ([]byte, error) {
+		f, err := c.Open(path)
+		if err != nil {
+			return nil, err
+		}
+		text, err := io.ReadAll(f)
+		return text, errors.Join(err, f.Close())
+	})
+	if err != nil {
+		return nil, fmt.Errorf("read guest file %s: %w", path, err)
+	}
+	return data, nil
+}
+
+// withSFTP calls do with the connection's sftp client, which the first caller makes. When ctx ends, do is left to itself:
+// it ends with the connection at the latest.
+func withSFTP[T any](ctx context.Context, g *Guest, do func(*sftp.Client) (T, error)) (T, error) {
+	var none T
+	g.sftpOnce.Do(func() {
+		go func() {
+			defer close(g.sftpReady)
+			g.sftp, g.sftpErr = sftp.NewClient(g.client, sftp.UseConcurrentWrites(true))
+		}()
+	})
+	select {
+	case <-g.sftpReady:
+	case <-ctx.Done():
+		return none, context.Cause(ctx)
+	}
+	if g.sftpErr != nil {
+		return none, evidence(g.machine, "start sftp", g.sftpErr)
+	}
+	result, err := await(ctx, func() (T, error) { return do(g.sftp) }, nil)
+	if errors.Is(err, sftp.ErrSSHFxConnectionLost) {
+		err = evidence(g.machine, "sftp", err)
+	}
+	return result, err
+}

@@ -1,0 +1,187 @@
+package guest
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"strconv"
+	"strings"
+	"sync"
+
+	"golang.org/x/crypto/ssh"
+)
+
+// Output is what a command printed and how it ended.
+type Output struct {
+	Stdout []byte
+	Stderr []byte
+	// Status is the exit status, -1 when there is none: the command was killed, or its end was not seen.
+	Status int
+}
+
+// ExitError says that a command ran and did not succeed.
+type ExitError struct {
+	Command string
+	Status  int    // -1 when a signal ended it
+	Signal  string // without "SIG", empty when it exited
+	Stderr  string // its end
+}
+
+func (e *ExitError) Error() string {
+	s := fmt.Sprintf("%s: exit status %d", shorten(e.Command), e.Status)
+	if e.Signal != "" {
+		s = fmt.Sprintf("%s: killed by SIG%s", shorten(e.Command), e.Signal)
+	}
+	if e.Stderr != "" {
+		s += ": " + e.Stderr
+	}
+	return s
+}
+
+const (
+	stderrTail   = 2048 // bytes of stderr that an ExitError carries
+	commandShown = 200  // bytes of a command that a message shows
+)
+
+// shorten makes a command fit into one line of a message.
+func shorten(command string) string {
+	line, _, more := strings.Cut(command, "\n")
+	if len(line) > commandShown {
+		line, more = line[:commandShown], true
+	}
+	if more {
+		line += " ..."
+	}
+	return line
+}
+
+// Run runs a command line in root's shell, with no input. A status other than 0 is an *ExitError. When ctx ends first,
+// Run returns its error and what was printed until then; the command's process group is killed without waiting, which has
+// no effect on a process that a panic has parked in the kernel. Any number of commands run at once.
+func (g *Guest) Run(ctx context.Context, command string) (Output, error) {
+	return g.run(ctx, command, nil)
+}
+
+// RunScript runs a bash script, with set -euo pipefail, args as its $1 and so on, and no input. It fails like Run.
+func (g *Guest) RunScript(ctx context.Context, script string, args ...string) (Output, error) {
+	// bash reads the script from its input, command by command. The braces make it read all of it before the first
+	// command runs, so that no command can eat the rest, and half a script is never run.
+	input := "set -euo pipefail; {\n" + script + "\n}\n"
+	return g.run(ctx, quote(append([]string{"bash", "-s", "--"}, args...)...), strings.NewReader(input))
+}
+
+// run is Run with an input.
+func (g *Guest) run(ctx context.Context, command string, stdin io.Reader) (Output, error) {
+	failed := func(err error) error {
+		if ctx.Err() != nil {
+			return fmt.Errorf("run %s: %w", shorten(command), context.Cause(ctx))
+		}
+		return evidence(g.machine, "run "+shorten(command), err)
+	}
+	session, err := await(ctx, g.client.NewSession, closeSession)
+	if err != nil {
+		return Output{Status: -1}, failed(err)
+	}
+	stdout, stderr := &capture{}, &capture{pid: make(chan int, 1)}
+	session.Stdin, session.Stdout, session.Stderr = stdin, stdout, stderr
+	_, err = await(ctx, func() (struct{}, error) {
+		defer closeSession(session)
+		return struct{}{}, session.Run(announcePID + command)
+	}, nil)
+	output := Output{Stdout: stdout.Bytes(), Stderr: stderr.Bytes(), Status: -1}
+	var exit *ssh.ExitError
+	switch {
+	case err == nil:
+		output.Status = 0
+		return output, nil
+	case errors.As(err, &exit):
+		if exit.Signal() == "" {
+			output.Status = exit.ExitStatus()
+		}
+		text := bytes.TrimSpace(output.Stderr)
+		return output, &ExitError{
+			Command: command,
+			Status:  output.Status,
+			Signal:  exit.Signal(),
+			Stderr:  string(text[max(0, len(text)-stderrTail):]),
+		}
+	case ctx.Err() != nil:
+		go g.abandon(session, stderr.pid)
+	}
+	return output, failed(err)
+}
+
+// abandon kills what runs in a session and closes it. sshd forwards no signals in a session of root, so a second
+// session does it. Either may block for as long as the connection lives.
+func (g *Guest) abandon(session *ssh.Session, pid <-chan int) {
+	select {
+	case n := <-pid:
+		if killer, err := g.client.NewSession(); err == nil {
+			_ = killer.Run("kill -KILL -- -" + strconv.Itoa(n)) // it may have ended by itself
+			closeSession(killer)
+		}
+	case <-g.gone:
+	}
+	closeSession(session)
+}
+
+// closeSession ends a session. Its error says only that the other side has ended it before.
+func closeSession(s *ssh.Session) { _ = s.Close() }
+
+// announcePID makes the shell print the number of its process group before anything else. sshd makes the shell of a
+// session the leader of a group.
+const (
+	announcePID = "echo " + pidMark + "$$ >&2\n"
+	pidMark     = "vdevil-session:"
+)
+
+// capture keeps what a command prints. It may be read while the command still runs.
+type capture struct {
+	mu  sync.Mutex
+	buf []byte
+	// pid gets the announced process group, once. It is nil where none is announced.
+	pid chan int
+	// seen is set when the announcement was cut out of buf.
+	seen bool
+}
+
+func (c *capture) Write(p []byte) (int, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.buf = append(c.buf, p...)
+	if c.pid != nil && !c.seen {
+		c.cutPID()
+	}
+	return len(p), nil
+}
+
+func (c *capture) cutPID() {
+	before, rest, found := bytes.Cut(c.buf, []byte(pidMark))
+	if !found {
+		return
+	}
+	number, after, whole := bytes.Cut(rest, []byte("\n"))
+	if !whole {
+		return
+	}
+	c.seen = true
+	if n, err := strconv.Atoi(string(number)); err == nil {
+		c.pid <- n
+	}
+	c.buf = append(bytes.Clone(before), after...)
+}
+
+// Bytes is a copy of what was printed so far.
+func (c *capture) Bytes() []byte {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return bytes.Clone(c.buf)
+}
+
+// isClosed says whether an error only means that a connection was closed before.
+func isClosed(err error) bool {
+	return errors.Is(err, net.ErrClosed) || errors.Is(err, io.EOF) || errors.Is(err, io.ErrClosedPipe)
+}

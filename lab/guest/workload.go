@@ -1,0 +1,123 @@
+package guest
+
+import (
+	"context"
+	_ "embed" // the scripts
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// The workloads are bash, run inside the guest. They print lines like "writes=120" as they go, so that what was done is
+// known even when a panic stops them.
+var (
+	//go:embed lib.sh
+	scriptLib string
+	//go:embed churn.sh
+	scriptChurn string
+	//go:embed storm.sh
+	scriptStorm string
+	//go:embed autosnapshot.sh
+	scriptAutoSnapshot string
+)
+
+// Counts are what a workload did, also one that was stopped. They say at least so much: what was under way is not in.
+type Counts struct {
+	Writes    int `json:"writes"`
+	Snapshots int `json:"snapshots"`
+	Destroyed int `json:"destroyed"`
+	// Runs are completed runs of zfs-auto-snapshot.
+	Runs int `json:"runs"`
+}
+
+// ChurnOptions say how to overwrite files at random.
+type ChurnOptions struct {
+	// Dataset is made when it does not exist. It must be mounted.
+	Dataset string
+	// Files is how many files are written to.
+	Files int
+	// Duration is measured by the guest's clock.
+	Duration time.Duration
+	// Seed chooses sizes, files and data. bash takes 32 bits, into which it is folded.
+	Seed uint64
+}
+
+// Churn overwrites the beginnings of random files with random text of 512 bytes to 32 KiB, one piece after the other.
+func (g *Guest) Churn(ctx context.Context, o ChurnOptions) (Counts, error) {
+	return g.workload(ctx, "churn", scriptLib+scriptChurn,
+		o.Dataset, strconv.Itoa(o.Files), milliseconds(o.Duration), seed(o.Seed))
+}
+
+// SnapshotStormOptions say how to make and destroy snapshots under load.
+type SnapshotStormOptions struct {
+	// Dataset is made when it does not exist. It must be mounted.
+	Dataset string
+	// Duration is measured by the guest's clock. A round that has begun is finished.
+	Duration time.Duration
+	// Keep is how many snapshots exist at most; from then on each new one has the oldest destroyed beside it.
+	Keep int
+	// Seed is that of the churn.
+	Seed uint64
+}
+
+// stormFiles is the number of files that the churn of a storm writes to.
+const stormFiles = 200
+
+// SnapshotStorm makes snapshots and destroys old ones as fast as the guest can, while files are churned.
+func (g *Guest) SnapshotStorm(ctx context.Context, o SnapshotStormOptions) (Counts, error) {
+	return g.workload(ctx, "snapshot storm", scriptLib+scriptStorm,
+		o.Dataset, strconv.Itoa(stormFiles), milliseconds(o.Duration), seed(o.Seed), strconv.Itoa(o.Keep))
+}
+
+// AutoSnapshotOptions say how to run zfs-auto-snapshot.
+type AutoSnapshotOptions struct {
+	// Label and Keep are the flags of the same name; openzfs/zfs#17313 has "frequent" and 31. Nothing is destroyed before
+	// Keep snapshots exist.
+	Label string
+	Keep  int
+	// Times is how often to run it.
+	Times int
+}
+
+// AutoSnapshot runs the command of openzfs/zfs#17313, zfs-auto-snapshot --quiet --syslog --label=frequent --keep=31 //,
+// one run after the other. A snapshot's name ends with the minute, so a second run within a minute would fail. Each run
+// is therefore told, through a date command of its own, a minute one later than the run before; the command and its flags
+// are those of the report. It snapshots every pool.
+func (g *Guest) AutoSnapshot(ctx context.Context, o AutoSnapshotOptions) (Counts, error) {
+	return g.workload(ctx, "zfs-auto-snapshot", scriptAutoSnapshot,
+		o.Label, strconv.Itoa(o.Keep), strconv.Itoa(o.Times))
+}
+
+// workload runs a script that prints counts.
+func (g *Guest) workload(ctx context.Context, name, script string, args ...string) (Counts, error) {
+	output, err := g.RunScript(ctx, script, args...)
+	counts := parseCounts(string(output.Stdout))
+	if err != nil {
+		return counts, fmt.Errorf("%s: %w", name, err)
+	}
+	return counts, nil
+}
+
+// parseCounts reads lines of name=number; the last of a name holds. Other lines, and a last one cut short, are ignored.
+func parseCounts(text string) Counts {
+	var c Counts
+	fields := map[string]*int{
+		"writes": &c.Writes, "snapshots": &c.Snapshots, "destroyed": &c.Destroyed, "runs": &c.Runs,
+	}
+	for line := range strings.Lines(text) {
+		name, value, _ := strings.Cut(line, "=")
+		number, whole := strings.CutSuffix(value, "\n")
+		if field := fields[name]; field != nil && whole {
+			if n, err := strconv.Atoi(number); err == nil {
+				*field = n
+			}
+		}
+	}
+	return c
+}
+
+func milliseconds(d time.Duration) string { return strconv.FormatInt(d.Milliseconds(), 10) }
+
+// seed makes a value for bash's RANDOM and awk's srand of a seed.
+func seed(s uint64) string { return strconv.FormatUint(uint64(uint32(s^s>>32)), 10) }

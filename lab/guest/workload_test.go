@@ -1,0 +1,144 @@
+package guest
+
+import (
+	"bytes"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+)
+
+// fakeZFS knows one dataset, mounted at folder, and logs what it is asked to do.
+func fakeZFS(s *server, folder, log string) {
+	s.shim("zfs", fmt.Sprintf(`echo "$*" >>%s; [ "$1 $2" != "list -H" ] || echo %s`, quote(log), quote(folder)))
+}
+
+func TestChurn(t *testing.T) {
+	s := newServer(t)
+	folder := filepath.Join(t.TempDir(), "mount point")
+	if err := os.Mkdir(folder, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	fakeZFS(s, folder, filepath.Join(t.TempDir(), "log"))
+	counts, err := connect(t, s, s.machine()).Churn(t.Context(),
+		ChurnOptions{Dataset: "tank/c", Files: 3, Duration: 200 * time.Millisecond, Seed: 5})
+	if err != nil || counts.Writes == 0 || counts.Snapshots != 0 {
+		t.Fatalf("%+v %v", counts, err)
+	}
+	files, err := os.ReadDir(folder)
+	if err != nil || len(files) == 0 || len(files) > 3 {
+		t.Fatalf("%d files, %v", len(files), err)
+	}
+	for _, f := range files {
+		if info, err := f.Info(); err != nil || info.Size() < 512 || info.Size() > 32<<10 {
+			t.Errorf("%s has %d bytes, %v", f.Name(), info.Size(), err)
+		}
+	}
+}
+
+func TestSnapshotStorm(t *testing.T) {
+	s := newServer(t)
+	log := filepath.Join(t.TempDir(), "log")
+	fakeZFS(s, t.TempDir(), log)
+	const keep = 3
+	counts, err := connect(t, s, s.machine()).SnapshotStorm(t.Context(),
+		SnapshotStormOptions{Dataset: "tank/s", Duration: 300 * time.Millisecond, Keep: keep, Seed: 5})
+	if err != nil || counts.Snapshots <= keep || counts.Writes == 0 {
+		t.Fatalf("%+v %v", counts, err)
+	}
+	if counts.Snapshots-counts.Destroyed != keep {
+		t.Errorf("%+v leaves %d snapshots, not %d", counts, counts.Snapshots-counts.Destroyed, keep)
+	}
+	text, err := os.ReadFile(log)
+	if err != nil {
+		t.Fatal(err)
+	}
+	made, destroyed := map[string]bool{}, map[string]bool{}
+	for line := range strings.Lines(string(text)) {
+		verb, name, _ := strings.Cut(strings.TrimSpace(line), " ")
+		switch {
+		case verb == "snapshot" && !made[name]:
+			made[name] = true
+		case verb == "destroy" && made[name] && !destroyed[name]:
+			destroyed[name] = true
+		case verb != "list":
+			t.Errorf("unexpected zfs %s", line)
+		}
+	}
+	if len(made) != counts.Snapshots || len(destroyed) != counts.Destroyed {
+		t.Errorf("%+v, but %d made and %d destroyed", counts, len(made), len(destroyed))
+	}
+}
+
+func TestSnapshotStormFails(t *testing.T) {
+	s := newServer(t)
+	folder := t.TempDir()
+	s.shim("zfs", "case $1 in snapshot) echo no space >&2; exit 1;; list) echo "+folder+";; esac")
+	// The churn beside it would go on for an hour.
+	_, err := connect(t, s, s.machine()).SnapshotStorm(t.Context(),
+		SnapshotStormOptions{Dataset: "tank/s", Duration: time.Hour, Keep: 3})
+	if err == nil || !strings.Contains(err.Error(), "no space") {
+		t.Errorf("got %v", err)
+	}
+}
+
+func TestAutoSnapshot(t *testing.T) {
+	s := newServer(t)
+	log := filepath.Join(t.TempDir(), "log")
+	s.shim("zfs-auto-snapshot", `echo "$@" >>`+quote(log)+`
+logger -t zfs-auto-snap -p daemon.notice "@name," "2 created," "1 destroyed," "0 warnings."`)
+	counts, err := connect(t, s, s.machine()).AutoSnapshot(t.Context(), AutoSnapshotOptions{Label: "frequent", Keep: 31, Times: 3})
+	if want := (Counts{Snapshots: 6, Destroyed: 3, Runs: 3}); err != nil || counts != want {
+		t.Errorf("%+v %v", counts, err)
+	}
+	text, err := os.ReadFile(log)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if want := strings.Repeat("--quiet --syslog --label=frequent --keep=31 //\n", 3); string(text) != want {
+		t.Errorf("called with %q", text)
+	}
+}
+
+func TestAutoSnapshotNamesDiffer(t *testing.T) {
+	s := newServer(t)
+	log := filepath.Join(t.TempDir(), "log")
+	s.shim("zfs-auto-snapshot", `date --utc +%F-%H%M >>`+quote(log)+`
+logger "@name," "1 created," "0 destroyed," "0 warnings."`)
+	if _, err := connect(t, s, s.machine()).AutoSnapshot(t.Context(), AutoSnapshotOptions{Label: "x", Keep: 2, Times: 4}); err != nil {
+		t.Fatal(err)
+	}
+	text, err := os.ReadFile(log)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var last time.Time
+	if n := bytes.Count(text, []byte("\n")); n != 4 {
+		t.Errorf("%d runs", n)
+	}
+	for line := range strings.Lines(string(text)) {
+		at, err := time.Parse("2006-01-02-1504", strings.TrimSpace(line))
+		if err != nil || !at.After(last) {
+			t.Errorf("%q does not come after %s: %v", line, last, err)
+		}
+		last = at
+	}
+}
+
+func TestAutoSnapshotWarns(t *testing.T) {
+	s := newServer(t)
+	s.shim("zfs-auto-snapshot", `logger "zfs snapshot returned 1"; logger "@name," "0 created," "0 destroyed," "1 warnings."`)
+	_, err := connect(t, s, s.machine()).AutoSnapshot(t.Context(), AutoSnapshotOptions{Label: "x", Keep: 2, Times: 4})
+	if err == nil || !strings.Contains(err.Error(), "zfs snapshot returned 1") {
+		t.Errorf("got %v", err)
+	}
+}
+
+func TestParseCounts(t *testing.T) {
+	got := parseCounts("writes=10\nsnapshots=1\nnoise\nwrites=20\nother=7\nruns=x\ndestroyed=12")
+	if want := (Counts{Writes: 20, Snapshots: 1}); got != want {
+		t.Errorf("got %+v", got)
+	}
+}
