@@ -1,0 +1,225 @@
+package qemu
+
+import (
+	"bytes"
+	"context"
+	"encoding/binary"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/vdevil/vdevil/lab/machine"
+	"github.com/vdevil/vdevil/lab/machine/qmp"
+)
+
+// Checkpoint freezes the machine into dir. Device state goes through a migration into a file of about 1 MB; memory is in
+// the RAM file already and is only moved, like the disks.
+func (m *vm) Checkpoint(ctx context.Context, dir string, scale machine.Scale) (*machine.Checkpoint, error) {
+	if !m.shared {
+		return nil, fmt.Errorf("machine %s maps its memory privately: fork it with Freezable to take a checkpoint", m.id)
+	}
+	if _, err := os.Stat(dir); err == nil {
+		return nil, fmt.Errorf("checkpoint %s exists already", dir)
+	}
+	if err := m.save(ctx); err != nil {
+		return nil, m.explain("save the device state", err)
+	}
+	m.kill()
+	cp := &machine.Checkpoint{
+		Dir: dir, Config: m.Config, Driver: m.driver.Name(), Version: m.driver.Version(), Accel: m.accel,
+		Made: time.Now().UTC(), Scale: scale,
+	}
+	if err := m.publish(cp); err != nil {
+		return nil, fmt.Errorf("checkpoint %s: %w", dir, err)
+	}
+	return cp, m.Close()
+}
+
+// save stops the machine and writes its device state.
+func (m *vm) save(ctx context.Context) error {
+	m.mu.Lock()
+	debugged := m.dbg != nil
+	m.mu.Unlock()
+	if !debugged { // the stub holds it already
+		if err := m.Pause(ctx); err != nil {
+			return err
+		}
+	}
+	if err := setCapabilities(ctx, m.qmp); err != nil {
+		return err
+	}
+	l, err := net.Listen("unix", m.socket("migrate"))
+	if err != nil {
+		return err
+	}
+	defer l.Close()
+	state := make(chan error, 1)
+	var buf bytes.Buffer
+	go func() {
+		c, err := l.Accept()
+		if err == nil {
+			_, err = io.Copy(&buf, c)
+			c.Close()
+		}
+		state <- err
+	}()
+	if err := m.migrate(ctx, "migrate", "unix:"+m.socket("migrate")); err != nil {
+		return err
+	}
+	select {
+	case err = <-state:
+	case <-ctx.Done():
+		err = ctx.Err()
+	}
+	if err != nil {
+		return err
+	}
+	stream := buf.Bytes()
+	if debugged {
+		if err := pausedState(stream); err != nil {
+			return err
+		}
+	}
+	return os.WriteFile(m.state(), stream, 0o644)
+}
+
+// publish moves the files of a dead machine into dir, which appears whole or not at all.
+func (m *vm) publish(cp *machine.Checkpoint) (err error) {
+	part := cp.Dir + machine.PartSuffix
+	if err := os.RemoveAll(part); err != nil {
+		return err
+	}
+	if err := os.MkdirAll(part, 0o755); err != nil {
+		return err
+	}
+	defer func() {
+		if err != nil {
+			os.RemoveAll(part)
+		}
+	}()
+	manifest, err := json.MarshalIndent(cp, "", "  ")
+	if err != nil {
+		return err
+	}
+	if err := os.WriteFile(m.manifest(), manifest, 0o644); err != nil {
+		return err
+	}
+	for _, f := range append(m.saved(m.Config.Disks), m.state(), m.manifest()) {
+		if err := os.Rename(f, filepath.Join(part, filepath.Base(f))); err != nil {
+			return err
+		}
+	}
+	return os.Rename(part, cp.Dir)
+}
+
+// Open reads the checkpoint in dir. Its files are checked for presence and size.
+func Open(dir string) (*machine.Checkpoint, error) {
+	f := files{dir: dir}
+	b, err := os.ReadFile(f.manifest())
+	if err != nil {
+		return nil, err
+	}
+	cp := &machine.Checkpoint{Dir: dir}
+	if err := json.Unmarshal(b, cp); err != nil {
+		return nil, fmt.Errorf("%s: %w", f.manifest(), err)
+	}
+	want := map[string]int64{f.ram(): cp.Config.Memory}
+	for _, d := range cp.Config.Disks {
+		want[f.disk(d.Name)] = d.Size
+	}
+	for _, path := range append(f.saved(cp.Config.Disks), f.state()) {
+		info, err := os.Stat(path)
+		if err != nil {
+			return nil, fmt.Errorf("checkpoint is not whole: %w", err)
+		}
+		if size, ok := want[path]; ok && info.Size() != size {
+			return nil, fmt.Errorf("checkpoint is not whole: %s has %d bytes instead of %d", path, info.Size(), size)
+		}
+	}
+	return cp, nil
+}
+
+// setCapabilities makes migration leave out memory that lies in a shared file, and report its progress as events.
+func setCapabilities(ctx context.Context, c *qmp.Client) error {
+	type capability struct {
+		Capability string `json:"capability"`
+		State      bool   `json:"state"`
+	}
+	return c.Execute(ctx, "migrate-set-capabilities", map[string]any{
+		"capabilities": []capability{{"x-ignore-shared", true}, {"events", true}},
+	}, nil)
+}
+
+// migrate starts a migration in either direction and waits until it has come to an end.
+func (m *vm) migrate(ctx context.Context, command, uri string) error {
+	events, cancel := m.qmp.Subscribe("MIGRATION")
+	defer cancel()
+	if err := m.qmp.Execute(ctx, command, map[string]string{"uri": uri}, nil); err != nil {
+		return err
+	}
+	return m.migrated(ctx, events)
+}
+
+func (m *vm) migrated(ctx context.Context, events <-chan qmp.Event) error {
+	for {
+		select {
+		case e, ok := <-events:
+			if !ok {
+				return qmp.ErrClosed
+			}
+			var data struct{ Status string }
+			if err := json.Unmarshal(e.Data, &data); err != nil {
+				return err
+			}
+			switch data.Status {
+			case "completed":
+				return nil
+			case "failed", "cancelled":
+				return m.migrationError(ctx, data.Status)
+			}
+		case <-m.done:
+			return machine.ErrDied
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+func (m *vm) migrationError(ctx context.Context, status string) error {
+	var info struct {
+		Desc string `json:"error-desc"`
+	}
+	if err := m.qmp.Execute(ctx, "query-migrate", nil, &info); err != nil {
+		return err
+	}
+	return fmt.Errorf("migration %s: %s", status, info.Desc)
+}
+
+// globalStateSize is the fixed room for the name of a run state in QEMU's migration stream (migration/global_state.c:
+// a 32-bit length, big endian, then 100 bytes).
+const globalStateSize = 100
+
+// pausedState rewrites the run state in a migration stream from "debug", in which the gdb stub leaves a machine, to
+// "paused": QEMU refuses to start from the former ("invalid runstate transition").
+func pausedState(stream []byte) error {
+	name := []byte("\x0bglobalstate") // length-prefixed section name
+	at := bytes.Index(stream, name)
+	// The name is followed by the section's instance and version, 32 bits each.
+	at += len(name) + 8
+	if at < len(name)+8 || at+4+globalStateSize > len(stream) {
+		return errors.New("the migration stream has no section globalstate")
+	}
+	field := stream[at : at+4+globalStateSize]
+	if n := binary.BigEndian.Uint32(field); n > globalStateSize || string(field[4:4+n]) != "debug\x00" {
+		return fmt.Errorf("the migration stream says run state %q where debug was expected", bytes.TrimRight(field[4:], "\x00"))
+	}
+	clear(field)
+	binary.BigEndian.PutUint32(field, uint32(len("paused\x00")))
+	copy(field[4:], "paused")
+	return nil
+}

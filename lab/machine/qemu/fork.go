@@ -1,0 +1,210 @@
+package qemu
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"sync"
+
+	"github.com/vdevil/vdevil/lab/machine"
+)
+
+// Fork starts a machine from a checkpoint. Restoring costs about half a second, most of it QEMU's own start; a fork that
+// was restored ahead only has to be let go.
+func (d *Driver) Fork(ctx context.Context, cp *machine.Checkpoint, o machine.ForkOptions) (machine.Machine, error) {
+	if cp.Driver != d.Name() || cp.Version != d.version || cp.Accel != d.opts.Accel {
+		return nil, fmt.Errorf("checkpoint %s was made by %s (%s, %s), not by %s (%s, %s): device state does not carry over",
+			cp.Dir, cp.Driver, cp.Version, cp.Accel, d.Name(), d.version, d.opts.Accel)
+	}
+	m, err := d.take(ctx, cp, o)
+	if err != nil {
+		return nil, fmt.Errorf("fork %s: %w", cp.Dir, err)
+	}
+	if !o.Paused {
+		if err := m.Resume(ctx); err != nil {
+			return nil, errors.Join(err, m.Close())
+		}
+	}
+	return m, nil
+}
+
+// take finds a machine restored ahead or restores one now, and sees to it that as many are restored ahead as will be
+// asked for.
+func (d *Driver) take(ctx context.Context, cp *machine.Checkpoint, o machine.ForkOptions) (*vm, error) {
+	if o.Freezable {
+		return d.restore(ctx, cp, true)
+	}
+	d.mu.Lock()
+	q := d.ahead[cp.Dir]
+	if q == nil && !d.closed {
+		q = newQueue()
+		d.ahead[cp.Dir] = q
+	}
+	d.mu.Unlock()
+	if q == nil {
+		return nil, errors.New("the driver is closed")
+	}
+	m, err := q.take(ctx)
+	if m == nil && err == nil {
+		m, err = d.restore(ctx, cp, false)
+	}
+	q.fill(min(o.Next, d.opts.Ahead), func(ctx context.Context) (*vm, error) { return d.restore(ctx, cp, false) })
+	return m, err
+}
+
+// restore brings a checkpoint back to life, its CPUs stopped.
+func (d *Driver) restore(ctx context.Context, cp *machine.Checkpoint, freezable bool) (*vm, error) {
+	s, err := d.prepare(cp.Config)
+	if err != nil {
+		return nil, err
+	}
+	m, err := d.load(ctx, cp, s, freezable)
+	if err != nil {
+		return nil, errors.Join(err, s.remove())
+	}
+	return m, nil
+}
+
+func (d *Driver) load(ctx context.Context, cp *machine.Checkpoint, s *spec, freezable bool) (*vm, error) {
+	from := files{dir: cp.Dir}
+	s.ram, s.shared, s.incoming = from.ram(), freezable, true
+	copies := map[string]string{}
+	for _, disk := range s.Disks {
+		copies[s.disk(disk.Name)] = from.disk(disk.Name)
+	}
+	if freezable { // its checkpoint must stand without this one
+		s.ram = s.files.ram()
+		copies[s.ram] = from.ram()
+		copies[s.files.root()] = from.root()
+	} else if err := overlay(ctx, s.files.root(), from.root(), "qcow2"); err != nil {
+		return nil, err
+	}
+	for dst, src := range copies {
+		if err := machine.CloneFile(ctx, dst, src); err != nil {
+			return nil, err
+		}
+	}
+	history, err := os.ReadFile(from.console())
+	if err != nil {
+		return nil, err
+	}
+	m, err := d.start(ctx, s, history)
+	if err != nil {
+		return nil, err
+	}
+	if err := m.receive(ctx, from.state()); err != nil {
+		err = m.explain("restore the device state", err)
+		m.kill()
+		return nil, err
+	}
+	return m, nil
+}
+
+// receive feeds the device state to a QEMU that waits for it.
+func (m *vm) receive(ctx context.Context, path string) error {
+	state, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	defer state.Close()
+	if err := setCapabilities(ctx, m.qmp); err != nil {
+		return err
+	}
+	events, cancel := m.qmp.Subscribe("MIGRATION")
+	defer cancel()
+	socket := m.socket("migrate")
+	if err := m.qmp.Execute(ctx, "migrate-incoming", map[string]string{"uri": "unix:" + socket}, nil); err != nil {
+		return err
+	}
+	var dialer net.Dialer
+	c, err := dialer.DialContext(ctx, "unix", socket)
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	if _, err := io.Copy(c, state); err != nil {
+		return err
+	}
+	return m.migrated(ctx, events)
+}
+
+// queue holds machines of one checkpoint that were restored before anybody asked.
+type queue struct {
+	ctx    context.Context //nolint:containedctx // restoring ahead belongs to the queue and not to a caller
+	cancel context.CancelFunc
+
+	mu      sync.Mutex
+	ready   []*vm
+	pending int // being restored
+	change  chan struct{}
+	work    sync.WaitGroup
+}
+
+func newQueue() *queue {
+	ctx, cancel := context.WithCancel(context.Background())
+	return &queue{ctx: ctx, cancel: cancel, change: make(chan struct{})}
+}
+
+// take returns a machine that is ready or about to be, and nil when none was started.
+func (q *queue) take(ctx context.Context) (*vm, error) {
+	for {
+		q.mu.Lock()
+		change := q.change
+		if n := len(q.ready); n > 0 {
+			m := q.ready[n-1]
+			q.ready = q.ready[:n-1]
+			q.mu.Unlock()
+			select {
+			case <-m.done: // died while it waited; the next one may be well
+				m.Close()
+				continue
+			default:
+				return m, nil
+			}
+		}
+		pending := q.pending
+		q.mu.Unlock()
+		if pending == 0 {
+			return nil, nil
+		}
+		select {
+		case <-change:
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
+	}
+}
+
+// fill restores machines in the background until n are ready or on their way. One that cannot be restored is left to
+// the caller who needs it and gets the error.
+func (q *queue) fill(n int, restore func(context.Context) (*vm, error)) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	for ; len(q.ready)+q.pending < n && q.ctx.Err() == nil; q.pending++ {
+		q.work.Add(1)
+		go func() {
+			defer q.work.Done()
+			m, err := restore(q.ctx)
+			q.mu.Lock()
+			defer q.mu.Unlock()
+			q.pending--
+			if err == nil {
+				q.ready = append(q.ready, m)
+			}
+			close(q.change)
+			q.change = make(chan struct{})
+		}()
+	}
+}
+
+func (q *queue) close() (err error) {
+	q.cancel()
+	q.work.Wait()
+	for _, m := range q.ready {
+		err = errors.Join(err, m.Close())
+	}
+	return err
+}

@@ -1,0 +1,271 @@
+package qemu
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"regexp"
+	"strconv"
+	"sync"
+
+	"github.com/vdevil/vdevil/lab/machine"
+	"github.com/vdevil/vdevil/lab/machine/gdb"
+	"github.com/vdevil/vdevil/lab/machine/qmp"
+)
+
+// tail is how much of a console an error shows.
+const tail = 2048
+
+// vm is one QEMU process.
+type vm struct {
+	*spec
+	driver  *Driver
+	cmd     *exec.Cmd
+	qmp     *qmp.Client
+	console *machine.Console
+	ports   map[int]int // guest port to port on 127.0.0.1
+	memory  memory
+
+	done chan struct{} // closed after the process was reaped
+	err  error         // how it ended; valid after done
+
+	mu     sync.Mutex
+	ended  bool // by us: its end is no error
+	dbg    *debugger
+	closed sync.Once
+}
+
+var _ machine.Machine = (*vm)(nil)
+
+// start runs QEMU and connects to its monitor. history is the console of the checkpoint.
+func (d *Driver) start(ctx context.Context, s *spec, history []byte) (_ *vm, err error) {
+	m := &vm{spec: s, driver: d, done: make(chan struct{})}
+	if m.console, err = machine.NewConsole(s.files.console(), history); err != nil {
+		return nil, err
+	}
+	log, err := os.Create(s.log())
+	if err != nil {
+		m.console.Close()
+		return nil, err
+	}
+	defer log.Close()
+	m.cmd = exec.Command(program, s.args()...) //nolint:noctx // the machine outlives the call that started it
+	m.cmd.Stdout, m.cmd.Stderr = m.console, log
+	if err := d.spawner.Start(m.cmd); err != nil {
+		m.console.Close()
+		return nil, err
+	}
+	go m.reap()
+	defer func() {
+		if err != nil {
+			err = m.explain("start QEMU", err)
+			m.kill()
+		}
+	}()
+	dial, stop := context.WithCancel(ctx)
+	defer stop()
+	go func() { // a QEMU that refuses its options never opens the monitor
+		select {
+		case <-m.done:
+			stop()
+		case <-dial.Done():
+		}
+	}()
+	if m.qmp, err = qmp.Dial(dial, s.socket("qmp")); err != nil {
+		return nil, err
+	}
+	m.memory = memory{monitor: m.qmp, pid: m.cmd.Process.Pid}
+	m.ports, err = m.forwards(ctx)
+	return m, err
+}
+
+func (m *vm) reap() {
+	err := m.cmd.Wait()
+	m.console.Close()
+	m.mu.Lock()
+	if !m.ended && err != nil {
+		m.err = fmt.Errorf("%w: QEMU %w", machine.ErrDied, err)
+	}
+	m.mu.Unlock()
+	close(m.done)
+}
+
+// forward is a line of "info usernet": TCP[HOST_FORWARD]  12  127.0.0.1 38123  10.0.2.15  22  0  0.
+var forward = regexp.MustCompile(`TCP\[HOST_FORWARD\]\s+\d+\s+127\.0\.0\.1\s+(\d+)\s+\S+\s+(\d+)`)
+
+func (m *vm) forwards(ctx context.Context) (map[int]int, error) {
+	info, err := m.qmp.HMP(ctx, "info usernet")
+	if err != nil {
+		return nil, err
+	}
+	ports := map[int]int{}
+	for _, f := range forward.FindAllStringSubmatch(info, -1) {
+		local, _ := strconv.Atoi(f[1])
+		guest, _ := strconv.Atoi(f[2])
+		ports[guest] = local
+	}
+	for _, p := range m.Ports {
+		if ports[p] == 0 {
+			return nil, fmt.Errorf("QEMU forwards no port to guest port %d: %s", p, info)
+		}
+	}
+	return ports, nil
+}
+
+// explain adds the evidence to an error: what the process said, what the guest printed, and that it is dead if it is.
+func (m *vm) explain(op string, err error) error {
+	select {
+	case <-m.done:
+		if m.err != nil && !errors.Is(err, machine.ErrDied) {
+			err = fmt.Errorf("%w (%w)", m.err, err)
+		}
+	default:
+	}
+	log, _ := os.ReadFile(m.log())
+	return &machine.Error{Op: op, Err: err, Console: m.console.Tail(tail), Log: log[max(0, len(log)-tail):]}
+}
+
+// execute runs a monitor command.
+func (m *vm) execute(ctx context.Context, command string, args, result any) error {
+	if err := m.qmp.Execute(ctx, command, args, result); err != nil {
+		return m.explain("monitor command "+command, err)
+	}
+	return nil
+}
+
+// ID names the machine in files and messages.
+func (m *vm) ID() string { return m.id }
+
+// Console is everything the guest printed.
+func (m *vm) Console() *machine.Console { return m.console }
+
+// Command is QEMU's command line.
+func (m *vm) Command() []string { return m.cmd.Args }
+
+// Disks are the raw files behind the data disks.
+func (m *vm) Disks() []machine.Disk {
+	disks := make([]machine.Disk, 0, len(m.spec.Disks))
+	for _, d := range m.spec.Disks {
+		disks = append(disks, machine.Disk{Name: d.Name, Size: d.Size, Path: m.disk(d.Name)})
+	}
+	return disks
+}
+
+// Dial connects to a port of the guest. QEMU accepts at once, whether anybody listens in the guest or not.
+func (m *vm) Dial(ctx context.Context, port int) (net.Conn, error) {
+	local, ok := m.ports[port]
+	if !ok {
+		return nil, fmt.Errorf("machine %s forwards no port to guest port %d", m.id, port)
+	}
+	var d net.Dialer
+	c, err := d.DialContext(ctx, "tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(local)))
+	if err != nil {
+		return nil, m.explain(fmt.Sprintf("dial guest port %d", port), err)
+	}
+	return c, nil
+}
+
+// Pause stops all CPUs.
+func (m *vm) Pause(ctx context.Context) error { return m.execute(ctx, "stop", nil, nil) }
+
+// Resume lets them go on.
+func (m *vm) Resume(ctx context.Context) error { return m.execute(ctx, "cont", nil, nil) }
+
+// ReadPhys reads guest-physical memory.
+func (m *vm) ReadPhys(ctx context.Context, addr uint64, p []byte) error {
+	if err := m.memory.read(ctx, addr, p); err != nil {
+		return m.explain(fmt.Sprintf("read %d bytes at physical %#x", len(p), addr), err)
+	}
+	return nil
+}
+
+// WritePhys writes guest-physical memory.
+func (m *vm) WritePhys(ctx context.Context, addr uint64, p []byte) error {
+	if err := m.memory.write(ctx, addr, p); err != nil {
+		return m.explain(fmt.Sprintf("write %d bytes at physical %#x", len(p), addr), err)
+	}
+	return nil
+}
+
+// Translate walks the page tables of a CPU.
+func (m *vm) Translate(ctx context.Context, cpu int, virt uint64) (uint64, error) {
+	return m.memory.translate(ctx, cpu, virt)
+}
+
+// debugger is a gdb client that tells the machine when it goes.
+type debugger struct {
+	*gdb.Client
+	m *vm
+}
+
+// Debug stops the machine and attaches to QEMU's gdb stub, which is opened on demand.
+func (m *vm) Debug(ctx context.Context) (machine.Debugger, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.dbg != nil {
+		return nil, fmt.Errorf("machine %s has a debugger already", m.id)
+	}
+	path := m.socket("gdb")
+	if out, err := m.qmp.HMP(ctx, "gdbserver unix:"+path+",server=on,wait=off"); err != nil {
+		return nil, m.explain("open the gdb stub: "+out, err)
+	}
+	c, err := gdb.Dial(ctx, path, gdb.Options{Hardware: m.accel == machine.KVM})
+	if err != nil {
+		return nil, m.explain("attach to the gdb stub", err)
+	}
+	m.dbg = &debugger{Client: c, m: m}
+	return m.dbg, nil
+}
+
+// Close detaches: the machine runs on.
+func (d *debugger) Close() error {
+	d.m.mu.Lock()
+	defer d.m.mu.Unlock()
+	if d.m.dbg != d {
+		return nil
+	}
+	d.m.dbg = nil
+	return d.Client.Close()
+}
+
+// PowerOff kills the process. The disks stay until Close.
+func (m *vm) PowerOff() error {
+	m.kill()
+	return nil
+}
+
+func (m *vm) kill() {
+	m.mu.Lock()
+	m.ended = true
+	m.mu.Unlock()
+	if m.qmp != nil {
+		m.qmp.Close()
+	}
+	_ = m.cmd.Process.Kill() // an error means that it is dead already
+	<-m.done
+}
+
+// Done is closed when the process has ended.
+func (m *vm) Done() <-chan struct{} { return m.done }
+
+// Wait waits for the end of the process.
+func (m *vm) Wait(ctx context.Context) error {
+	select {
+	case <-m.done:
+		return m.err
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// Close kills the process and deletes its files.
+func (m *vm) Close() (err error) {
+	m.closed.Do(func() {
+		m.kill()
+		err = m.remove()
+	})
+	return err
+}

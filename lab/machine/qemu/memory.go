@@ -1,0 +1,117 @@
+package qemu
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"strconv"
+	"strings"
+	"sync"
+
+	"github.com/vdevil/vdevil/lab/machine/qmp"
+)
+
+const (
+	pageSize = 4 << 10
+	// chunk is what one question about an address settles. RAM blocks of a PC begin and end at multiples of 2 MiB,
+	// except in the first MiB, where ROMs are mapped over it.
+	chunk  = 2 << 20
+	lowRAM = chunk
+)
+
+// memory reaches the guest's memory through the memory of the QEMU process: with no stop of the guest, in any
+// alignment, and in the fork's private copy of a page.
+type memory struct {
+	monitor *qmp.Client
+	pid     int
+
+	mu    sync.Mutex
+	hosts map[uint64]uint64 // guest-physical start of a chunk, or of a low page, to the address in the process
+}
+
+func (m *memory) read(ctx context.Context, addr uint64, p []byte) error {
+	return m.each(ctx, os.O_RDONLY, addr, p, (*os.File).ReadAt)
+}
+
+func (m *memory) write(ctx context.Context, addr uint64, p []byte) error {
+	return m.each(ctx, os.O_WRONLY, addr, p, (*os.File).WriteAt)
+}
+
+// each does the transfer piece by piece, a piece being what lies in one chunk.
+func (m *memory) each(ctx context.Context, flag int, addr uint64, p []byte, do func(*os.File, []byte, int64) (int, error)) error {
+	f, err := os.OpenFile(fmt.Sprintf("/proc/%d/mem", m.pid), flag, 0)
+	if err != nil {
+		return fmt.Errorf("memory of the QEMU process (doctor tells what ptrace_scope allows): %w", err)
+	}
+	defer f.Close()
+	for len(p) > 0 {
+		base, size := unit(addr)
+		host, err := m.host(ctx, base)
+		if err != nil {
+			return err
+		}
+		n := min(uint64(len(p)), base+size-addr)
+		if _, err := do(f, p[:n], int64(host+addr-base)); err != nil {
+			return err
+		}
+		p, addr = p[n:], addr+n
+	}
+	return nil
+}
+
+func unit(addr uint64) (base, size uint64) {
+	size = chunk
+	if addr < lowRAM {
+		size = pageSize
+	}
+	return addr &^ (size - 1), size
+}
+
+// host asks QEMU where it keeps the guest-physical address base.
+func (m *memory) host(ctx context.Context, base uint64) (uint64, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if h, ok := m.hosts[base]; ok {
+		return h, nil
+	}
+	// The answer is: Host virtual address for 0x1000 (ram) is 0x7f12c0001000.
+	out, err := m.monitor.HMP(ctx, fmt.Sprintf("gpa2hva %#x", base))
+	if err != nil {
+		return 0, err
+	}
+	h, err := lastNumber(out, " is ")
+	if err != nil {
+		return 0, fmt.Errorf("no memory at physical %#x: %w", base, err)
+	}
+	if m.hosts == nil {
+		m.hosts = map[uint64]uint64{}
+	}
+	m.hosts[base] = h
+	return h, nil
+}
+
+func (m *memory) translate(ctx context.Context, cpu int, virt uint64) (uint64, error) {
+	var out string
+	err := m.monitor.Execute(ctx, "human-monitor-command", map[string]any{
+		"command-line": fmt.Sprintf("gva2gpa %#x", virt), "cpu-index": cpu,
+	}, &out)
+	if err != nil {
+		return 0, fmt.Errorf("translate %#x on CPU %d: %w", virt, cpu, err)
+	}
+	// The answer is: gpa: 0x3f12000.
+	phys, err := lastNumber(out, "gpa: ")
+	if err != nil {
+		return 0, fmt.Errorf("translate %#x on CPU %d: %w", virt, cpu, err)
+	}
+	return phys, nil
+}
+
+// lastNumber parses what stands behind the mark in an answer of the human monitor, which words its errors as it likes.
+func lastNumber(answer, mark string) (uint64, error) {
+	_, number, ok := strings.Cut(answer, mark)
+	if !ok {
+		return 0, errors.New(strings.TrimSpace(answer))
+	}
+	return strconv.ParseUint(strings.TrimSpace(number), 0, 64)
+}
