@@ -1,0 +1,181 @@
+// Package vdev holds faults of the devices behind a pool.
+package vdev
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"math/rand/v2"
+	"os"
+	"slices"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/vdevil/vdevil/lab/fault"
+	"github.com/vdevil/vdevil/lab/machine"
+)
+
+// sector is the alignment of everything on a vdev.
+const sector = 512
+
+// Bitrot overwrites bytes of what the workload wrote, where it lies on the disks. The places are found by their content
+// and not by asking ZFS, so the data must lie there as it was written: uncompressed, unencrypted, and in a mirror or on a
+// single disk.
+type Bitrot struct {
+	// Disks are damaged in the same places of the same files.
+	Disks []string
+	// Extents is the number of places, Bytes how many are overwritten in each, at most 512.
+	Extents, Bytes int
+}
+
+// Name is "vdev-bitrot".
+func (Bitrot) Name() string { return "vdev-bitrot" }
+
+// Arm strikes at once, while the machine stands still.
+func (b Bitrot) Arm(ctx context.Context, s fault.Site) (fault.Strike, error) {
+	if err := s.Machine.Pause(ctx); err != nil {
+		return nil, err
+	}
+	done, err := b.rot(s)
+	if err := errors.Join(err, s.Machine.Resume(ctx)); err != nil {
+		return nil, err
+	}
+	return func(context.Context) ([]fault.Injection, error) { return done, nil }, nil
+}
+
+// place is a sector's worth of a file.
+type place struct {
+	file   string
+	offset int
+}
+
+func (b Bitrot) rot(s fault.Site) ([]fault.Injection, error) {
+	var all []fault.Injection
+	places := choose(s.Rand, s.Written, b.Extents)
+	// All disks lose the same bytes of a place: ZFS repairs a block from any copy that is whole.
+	start := s.Rand.IntN(sector - b.Bytes + 1)
+	for _, name := range b.Disks {
+		disk, err := find(s.Machine.Disks(), name)
+		if err != nil {
+			return nil, err
+		}
+		found, err := locate(disk.Path, s.Written, places)
+		if err != nil {
+			return nil, fmt.Errorf("look for what was written on disk %s: %w", name, err)
+		}
+		for i, p := range places {
+			in, err := b.overwrite(s, disk, p, found[i], start)
+			if err != nil {
+				return nil, fmt.Errorf("disk %s at %d: %w", name, found[i], err)
+			}
+			all = append(all, in)
+		}
+	}
+	return all, nil
+}
+
+// choose draws distinct sectors of what was written, each file with a chance in proportion to its size.
+func choose(r *rand.Rand, written map[string][]byte, n int) []place {
+	var all []place
+	for _, file := range slices.Sorted(maps.Keys(written)) {
+		for at := 0; at+sector <= len(written[file]); at += sector {
+			all = append(all, place{file, at})
+		}
+	}
+	r.Shuffle(len(all), func(i, j int) { all[i], all[j] = all[j], all[i] })
+	return all[:min(n, len(all))]
+}
+
+// locate reads a disk once and finds the sector that holds each place.
+func locate(path string, written map[string][]byte, places []place) ([]int64, error) {
+	want := map[string][]int{} // by content: two places may hold the same bytes
+	for i, p := range places {
+		content := string(written[p.file][p.offset : p.offset+sector])
+		want[content] = append(want[content], i)
+	}
+	found := make([]int64, len(places))
+	left := len(places)
+	err := eachSector(path, func(at int64, data []byte) bool {
+		for _, i := range want[string(data)] {
+			found[i] = at
+			left--
+		}
+		delete(want, string(data))
+		return left > 0
+	})
+	if err == nil && left > 0 {
+		err = fmt.Errorf("%d of %d places are not there as they were written", left, len(places))
+	}
+	return found, err
+}
+
+// eachSector calls f with every sector that is not in a hole, until it returns false.
+func eachSector(path string, f func(at int64, data []byte) bool) error {
+	in, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	defer in.Close()
+	buf := make([]byte, 1<<20)
+	for at := int64(0); ; {
+		at, err = unix.Seek(int(in.Fd()), at, unix.SEEK_DATA)
+		if errors.Is(err, unix.ENXIO) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		n, err := in.ReadAt(buf, at)
+		if err != nil && !errors.Is(err, io.EOF) {
+			return err
+		}
+		for k := 0; k+sector <= n; k += sector {
+			if !f(at+int64(k), buf[k:k+sector]) {
+				return nil
+			}
+		}
+		if n < sector {
+			return nil
+		}
+		at += int64(n)
+	}
+}
+
+func (b Bitrot) overwrite(s fault.Site, disk machine.Disk, p place, at int64, start int) (fault.Injection, error) {
+	before := s.Written[p.file][p.offset+start : p.offset+start+b.Bytes]
+	after := make([]byte, b.Bytes)
+	for bytes.Equal(after, before) || after[0] == 0 && bytes.Count(after, []byte{0}) == len(after) {
+		for i := range after {
+			after[i] = byte(s.Rand.Uint32())
+		}
+	}
+	at += int64(start)
+	in := fault.Injection{
+		Fault: b.Name(), Time: time.Now().UTC(), Trigger: "at once", Withheld: s.Withhold,
+		Target: fmt.Sprintf("%s bytes %d-%d", p.file, p.offset+start, p.offset+start+b.Bytes-1), File: p.file,
+		Disk: disk.Name, Offset: at, Before: before, After: after,
+	}
+	if s.Withhold {
+		in.After = before
+		return in, nil
+	}
+	f, err := os.OpenFile(disk.Path, os.O_WRONLY, 0)
+	if err != nil {
+		return in, err
+	}
+	_, err = f.WriteAt(after, at)
+	return in, errors.Join(err, f.Close())
+}
+
+func find(disks []machine.Disk, name string) (machine.Disk, error) {
+	for _, d := range disks {
+		if d.Name == name {
+			return d, nil
+		}
+	}
+	return machine.Disk{}, fmt.Errorf("the machine has no disk %q", name)
+}
