@@ -1,0 +1,180 @@
+package trial
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/vdevil/vdevil/lab/fault"
+	"github.com/vdevil/vdevil/lab/guest"
+	"github.com/vdevil/vdevil/lab/machine"
+	"github.com/vdevil/vdevil/lab/zfs/panics"
+	"github.com/vdevil/vdevil/scenarios"
+)
+
+// console is a real one, from the golden files of package panics, without their header.
+func console(t *testing.T, name string) []byte {
+	t.Helper()
+	text, err := os.ReadFile(filepath.Join("../zfs/panics/testdata", name+".txt"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, body, found := bytes.Cut(text, []byte("\n\n"))
+	if !found {
+		t.Fatalf("%s has no header", name)
+	}
+	return body
+}
+
+// ended is a machine that is dead, or not; the tests need no more of one.
+type ended struct {
+	machine.Machine
+	done chan struct{}
+	err  error
+}
+
+func (m *ended) Done() <-chan struct{}      { return m.done }
+func (m *ended) Wait(context.Context) error { return m.err }
+
+func alive() *ended { return &ended{done: make(chan struct{})} }
+
+func dead() *ended {
+	m := &ended{done: make(chan struct{}), err: machine.ErrDied}
+	close(m.done)
+	return m
+}
+
+const overlap = "range-tree-add-overlap@metaslab_free_concrete"
+
+func TestClassify(t *testing.T) {
+	struck := make(chan struct{})
+	close(struck)
+	withFault := scenarios.Resolved{Fault: &scenarios.Fault{}}
+	tests := []struct {
+		name      string
+		run       *run
+		console   string
+		workload  error
+		outcome   Outcome
+		signature string
+		reason    string // a piece of it
+	}{
+		{"a panic", &run{vm: alive()}, "add-overlap-2.3.2", context.Canceled, Panic, overlap, ""},
+		{"a panic that ended the machine", &run{vm: dead()}, "add-overlap-halt", nil, Panic, overlap, ""},
+		{"a panic with a failed command", &run{vm: alive()}, "add-overlap-2.3.2", errors.New("EOF"), Panic, overlap, ""},
+		{"an oops", &run{vm: alive()}, "oops-null-deref", context.Canceled, Oops, "oops:", ""},
+		{"no message, no machine", &run{vm: dead()}, "clean-boot", nil, Oops, "", "without a message"},
+		{"no message, no end", &run{vm: alive()}, "clean-boot", context.DeadlineExceeded, Hang, "", "had not ended"},
+		{"a command that failed", &run{vm: alive()}, "clean-boot", errors.New("no such dataset"), Invalid, "", "no such dataset"},
+		{
+			"a fault that was not delivered", &run{vm: alive(), Plan: Plan{Resolved: withFault}, struck: struck, strikeErr: errors.New("never hit")},
+			"add-overlap-2.3.2", nil, Invalid, "", "not delivered (panic seen): never hit",
+		},
+		{
+			"a fault that was never armed", &run{vm: alive(), Plan: Plan{Resolved: withFault}}, "clean-boot",
+			context.DeadlineExceeded, Invalid, "", "not delivered",
+		},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			var r Result
+			tt.run.classify(t.Context(), &r, panics.Scan(console(t, tt.console)), tt.workload)
+			if r.Outcome != tt.outcome || !strings.HasPrefix(r.Signature, tt.signature) || !strings.Contains(r.Reason, tt.reason) {
+				t.Errorf("got %s %q because %q; want %s %q because %q", r.Outcome, r.Signature, r.Reason, tt.outcome, tt.signature, tt.reason)
+			}
+		})
+	}
+}
+
+func TestJudgePool(t *testing.T) {
+	damaged := []fault.Injection{{File: "/tank/a"}, {File: "/tank/b"}, {File: "/tank/a"}}
+	tests := []struct {
+		name       string
+		status     guest.PoolStatus
+		findings   guest.Findings
+		injections []fault.Injection
+		want       Outcome
+	}{
+		{"clean", guest.PoolStatus{}, guest.Findings{{Path: "/tank/a", Result: guest.Intact}}, nil, Masked},
+		{"repaired", guest.PoolStatus{Repaired: 512}, nil, damaged, Healed},
+		{"repaired, but wrong bytes", guest.PoolStatus{Repaired: 512}, guest.Findings{{Path: "/tank/a", Result: guest.Wrong}}, damaged, Corrupt},
+		{
+			"named in full", guest.PoolStatus{ScanErrors: 2, Damaged: []string{"/tank/b", "/tank/a"}},
+			guest.Findings{{Path: "/tank/a", Result: guest.Unreadable}}, damaged, Detected,
+		},
+		{"one named too few", guest.PoolStatus{ScanErrors: 2, Damaged: []string{"/tank/a"}}, nil, damaged, Corrupt},
+		{"one named too many", guest.PoolStatus{Damaged: []string{"/tank/a", "/tank/b", "/tank/c"}}, nil, damaged, Corrupt},
+		{"unreadable, and nobody said so", guest.PoolStatus{}, guest.Findings{{Path: "/tank/a", Result: guest.Missing}}, nil, Corrupt},
+		{
+			"a withheld strike damaged nothing", guest.PoolStatus{ScanErrors: 1, Damaged: []string{"/tank/a"}}, nil,
+			[]fault.Injection{{File: "/tank/b", Withheld: true}}, Detected,
+		},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			r := Result{Outcome: Masked, Findings: tt.findings, Injections: tt.injections}
+			r.judgePool(tt.status)
+			if r.Outcome != tt.want {
+				t.Errorf("got %s because %q, want %s", r.Outcome, r.Reason, tt.want)
+			}
+		})
+	}
+}
+
+// TestWatch feeds a real panic in pieces and expects the crash to be seen before the last one.
+func TestWatch(t *testing.T) {
+	w := newWatch()
+	text := console(t, "add-overlap-2.3.2")
+	at := bytes.Index(text, []byte("PANIC:"))
+	w.feed(text[:at])
+	select {
+	case <-w.crash:
+		t.Fatal("a crash was seen before there was one")
+	default:
+	}
+	w.feed(text[at:])
+	select {
+	case <-w.crash:
+	default:
+		t.Fatal("the panic was not seen")
+	}
+	if e := w.events(); len(e) == 0 || e[0].Signature() != overlap {
+		t.Errorf("events: %v", e)
+	}
+}
+
+func TestWorst(t *testing.T) {
+	order := Outcomes()
+	for i, a := range order {
+		for j, b := range order {
+			if got, want := Worst(a, b), order[min(i, j)]; got != want {
+				t.Errorf("the worst of %s and %s is %s, want %s", a, b, got, want)
+			}
+		}
+	}
+}
+
+// TestRecall expects a trial to know what its checkpoint's preparation wrote, whatever its own seed.
+func TestRecall(t *testing.T) {
+	prepare := []scenarios.Step{{Write: &scenarios.Write{File: "/tank/f%d", Count: 2, Size: 1000, Content: "x"}}, {Sync: true}}
+	contents := map[string]string{}
+	for _, seed := range []uint64{0, 1, 99} {
+		w := worker{seed: seed}
+		w.recall(prepare)
+		if len(w.written) != 2 || w.seed != seed {
+			t.Fatalf("%d files, seed %d", len(w.written), w.seed)
+		}
+		for path, data := range w.written {
+			key := fmt.Sprintf("%s %d", path, len(data))
+			if was, ok := contents[key]; ok && was != string(data) {
+				t.Errorf("%s differs with the trial's seed", path)
+			}
+			contents[key] = string(data)
+		}
+	}
+}

@@ -1,0 +1,213 @@
+package trial
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/vdevil/vdevil/images"
+	"github.com/vdevil/vdevil/lab/guest"
+	"github.com/vdevil/vdevil/lab/host"
+	"github.com/vdevil/vdevil/lab/machine"
+	"github.com/vdevil/vdevil/scenarios"
+)
+
+// bootLimit is what a guest gets on the reference host from power-on to a working ssh, prepareLimit what the steps
+// before a checkpoint get, connectLimit what a running guest gets to let us in.
+const (
+	bootLimit    = 15 * time.Second
+	prepareLimit = 30 * time.Second
+	connectLimit = 3 * time.Second
+)
+
+// sshPort is the one port of a guest that the lab talks to.
+const sshPort = 22
+
+// Stable keeps prepared machines: checkpoints, cached by content. A booted guest without a pool is one, every pool and
+// preparation made from it another. What is cached is found again by every later run.
+type Stable struct {
+	// Dir is the directory of checkpoints, on the file system where the driver keeps its machines.
+	Dir    string
+	Driver machine.Driver
+	// Open reads a checkpoint of the driver's.
+	Open func(dir string) (*machine.Checkpoint, error)
+	// Progress is told what is being done and, when it is done, how long it took.
+	Progress func(what string, took time.Duration)
+}
+
+// Prepared is the checkpoint that trials of an arm are forked from.
+func (s *Stable) Prepared(ctx context.Context, img *images.Image, r scenarios.Resolved) (*machine.Checkpoint, error) {
+	key := s.key(img, "prepared", r.PrepareKey())
+	return s.cached(ctx, key, fmt.Sprintf("prepare %s for %s", r.Scenario, img.OpenZFS), func(dir string) (*machine.Checkpoint, error) {
+		base, err := s.Booted(ctx, img, r.Machine)
+		if err != nil {
+			return nil, err
+		}
+		return s.prepare(ctx, img, base, r, dir)
+	})
+}
+
+// Booted is the checkpoint of a guest that has just come up, its disks empty.
+func (s *Stable) Booted(ctx context.Context, img *images.Image, m scenarios.Machine) (*machine.Checkpoint, error) {
+	key := s.key(img, "booted", m)
+	return s.cached(ctx, key, "boot a guest with OpenZFS "+img.OpenZFS, func(dir string) (*machine.Checkpoint, error) {
+		return s.boot(ctx, img, m, dir)
+	})
+}
+
+// key depends on everything that a checkpoint does: the image, what was done to it, and the hypervisor that did it.
+func (s *Stable) key(img *images.Image, stage string, what any) string {
+	text, err := json.Marshal([]any{img.ID, img.Cmdline(), stage, what, s.Driver.Name(), s.Driver.Version(), s.Driver.Accel()})
+	if err != nil {
+		panic(err) // plain data always marshals
+	}
+	sum := sha256.Sum256(text)
+	return fmt.Sprintf("%s-%s-%s", img.ID, stage, hex.EncodeToString(sum[:6]))
+}
+
+// cached makes a checkpoint unless it is there. Whoever comes second while it is being made waits for the first. One
+// that is not whole is made anew.
+func (s *Stable) cached(ctx context.Context, key, what string, fill func(dir string) (*machine.Checkpoint, error)) (*machine.Checkpoint, error) {
+	dir := filepath.Join(s.Dir, key)
+	unlock, err := host.Lock(ctx, dir+lockSuffix, func(h host.Holder) { s.Progress(fmt.Sprintf("wait for %s, who has the lock %s", h, dir+lockSuffix), 0) })
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", what, err)
+	}
+	defer unlock()
+	cp, err := s.Open(dir)
+	if err == nil {
+		return cp, nil
+	}
+	if !errors.Is(err, os.ErrNotExist) || exists(dir) {
+		if err := os.RemoveAll(dir); err != nil {
+			return nil, err
+		}
+	}
+	s.Progress(what, 0)
+	start := time.Now()
+	if _, err := fill(dir); err != nil {
+		return nil, fmt.Errorf("%s: %w", what, err)
+	}
+	s.Progress(what, time.Since(start))
+	return s.Open(dir)
+}
+
+func exists(path string) bool {
+	_, err := os.Stat(path)
+	return err == nil
+}
+
+// lockSuffix is what is added to a checkpoint's directory for the lock that its maker holds.
+const lockSuffix = ".lock"
+
+// Clean removes from a directory of checkpoints what was left half made and what keep does not want, except where
+// somebody is at work. It returns what it removed.
+func Clean(dir string, keep func(checkpoint string) bool) (removed []string, err error) {
+	entries, err := os.ReadDir(dir)
+	if errors.Is(err, os.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	for _, e := range entries {
+		name, part := strings.CutSuffix(e.Name(), machine.PartSuffix)
+		if !e.IsDir() || !part && keep(name) {
+			continue
+		}
+		unlock, err := host.TryLock(filepath.Join(dir, name+lockSuffix))
+		if err != nil {
+			continue
+		}
+		path := filepath.Join(dir, e.Name())
+		err = os.RemoveAll(path)
+		unlock()
+		if err != nil {
+			return removed, err
+		}
+		removed = append(removed, path)
+	}
+	return removed, nil
+}
+
+func (s *Stable) boot(ctx context.Context, img *images.Image, m scenarios.Machine, dir string) (*machine.Checkpoint, error) {
+	config := machine.Config{
+		Kernel: img.Kernel, Initrd: img.Initrd, Root: img.Root, Cmdline: img.Cmdline(),
+		CPUs: m.CPUs, Memory: m.Memory, Ports: []int{sshPort},
+	}
+	for _, d := range m.Disks {
+		config.Disks = append(config.Disks, machine.DiskConfig{Name: d.Name, Size: d.Size})
+	}
+	start := time.Now()
+	vm, err := s.Driver.Boot(ctx, config)
+	if err != nil {
+		return nil, err
+	}
+	defer vm.Close()
+	limited, cancel := context.WithTimeout(ctx, s.Driver.Accel().Default().Limit(bootLimit))
+	defer cancel()
+	g, err := guest.Connect(limited, vm, keys(img))
+	if err != nil {
+		return nil, err
+	}
+	scale := machine.Measured(time.Since(start))
+	if err := g.Close(); err != nil {
+		return nil, err
+	}
+	return vm.Checkpoint(ctx, dir, scale)
+}
+
+func (s *Stable) prepare(ctx context.Context, img *images.Image, base *machine.Checkpoint, r scenarios.Resolved, dir string) (*machine.Checkpoint, error) {
+	vm, err := s.Driver.Fork(ctx, base, machine.ForkOptions{Freezable: true})
+	if err != nil {
+		return nil, err
+	}
+	defer vm.Close()
+	limited, cancel := context.WithTimeout(ctx, base.Scale.Limit(prepareLimit))
+	defer cancel()
+	g, err := guest.Connect(limited, vm, keys(img))
+	if err != nil {
+		return nil, err
+	}
+	defer g.Close()
+	pool := guest.PoolSpec{Name: r.Pool.Name, Layout: r.Pool.Layout, Options: r.Pool.Options, Properties: r.Pool.Properties}
+	if err := g.CreatePool(limited, pool); err != nil {
+		return nil, err
+	}
+	w := worker{guest: g, pool: r.Pool.Name}
+	if err := w.run(limited, r.Prepare); err != nil {
+		return nil, err
+	}
+	// What the pool has in memory only would be lost to nobody, but a trial should start from a quiet pool.
+	if err := g.Sync(limited, r.Pool.Name); err != nil {
+		return nil, err
+	}
+	g.Close()
+	return vm.Checkpoint(ctx, dir, base.Scale)
+}
+
+func keys(img *images.Image) guest.Keys {
+	return guest.Keys{Login: img.LoginKey, Host: img.HostKey}
+}
+
+// Enter forks a checkpoint and connects to the guest.
+func Enter(ctx context.Context, d machine.Driver, img *images.Image, cp *machine.Checkpoint) (machine.Machine, *guest.Guest, error) {
+	vm, err := d.Fork(ctx, cp, machine.ForkOptions{})
+	if err != nil {
+		return nil, nil, err
+	}
+	limited, cancel := context.WithTimeout(ctx, cp.Scale.Limit(connectLimit))
+	defer cancel()
+	g, err := guest.Connect(limited, vm, keys(img))
+	if err != nil {
+		return nil, nil, errors.Join(err, vm.Close())
+	}
+	return vm, g, nil
+}
