@@ -34,8 +34,11 @@ func Embedded() ([]*Scenario, error) {
 	return all, errors.Join(errs...)
 }
 
-// Load reads and checks one file.
+// Load reads and checks one file. Its File then has a slash, which that of an embedded one has not.
 func Load(path string) (*Scenario, error) {
+	if !strings.Contains(path, "/") {
+		path = "./" + path
+	}
 	data, err := os.ReadFile(path)
 	if err != nil {
 		return nil, fmt.Errorf("reading scenario: %w", err)

@@ -1,0 +1,53 @@
+package lab
+
+import (
+	"context"
+	"errors"
+	"os"
+	"slices"
+	"strings"
+
+	"github.com/vdevil/vdevil/images"
+	"github.com/vdevil/vdevil/lab/host"
+	"github.com/vdevil/vdevil/lab/trial"
+)
+
+// Collect removes what labs left that were killed, directories of machines, checkpoints and images half made, and the
+// checkpoints of images that are no more. Machines themselves die with their lab. What belongs to a lab that is alive is
+// not touched. It returns what it removed.
+func Collect(ctx context.Context, d host.Dirs) (removed []string, err error) {
+	store, err := images.Open(ctx, d)
+	if err != nil {
+		return nil, err
+	}
+	for _, collect := range []func() ([]string, error){
+		func() ([]string, error) { return abandoned(d.Run) },
+		func() ([]string, error) { return abandoned(MachinesDir(d)) },
+		store.Clean,
+		func() ([]string, error) { return checkpoints(d, store) },
+	} {
+		r, e := collect()
+		removed, err = append(removed, r...), errors.Join(err, e)
+	}
+	return removed, err
+}
+
+// abandoned removes the directories of machines whose lab is gone.
+func abandoned(parent string) ([]string, error) {
+	dirs, err := host.Abandoned(parent)
+	for _, dir := range dirs {
+		err = errors.Join(err, os.RemoveAll(dir))
+	}
+	return dirs, err
+}
+
+// checkpoints removes those of images that are gone.
+func checkpoints(d host.Dirs, store *images.Store) ([]string, error) {
+	all, err := store.List()
+	if err != nil {
+		return nil, err
+	}
+	return trial.Clean(checkpointsDir(d), func(checkpoint string) bool {
+		return slices.ContainsFunc(all, func(i *images.Image) bool { return strings.HasPrefix(checkpoint, i.ID+"-") })
+	})
+}

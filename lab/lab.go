@@ -1,0 +1,191 @@
+// Package lab is vdevil for programs: the command, the e2e suite and whoever else wants to ask a pool a question. Open a
+// Lab, Run scenarios, read the results.
+package lab
+
+import (
+	"context"
+	"fmt"
+	"path/filepath"
+	"runtime"
+	"time"
+
+	"github.com/vdevil/vdevil/images"
+	"github.com/vdevil/vdevil/lab/campaign"
+	"github.com/vdevil/vdevil/lab/guest"
+	"github.com/vdevil/vdevil/lab/host"
+	"github.com/vdevil/vdevil/lab/machine"
+	"github.com/vdevil/vdevil/lab/machine/qemu"
+	"github.com/vdevil/vdevil/lab/trial"
+	"github.com/vdevil/vdevil/scenarios"
+)
+
+// Version is that of the lab.
+const Version = "0.1.0"
+
+// Options say where and how a lab works.
+type Options struct {
+	Dirs host.Dirs
+	// Mirror is where packages for images come from, empty for the default of the suite.
+	Mirror string
+	// Install says what to do about packages that this computer lacks.
+	Install host.InstallOptions
+	// Jobs is how many trials run at once, 0 for one per CPU.
+	Jobs int
+	// Progress is told of long work other than trials. It may be nil.
+	Progress func(Progress)
+}
+
+// Progress is news of long work: a step of an image's build, a checkpoint being made, a wait for another lab.
+type Progress struct {
+	What string
+	// Index and Of count the steps, from 1; Of is 0 for work that has no steps.
+	Index, Of int
+	// Expected is how long the work takes on a machine like the one it was measured on, 0 if unknown.
+	Expected time.Duration
+	// Took is 0 when the work begins and its duration when it is done.
+	Took time.Duration
+	Done bool
+}
+
+// Lab has found its host in order and its driver working.
+type Lab struct {
+	opts   Options
+	driver *qemu.Driver
+	images *images.Store
+	stable *trial.Stable
+}
+
+// Open installs what the host lacks, if Options.Install allows it, and starts the driver.
+func Open(ctx context.Context, o Options) (*Lab, error) {
+	if o.Progress == nil {
+		o.Progress = func(Progress) {}
+	}
+	if o.Jobs == 0 {
+		o.Jobs = runtime.NumCPU()
+	}
+	if err := host.Install(ctx, host.Missing(), o.Install); err != nil {
+		return nil, err
+	}
+	if _, err := Collect(ctx, o.Dirs); err != nil {
+		return nil, fmt.Errorf("clear what a killed lab left: %w", err)
+	}
+	store, err := images.Open(ctx, o.Dirs)
+	if err != nil {
+		return nil, err
+	}
+	driver, err := qemu.New(ctx, qemu.Options{
+		Dir: MachinesDir(o.Dirs), Run: o.Dirs.Run, Accel: host.Accel(), Ahead: o.Jobs,
+	})
+	if err != nil {
+		return nil, err
+	}
+	l := &Lab{opts: o, driver: driver, images: store}
+	l.stable = &trial.Stable{
+		Dir: checkpointsDir(o.Dirs), Driver: driver, Open: qemu.Open, Progress: l.progress,
+	}
+	return l, nil
+}
+
+func checkpointsDir(d host.Dirs) string { return filepath.Join(d.Cache, "checkpoints") }
+
+// MachinesDir is where running machines keep their disks and memory.
+func MachinesDir(d host.Dirs) string { return filepath.Join(d.Cache, "machines") }
+
+func (l *Lab) progress(what string, took time.Duration) {
+	l.opts.Progress(Progress{What: what, Took: took, Done: took > 0})
+}
+
+// Close ends the driver. Machines that were not closed die with it.
+func (l *Lab) Close() error { return l.driver.Close() }
+
+// Driver starts machines.
+func (l *Lab) Driver() machine.Driver { return l.driver }
+
+// Stable keeps checkpoints.
+func (l *Lab) Stable() *trial.Stable { return l.stable }
+
+// Images keeps images.
+func (l *Lab) Images() *images.Store { return l.images }
+
+// Image builds the image of an OpenZFS version unless it is there.
+func (l *Lab) Image(ctx context.Context, version string) (*images.Image, error) {
+	return l.images.Ensure(ctx, version, images.Options{Mirror: l.opts.Mirror, Progress: func(s images.Step) {
+		l.opts.Progress(Progress{
+			What: s.Name, Index: s.Index, Of: s.Of, Expected: s.Expected, Took: s.Elapsed, Done: s.Done,
+		})
+	}})
+}
+
+// Request is what to run.
+type Request struct {
+	Scenarios []*scenarios.Scenario
+	// Versions are of OpenZFS, none for the default one.
+	Versions []string
+	// Trials, Only, Seed and Keep are as in campaign.Campaign.
+	Trials int
+	Only   *campaign.Pick
+	Seed   uint64
+	Keep   campaign.Keep
+	// Observe is told of every trial. It may be nil.
+	Observe func(campaign.Event)
+}
+
+// Run does the trials of all scenarios on all versions. What was judged before an error is returned with it.
+func (l *Lab) Run(ctx context.Context, r Request) ([]campaign.Result, error) {
+	if len(r.Versions) == 0 {
+		r.Versions = []string{""}
+	}
+	if r.Observe == nil {
+		r.Observe = func(campaign.Event) {}
+	}
+	c := &campaign.Campaign{
+		Scenarios: r.Scenarios, Trials: r.Trials, Only: r.Only, Seed: r.Seed, Keep: r.Keep, Jobs: l.opts.Jobs,
+		Dir:    filepath.Join(RunsDir(l.opts.Dirs), time.Now().UTC().Format("20060102-150405.000")),
+		Driver: l.driver, Stable: l.stable, Observe: r.Observe,
+	}
+	for _, v := range r.Versions {
+		img, err := l.Image(ctx, v)
+		if err != nil {
+			return nil, err
+		}
+		c.Images = append(c.Images, img)
+	}
+	return c.Run(ctx)
+}
+
+// RunsDir is where the bundles of all runs lie, a directory for each run, named after its beginning in UTC.
+func RunsDir(d host.Dirs) string { return filepath.Join(d.State, "runs") }
+
+// Guest is a machine prepared for an arm of a scenario, and a way into it.
+func (l *Lab) Guest(ctx context.Context, s *scenarios.Scenario, arm, version string) (machine.Machine, *guest.Guest, error) {
+	img, err := l.Image(ctx, version)
+	if err != nil {
+		return nil, nil, err
+	}
+	resolved, err := s.ForArm(arm)
+	if err != nil {
+		return nil, nil, err
+	}
+	cp, err := l.stable.Prepared(ctx, img, resolved)
+	if err != nil {
+		return nil, nil, err
+	}
+	return trial.Enter(ctx, l.driver, img, cp)
+}
+
+// Info describes a lab in a report.
+type Info struct {
+	Version string        `json:"version"`
+	Driver  string        `json:"driver"`
+	Accel   machine.Accel `json:"accel"`
+	Host    string        `json:"host"`
+}
+
+// Info is about this lab.
+func (l *Lab) Info() Info {
+	return Info{Version: Version, Driver: l.driver.Name(), Accel: l.driver.Accel(), Host: describe(l.driver.Version())}
+}
+
+func describe(hypervisor string) string {
+	return fmt.Sprintf("%s/%s, %d CPUs, %s", runtime.GOOS, runtime.GOARCH, runtime.NumCPU(), hypervisor)
+}

@@ -1,0 +1,90 @@
+// Package labtest gives the tests of all packages what is dear to make: host packages, an image, a booted guest. It is
+// made once and cached, by whichever test comes first; the others, in other processes too, wait for it under a file lock.
+package labtest
+
+import (
+	"os"
+	"testing"
+
+	"github.com/vdevil/vdevil/images"
+	"github.com/vdevil/vdevil/lab"
+	"github.com/vdevil/vdevil/lab/host"
+	"github.com/vdevil/vdevil/lab/machine"
+	"github.com/vdevil/vdevil/scenarios"
+)
+
+// Dirs are the user's own: what the lab has cached need not be made again for a test.
+func Dirs(t testing.TB) host.Dirs {
+	t.Helper()
+	dirs, err := host.DefaultDirs()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return dirs
+}
+
+// Host installs the packages that the lab needs.
+func Host(t testing.TB) {
+	t.Helper()
+	if err := host.Install(t.Context(), host.Missing(), install(Dirs(t))); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func install(d host.Dirs) host.InstallOptions {
+	return host.InstallOptions{Yes: true, Out: os.Stderr, Lock: d.Cache}
+}
+
+// Open opens a lab that is closed with the test.
+func Open(t testing.TB) *lab.Lab {
+	t.Helper()
+	d := Dirs(t)
+	l, err := lab.Open(t.Context(), lab.Options{Dirs: d, Install: install(d), Progress: func(p lab.Progress) {
+		if p.Took == 0 || p.Done {
+			t.Logf("%s %s", p.What, p.Took)
+		}
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := l.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return l
+}
+
+// Machine is what tests run on: small, and one for all of them, so that it is booted once.
+func Machine() scenarios.Machine {
+	return scenarios.Machine{CPUs: 2, Memory: 1 << 30, Disks: []scenarios.DataDisk{{Name: "v0", Size: 512 << 20}, {Name: "v1", Size: 512 << 20}}}
+}
+
+// Booted is a checkpoint of a guest with the default OpenZFS that has just come up.
+func Booted(t testing.TB, l *lab.Lab) (*images.Image, *machine.Checkpoint) {
+	t.Helper()
+	img, err := l.Image(t.Context(), "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	cp, err := l.Stable().Booted(t.Context(), img, Machine())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return img, cp
+}
+
+// Fork starts a machine that is closed with the test.
+func Fork(t testing.TB, l *lab.Lab, cp *machine.Checkpoint, o machine.ForkOptions) machine.Machine {
+	t.Helper()
+	m, err := l.Driver().Fork(t.Context(), cp, o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := m.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return m
+}
