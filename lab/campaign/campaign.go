@@ -122,7 +122,7 @@ func (c *Campaign) scenario(ctx context.Context, s *scenarios.Scenario, img *ima
 	if err != nil {
 		return Result{}, err
 	}
-	r := judge(s, results)
+	r := judge(s, results, c.Only == nil)
 	r.OpenZFS, r.Seed, r.Seconds = img.OpenZFS, c.Seed, time.Since(start).Seconds()
 	return r, nil
 }

@@ -1,0 +1,388 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+
+	"github.com/spf13/cobra"
+
+	"github.com/vdevil/vdevil/images"
+	"github.com/vdevil/vdevil/lab"
+	"github.com/vdevil/vdevil/lab/campaign"
+	"github.com/vdevil/vdevil/lab/host"
+	"github.com/vdevil/vdevil/lab/report"
+	"github.com/vdevil/vdevil/scenarios"
+)
+
+// command runs vdevil in directories of its own.
+func command(t *testing.T, args ...string) (code int, out, err string) {
+	t.Helper()
+	var stdout, stderr bytes.Buffer
+	a := &app{in: strings.NewReader(""), out: &stdout, err: &stderr}
+	code = a.main(t.Context(), args)
+	return code, stdout.String(), stderr.String()
+}
+
+// own gives a test empty directories of the lab.
+func own(t *testing.T) host.Dirs {
+	t.Helper()
+	run, err := os.MkdirTemp("/tmp", "vd") // short: t.TempDir is too long for sockets
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.RemoveAll(run) })
+	t.Setenv("XDG_CACHE_HOME", t.TempDir())
+	t.Setenv("XDG_STATE_HOME", t.TempDir())
+	t.Setenv("XDG_RUNTIME_DIR", run)
+	dirs, err := host.DefaultDirs()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return dirs
+}
+
+// write makes a file in an empty directory that becomes the current one.
+func write(t *testing.T, name, text string) {
+	t.Helper()
+	t.Chdir(t.TempDir())
+	if err := os.WriteFile(name, []byte(text), 0o644); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestWrongUsage(t *testing.T) {
+	own(t)
+	for _, c := range []struct {
+		args string
+		says string
+	}{
+		{"rum", `unknown command "rum" for "vdevil"`},
+		{"rum", "Did you mean this?\n\trun"},
+		{"run --nosuch", "unknown flag: --nosuch\nsee vdevil run --help"},
+		{"run --trials many", `invalid argument "many" for "--trials"`},
+		{"run --trials -1", `invalid argument "-1" for "--trials"`},
+		{"run --seed 0x", `invalid argument "0x" for "--seed"`},
+		{"run --keep some", "write failed, all or none"},
+		{"run --driver libvirt", "write qemu"},
+		{"run --only flip", "such as no-fault/3"},
+		{"run --only flip/0", "such as no-fault/3"},
+		{"run --only flip/3", "--only repeats a trial of one scenario: name it"},
+		{"run blkptr-dva-flip --only flop/3", "--only: scenario blkptr-dva-flip has no arm \"flop\"; write flip"},
+		{"run --zfs 2.3.1", `no recipe for OpenZFS "2.3.1"; write 2.1.11, 2.3.2,`},
+		{"run blkptr-dva-flap", `there is no scenario "blkptr-dva-flap"; write blkptr-dva-flip`},
+		{"run ./nosuch.yaml", "open ./nosuch.yaml: no such file"},
+		{"run nosuch.yaml", "open ./nosuch.yaml: no such file"},
+		{"list blkptr-dva-flap", "write blkptr-dva-flip"},
+		{"doctor now", `unknown command "now" for "vdevil doctor"`},
+		{"image bild", `unknown command "bild" for "vdevil image"`},
+		{"image build 2.3.1", `no recipe for OpenZFS "2.3.1"`},
+		{"image rm", "name versions, or write --all"},
+		{"image rm 2.3.2 --all", "name versions, or write --all"},
+		{"image rm 2.3.1", `no recipe for OpenZFS "2.3.1"`},
+		{"shell", "accepts 1 arg(s), received 0"},
+		{"shell blkptr-dva-flip --arm flop", "--arm: scenario blkptr-dva-flip has no arm \"flop\"; write flip"},
+		{"shell blkptr-dva-flip --zfs 2.3.1", `no recipe for OpenZFS "2.3.1"`},
+	} {
+		code, out, err := command(t, strings.Fields(c.args)...)
+		if code != misused || !strings.Contains(err, c.says) {
+			t.Errorf("vdevil %s: status %d, %q; want %d, %q", c.args, code, err, misused, c.says)
+		}
+		if out != "" || strings.Contains(err, "Usage:") {
+			t.Errorf("vdevil %s prints more than the mistake: %q %q", c.args, out, err)
+		}
+	}
+}
+
+func TestBadFile(t *testing.T) {
+	own(t)
+	write(t, "mine.yaml", "name: mine\nquestion: Does it?\ntrails: 3\n")
+	for _, c := range []string{"run", "list", "shell"} {
+		code, _, err := command(t, c, "mine.yaml")
+		if code != misused || !strings.Contains(err, "./mine.yaml:3: ") || !strings.Contains(err, "trials") {
+			t.Errorf("%s: status %d, %q; want %d, the line, and what to write instead", c, code, err, misused)
+		}
+	}
+}
+
+func TestHelp(t *testing.T) {
+	var visit func(c *cobra.Command)
+	visit = func(c *cobra.Command) {
+		if c.Short == "" || c.Long == "" || c.Example == "" {
+			t.Errorf("%s lacks a short help, a long one or examples", c.CommandPath())
+		}
+		for _, sub := range c.Commands() {
+			visit(sub)
+		}
+	}
+	visit((&app{}).root())
+	code, out, _ := command(t, "run", "--help")
+	for _, flag := range []string{"--zfs", "--trials", "--jobs", "--seed", "--only", "--json", "--keep", "--yes", "--driver", "--mirror"} {
+		if code != held || !strings.Contains(out, flag+" ") {
+			t.Errorf("vdevil run --help does not tell of %s", flag)
+		}
+	}
+}
+
+func TestList(t *testing.T) {
+	all, err := scenarios.Embedded()
+	if err != nil || len(all) == 0 {
+		t.Fatal(len(all), err)
+	}
+	code, out, stderr := command(t, "list")
+	if code != held || stderr != "" {
+		t.Fatalf("status %d, %s", code, stderr)
+	}
+	for _, s := range all {
+		for _, want := range []string{s.Name, s.Question, string(s.Expect.Verdict), s.Arms[0].Name} {
+			if !strings.Contains(out, want) {
+				t.Errorf("the list lacks %q:\n%s", want, out)
+			}
+		}
+	}
+	_, out, _ = command(t, "list", "--json")
+	var list []entry
+	if err := json.Unmarshal([]byte(out), &list); err != nil || len(list) != len(all) {
+		t.Fatalf("%d of %d scenarios: %v", len(list), len(all), err)
+	}
+	for i, e := range list {
+		if s := all[i]; e.Name != s.Name || e.Cause != s.Cause || e.Cost != s.Cost || len(e.Arms) != len(s.Arms) {
+			t.Errorf("%+v differs from %s", e, s.Name)
+		}
+	}
+}
+
+func TestListFile(t *testing.T) {
+	all, err := scenarios.Embedded()
+	if err != nil {
+		t.Fatal(err)
+	}
+	write(t, "mine.yaml", strings.Replace(all[0].Source, "name: "+all[0].Name, "name: mine", 1))
+	code, out, stderr := command(t, "list", "mine.yaml")
+	if code != held || !strings.HasPrefix(out, "mine") || strings.Contains(out, all[0].Name+" ") {
+		t.Errorf("status %d: %s%s", code, out, stderr)
+	}
+}
+
+func TestVersion(t *testing.T) {
+	if code, out, _ := command(t, "version"); code != held || !strings.HasPrefix(out, "vdevil "+lab.Version) {
+		t.Errorf("status %d, %q", code, out)
+	}
+	_, out, _ := command(t, "version", "--json")
+	var v versions
+	if err := json.Unmarshal([]byte(out), &v); err != nil || v.Version != lab.Version || v.Go == "" {
+		t.Errorf("%q: %+v %v", out, v, err)
+	}
+}
+
+func TestDoctor(t *testing.T) {
+	dirs := own(t)
+	code, out, stderr := command(t, "doctor")
+	ready := true
+	for _, c := range host.Doctor(t.Context(), dirs) {
+		word := "good"
+		if !c.OK {
+			word, ready = "BAD", false
+			if !strings.Contains(stderr, c.Name) {
+				t.Errorf("the message does not name %s: %q", c.Name, stderr)
+			}
+		}
+		if !regexp.MustCompile(`(?m)^` + word + ` +` + regexp.QuoteMeta(c.Name) + ` `).MatchString(out) {
+			t.Errorf("no line says that %s is %s:\n%s", c.Name, word, out)
+		}
+	}
+	if want := map[bool]int{true: held, false: trouble}[ready]; code != want {
+		t.Errorf("status %d, want %d", code, want)
+	}
+	_, out, _ = command(t, "doctor", "--json")
+	var checks []host.Check
+	if err := json.Unmarshal([]byte(out), &checks); err != nil || len(checks) == 0 {
+		t.Errorf("%d checks: %v", len(checks), err)
+	}
+}
+
+func TestDiagnosis(t *testing.T) {
+	var out bytes.Buffer
+	checks := []host.Check{
+		{Name: "disk", OK: true, Detail: "70 GiB free"},
+		{Name: "memory", Detail: "1 GiB available", Remedy: "end other programs"},
+	}
+	if err := (&app{out: &out}).diagnosis(checks); err != nil {
+		t.Fatal(err)
+	}
+	const want = "good  disk    70 GiB free\nBAD   memory  1 GiB available\n              -> end other programs\n"
+	if out.String() != want {
+		t.Errorf("got %q, want %q", out.String(), want)
+	}
+	if err := sick(checks); status(err) != trouble || !strings.HasSuffix(err.Error(), ": memory") {
+		t.Errorf("status %d, %v", status(err), err)
+	}
+	if err := sick(checks[:1]); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestImages(t *testing.T) {
+	own(t)
+	recipes, err := images.Recipes()
+	if err != nil {
+		t.Fatal(err)
+	}
+	code, out, stderr := command(t, "image", "list")
+	if code != held || strings.Count(out, "not built") != len(recipes) || strings.Count(out, "(default)") != 1 {
+		t.Errorf("status %d: %s%s", code, out, stderr)
+	}
+	_, out, _ = command(t, "image", "list", "--json")
+	var list []versionEntry
+	if err := json.Unmarshal([]byte(out), &list); err != nil || len(list) != len(recipes) || strings.Contains(out, "null") {
+		t.Errorf("%v: %s", err, out)
+	}
+	if code, _, stderr := command(t, "image", "rm", recipes[0].OpenZFS); code != trouble || stderr == "" {
+		t.Errorf("removing what is not there: status %d, %q", code, stderr)
+	}
+	if code, _, stderr := command(t, "image", "rm", "--all"); code != held {
+		t.Errorf("removing all of nothing: status %d, %q", code, stderr)
+	}
+}
+
+func TestGC(t *testing.T) {
+	dirs := own(t)
+	if code, out, stderr := command(t, "gc"); code != held || out != "nothing to remove\n" {
+		t.Errorf("status %d: %q %q", code, out, stderr)
+	}
+	left := filepath.Join(dirs.Run, "0123")
+	if err := host.Claim(left); err != nil {
+		t.Fatal(err)
+	}
+	if _, out, _ := command(t, "gc"); out != "nothing to remove\n" {
+		t.Errorf("what belongs to a living lab is removed: %q", out)
+	}
+	files, err := filepath.Glob(filepath.Join(left, "*"))
+	if err != nil || len(files) != 1 {
+		t.Fatal(files, err)
+	}
+	gone := host.Process{PID: 1 << 30, Started: 1}
+	if err := os.WriteFile(files[0], []byte(gone.String()+"\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if code, out, _ := command(t, "gc"); code != held || out != "removed "+left+"\n" {
+		t.Errorf("status %d: %q", code, out)
+	}
+	if _, err := os.Stat(left); !errors.Is(err, os.ErrNotExist) {
+		t.Error("it is still there")
+	}
+}
+
+func TestStatus(t *testing.T) {
+	_, noFile := find([]string{"./nosuch.yaml"})
+	_, noName := find([]string{"nosuch"})
+	_, wrong := scenarios.Parse("a.yaml", []byte("name: a\n"))
+	for _, c := range []struct {
+		err  error
+		want int
+	}{
+		{nil, held},
+		{&notHeldError{"one"}, notHeld},
+		{fmt.Errorf("run: %w", &notHeldError{"one"}), notHeld},
+		{usage(errors.New("no")), misused},
+		{noFile, misused},
+		{noName, misused},
+		{wrong, misused},
+		{errors.New("out of luck"), trouble},
+		{context.Canceled, trouble},
+		{&host.MissingError{}, trouble},
+		{usage(nil), held},
+	} {
+		if got := status(c.err); got != c.want {
+			t.Errorf("%v: status %d, want %d", c.err, got, c.want)
+		}
+	}
+}
+
+func TestTell(t *testing.T) {
+	ok := campaign.Result{Scenario: "a", OpenZFS: "2.3.2", Held: true, Arms: []campaign.Arm{{Name: "x", Trials: 1, Valid: 1}}}
+	bad := campaign.Result{Scenario: "b", OpenZFS: "2.3.2", Arms: []campaign.Arm{{Name: "x", Trials: 1}}}
+	only := pick{&campaign.Pick{Arm: "x", Number: 1}}
+	ended := errors.New("ended early: interrupt")
+	for name, c := range map[string]struct {
+		flags   runFlags
+		results []campaign.Result
+		err     error
+		want    int
+		says    string
+	}{
+		"held":             {results: []campaign.Result{ok}, want: held},
+		"one not held":     {results: []campaign.Result{ok, bad}, want: notHeld, says: "1 of 2 expectations did not hold: b on OpenZFS 2.3.2"},
+		"interrupted":      {results: []campaign.Result{ok}, err: ended, want: trouble, says: "ended early"},
+		"interrupted, bad": {results: []campaign.Result{bad}, err: ended, want: trouble, says: "ended early"},
+		"nothing judged":   {err: ended, want: trouble, says: "ended early"},
+		"repeated":         {flags: runFlags{only: only}, results: []campaign.Result{{Arms: ok.Arms}}, want: held},
+		"invalid":          {flags: runFlags{only: only}, results: []campaign.Result{{Arms: bad.Arms}}, want: trouble, says: "invalid"},
+	} {
+		for _, asJSON := range []bool{false, true} {
+			var out bytes.Buffer
+			c.flags.json = asJSON
+			err := (&app{out: &out}).tell(lab.Info{}, c.flags, nil, c.results, c.err)
+			if got := status(err); got != c.want || err != nil && !strings.Contains(err.Error(), c.says) {
+				t.Errorf("%s: status %d, %v; want %d", name, got, err, c.want)
+			}
+			if asJSON {
+				oneDocument(t, name, &out, len(c.results), c.err)
+			} else if len(c.results) > 0 && out.Len() == 0 {
+				t.Errorf("%s: nothing is printed", name)
+			}
+		}
+	}
+}
+
+func oneDocument(t *testing.T, name string, out io.Reader, results int, ended error) {
+	t.Helper()
+	dec := json.NewDecoder(out)
+	var d report.Document
+	if err := dec.Decode(&d); err != nil || len(d.Results) != results || (d.Error != "") != (ended != nil) {
+		t.Errorf("%s: %d results, error %q, %v", name, len(d.Results), d.Error, err)
+	}
+	if err := dec.Decode(&d); !errors.Is(err, io.EOF) {
+		t.Errorf("%s: more than one document: %v", name, err)
+	}
+}
+
+func TestInterrupted(t *testing.T) {
+	ctx, cancel := context.WithCancelCause(t.Context())
+	some := errors.New("the guest went away")
+	if err := interrupted(ctx, some); !errors.Is(err, some) {
+		t.Errorf("got %v", err)
+	}
+	cancel(errors.New("a signal"))
+	if err := interrupted(ctx, some); err.Error() != "ended early: a signal" {
+		t.Errorf("got %v", err)
+	}
+	if err := interrupted(ctx, nil); err != nil {
+		t.Errorf("a run that came to its end is called interrupted: %v", err)
+	}
+}
+
+// Ctrl-C must end a question that nobody answers.
+func TestAnswersEnd(t *testing.T) {
+	r, w := io.Pipe()
+	defer w.Close()
+	ctx, cancel := context.WithCancel(t.Context())
+	a := &answers{ctx, r}
+	go func() { _, _ = w.Write([]byte("yes\n")) }()
+	p := make([]byte, 16)
+	if n, err := a.Read(p); err != nil || string(p[:n]) != "yes\n" {
+		t.Fatalf("read %q, %v", p[:n], err)
+	}
+	cancel()
+	if _, err := a.Read(p); !errors.Is(err, context.Canceled) {
+		t.Errorf("got %v", err)
+	}
+}

@@ -1,0 +1,224 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/vdevil/vdevil/lab"
+	"github.com/vdevil/vdevil/lab/campaign"
+	"github.com/vdevil/vdevil/lab/report"
+	"github.com/vdevil/vdevil/lab/trial"
+)
+
+// live keeps the last lines of a terminal up to date: a bar for every arm of the scenario at work, and a line that says
+// what runs now. What is finished stays above them and scrolls away.
+type live struct {
+	w    io.Writer
+	size func() (width, height int)
+	now  func() time.Time
+	stop chan struct{} // closed to end the redrawing
+	done chan struct{} // closed when it has ended
+
+	mu      sync.Mutex
+	drawn   int // lines of the view on the screen
+	title   string
+	arms    []*armView
+	running []started // trials, oldest first
+	work    []work    // long work under way, oldest first
+}
+
+// armView is what the line of an arm shows.
+type armView struct {
+	name     string
+	trials   int
+	done     int
+	outcomes map[trial.Outcome]int
+}
+
+func (a *armView) count() string { return fmt.Sprintf("%d/%d", a.done, a.trials) }
+
+type started struct {
+	name  string
+	begun time.Time
+}
+
+type work struct {
+	lab.Progress
+	begun time.Time
+}
+
+const (
+	refresh  = 200 * time.Millisecond // between two drawings: clocks show tenths of a second
+	barWidth = 24
+)
+
+// newLive draws on w, a terminal whose size may change.
+func newLive(w io.Writer, size func() (width, height int), now func() time.Time) *live {
+	l := &live{w: w, size: size, now: now, stop: make(chan struct{}), done: make(chan struct{})}
+	go l.redraw()
+	return l
+}
+
+func (l *live) redraw() {
+	defer close(l.done)
+	tick := time.NewTicker(refresh)
+	defer tick.Stop()
+	for {
+		select {
+		case <-tick.C:
+			l.mu.Lock()
+			l.draw("")
+			l.mu.Unlock()
+		case <-l.stop:
+			return
+		}
+	}
+}
+
+// draw replaces the view by text, which stays, and a new view below it. Write errors are no reason to end a run.
+func (l *live) draw(text string) {
+	var b strings.Builder
+	if l.drawn > 0 {
+		fmt.Fprintf(&b, "\r\x1b[%dA\x1b[J", l.drawn) // up, and erase to the end of the screen: ECMA-48 CUU, ED
+	}
+	b.WriteString(text)
+	lines := l.view(l.size())
+	for _, line := range lines {
+		b.WriteString(line + "\n")
+	}
+	if b.Len() > 0 {
+		_, _ = io.WriteString(l.w, b.String())
+	}
+	l.drawn = len(lines)
+}
+
+// view is what stands at the bottom of the screen, no line longer than width and no more lines than height allows.
+func (l *live) view(width, height int) (lines []string) {
+	if l.title != "" {
+		lines = append(lines, l.title)
+	}
+	longest, widest := 0, 0
+	for _, a := range l.arms {
+		longest, widest = max(longest, len(a.name)), max(widest, len(a.count()))
+	}
+	for _, a := range l.arms {
+		line := fmt.Sprintf("  %-*s %s %*s  %s", longest, a.name, bar(a.done, a.trials), widest, a.count(), report.Outcomes(a.outcomes))
+		lines = append(lines, strings.TrimRight(line, " "))
+	}
+	for _, line := range l.current() {
+		lines = append(lines, "  "+line)
+	}
+	// One line is left for the cursor.
+	lines = lines[max(0, len(lines)-max(1, height-1)):]
+	for i, line := range lines {
+		if r := []rune(line); len(r) >= width {
+			lines[i] = string(r[:max(0, width-1)])
+		}
+	}
+	return lines
+}
+
+func bar(done, of int) string {
+	n := barWidth * done / max(1, of)
+	return "[" + strings.Repeat("=", n) + strings.Repeat(" ", barWidth-n) + "]"
+}
+
+// current says what goes on just now.
+func (l *live) current() (lines []string) {
+	now := l.now()
+	for _, w := range l.work {
+		text := fmt.Sprintf("%s: %s", step(w.Progress), clock(now.Sub(w.begun)))
+		if w.Expected > 0 {
+			text += " of about " + clock(w.Expected)
+		}
+		lines = append(lines, text)
+	}
+	if len(l.running) == 0 {
+		return lines
+	}
+	list := make([]string, len(l.running))
+	for i, t := range l.running {
+		list[i] = fmt.Sprintf("%s %s", t.name, clock(now.Sub(t.begun)))
+	}
+	return append(lines, "running: "+strings.Join(list, ", "))
+}
+
+func (l *live) note(text string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.draw(text + "\n")
+}
+
+func (l *live) progress(g lab.Progress) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.work = slices.DeleteFunc(l.work, func(w work) bool { return w.What == g.What })
+	if g.Done {
+		l.draw(fmt.Sprintf("  %s: done in %s\n", step(g), clock(g.Took)))
+		return
+	}
+	l.work = append(l.work, work{g, l.now().Add(-g.Took)})
+	l.draw("")
+}
+
+func (l *live) event(e campaign.Event) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	text := ""
+	switch e := e.(type) {
+	case campaign.Planned:
+		l.plan(e)
+	case campaign.Started:
+		l.work = nil
+		l.running = append(l.running, started{fmt.Sprintf("%s/%d", e.Arm, e.Number), l.now()})
+	case campaign.Ended:
+		text = l.end(e.Result)
+	case campaign.Judged:
+		text = l.judge(e.Result)
+	}
+	l.draw(text)
+}
+
+func (l *live) plan(e campaign.Planned) {
+	l.title, l.arms, l.running, l.work = title(e.Scenario, e.OpenZFS), nil, nil, nil // a wait ends without notice
+	for _, a := range e.Arms {
+		if a.Trials > 0 {
+			l.arms = append(l.arms, &armView{name: a.Arm.Name, trials: a.Trials, outcomes: map[trial.Outcome]int{}})
+		}
+	}
+}
+
+// end counts a trial and gives the line to leave behind for one that is invalid.
+func (l *live) end(r trial.Result) string {
+	name := fmt.Sprintf("%s/%d", r.Arm, r.Number)
+	l.running = slices.DeleteFunc(l.running, func(t started) bool { return t.name == name })
+	for _, a := range l.arms {
+		if a.name == r.Arm {
+			a.done++
+			a.outcomes[r.Outcome]++
+		}
+	}
+	if r.Outcome == trial.Invalid {
+		return "  " + ended(r) + "\n"
+	}
+	return ""
+}
+
+// judge empties the view and gives the line to leave behind.
+func (l *live) judge(r campaign.Result) string {
+	l.title, l.arms, l.running = "", nil, nil
+	return judged(r) + "\n"
+}
+
+func (l *live) close() {
+	close(l.stop)
+	<-l.done
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.title, l.arms, l.running, l.work = "", nil, nil, nil
+	l.draw("")
+}

@@ -1,0 +1,243 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"os"
+	"strings"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	"github.com/vdevil/vdevil/lab"
+	"github.com/vdevil/vdevil/lab/campaign"
+	"github.com/vdevil/vdevil/lab/host"
+	"github.com/vdevil/vdevil/lab/report"
+	"github.com/vdevil/vdevil/scenarios"
+)
+
+// labFlags are those of every command that starts guests.
+type labFlags struct {
+	yes    bool
+	mirror string
+	driver choice
+	jobs   uint
+}
+
+func (f *labFlags) add(flags *pflag.FlagSet) {
+	f.driver = choice{value: "qemu", words: []string{"qemu"}}
+	flags.BoolVar(&f.yes, "yes", false, "install missing host packages without asking, as CI=true does")
+	flags.StringVar(&f.mirror, "mirror", "", "`URL` to take the guests' packages from (default: the suite's own)")
+	flags.Var(&f.driver, "driver", "what runs the guests")
+}
+
+// open opens the lab, and tells view what takes long.
+func (a *app) open(ctx context.Context, f labFlags, view observer) (*lab.Lab, error) {
+	dirs, err := host.DefaultDirs()
+	if err != nil {
+		return nil, err
+	}
+	return lab.Open(ctx, lab.Options{
+		Dirs: dirs, Mirror: f.mirror, Jobs: int(f.jobs), Progress: view.progress, Install: a.install(ctx, f.yes, dirs),
+	})
+}
+
+func (a *app) install(ctx context.Context, yes bool, dirs host.Dirs) host.InstallOptions {
+	o := host.InstallOptions{Yes: yes || os.Getenv("CI") == "true", Out: a.err, Lock: dirs.Cache}
+	_, asking := terminal(a.err)
+	if _, answering := terminal(a.in); asking && answering {
+		o.Ask = &answers{ctx, a.in}
+	}
+	return o
+}
+
+// answers reads what the user types until the context ends.
+type answers struct {
+	ctx context.Context //nolint:containedctx // Read has no other way to it
+	in  io.Reader
+}
+
+func (a *answers) Read(p []byte) (int, error) {
+	type read struct {
+		data []byte
+		err  error
+	}
+	done := make(chan read, 1)
+	go func() { // a terminal cannot be told to stop waiting; nobody reads from it afterwards
+		data := make([]byte, len(p))
+		n, err := a.in.Read(data)
+		done <- read{data[:n], err}
+	}()
+	select {
+	case r := <-done:
+		return copy(p, r.data), r.err
+	case <-a.ctx.Done():
+		return 0, context.Cause(a.ctx)
+	}
+}
+
+// runFlags are those of run.
+type runFlags struct {
+	labFlags
+	versions []string
+	trials   uint
+	seed     uint64
+	only     pick
+	keep     choice
+	json     bool
+}
+
+func (a *app) runCommand() *cobra.Command {
+	f := runFlags{keep: choice{
+		value: string(campaign.KeepFailed),
+		words: []string{string(campaign.KeepFailed), string(campaign.KeepAll), string(campaign.KeepNone)},
+	}}
+	cmd := &cobra.Command{
+		Use:   "run [SCENARIO...]",
+		Short: "Run scenarios and say what reproduces",
+		Long: `Run boots a guest, forks it for every trial of every arm of the scenarios, and says for each scenario whether it
+reproduces what it asks about. A SCENARIO is a name that vdevil list shows, or the path of a YAML file; without any, those
+marked as default are run.
+
+The first run installs missing host packages (it asks first) and builds an image of the guest, which takes a while. Every
+trial leaves a bundle in the state directory: the hypervisor's command line, seed, plan, console, injections, stack,
+outcome. A trial is repeated by the seed of its run and its own name; such a run judges nothing, and its exit status
+is 0 unless the trial was invalid (3).`,
+		Example: `  vdevil run
+  vdevil run legacy-dedup-gang --trials 20 --json
+  vdevil run blkptr-dva-flip --zfs 2.1.11,2.3.2 --seed 1
+  vdevil run blkptr-dva-flip --seed 1 --only flip/3 --keep all
+  vdevil run ./my-scenario.yaml --trials 3`,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if !cmd.Flags().Changed("seed") {
+				f.seed = uint64(rand.Uint32()) // short enough to be typed
+			}
+			return a.run(cmd.Context(), f, args)
+		},
+	}
+	flags := cmd.Flags()
+	flags.SortFlags = false
+	flags.StringSliceVar(&f.versions, "zfs", nil, "OpenZFS `VERSION[,VERSION]` to run on (default: the one that image list marks)")
+	flags.UintVar(&f.trials, "trials", 0, "trials of the largest arm, the others in proportion (default: the scenario's)")
+	flags.UintVar(&f.jobs, "jobs", 0, "trials at once (default: one for each CPU)")
+	flags.Uint64Var(&f.seed, "seed", 0, "what all random choices come from (default: random, and printed)")
+	flags.Var(&f.only, "only", "repeat one trial")
+	flags.Var(&f.keep, "keep", "the trials whose disks stay in their bundles")
+	flags.BoolVar(&f.json, "json", false, "print one JSON document instead of tables")
+	f.add(flags)
+	return cmd
+}
+
+// find gives the scenarios that args mean. A file in the current directory gets its directory: a scenario whose file has
+// none is one of the lab's own.
+func find(args []string) ([]*scenarios.Scenario, error) {
+	paths := make([]string, len(args))
+	for i, arg := range args {
+		if strings.HasSuffix(arg, ".yaml") && !strings.Contains(arg, "/") {
+			arg = "./" + arg
+		}
+		paths[i] = arg
+	}
+	found, err := scenarios.Find(paths)
+	return found, usage(err)
+}
+
+// check refuses what can be seen to be wrong before a lab is opened.
+func (f *runFlags) check(asked []*scenarios.Scenario) error {
+	if f.only.Pick != nil {
+		if len(asked) != 1 {
+			return usage(errors.New("--only repeats a trial of one scenario: name it"))
+		}
+		if _, err := asked[0].ForArm(f.only.Arm); err != nil {
+			return usage(fmt.Errorf("--only: %w", err))
+		}
+	}
+	return checkVersions(f.versions)
+}
+
+func (a *app) run(ctx context.Context, f runFlags, args []string) error {
+	asked, err := find(args)
+	if err != nil {
+		return err
+	}
+	if err := f.check(asked); err != nil {
+		return err
+	}
+	view := a.observer()
+	stop := context.AfterFunc(ctx, func() { view.note("ending: once more to end at once") })
+	closeView := func() { stop(); view.close() }
+	l, err := a.open(ctx, f.labFlags, view)
+	if err != nil {
+		closeView()
+		return interrupted(ctx, err)
+	}
+	view.note(fmt.Sprintf("seed %d", f.seed))
+	results, err := l.Run(ctx, lab.Request{
+		Scenarios: asked, Versions: f.versions, Trials: int(f.trials), Only: f.only.Pick, Seed: f.seed,
+		Keep: campaign.Keep(f.keep.value), Observe: view.event,
+	})
+	closeView()
+	err = interrupted(ctx, errors.Join(err, l.Close()))
+	return a.tell(l.Info(), f, asked, results, err)
+}
+
+// tell prints the results, also those from before an error, and gives the error that decides the exit status.
+func (a *app) tell(info lab.Info, f runFlags, asked []*scenarios.Scenario, results []campaign.Result, err error) error {
+	d := report.Document{Lab: info, Results: results}
+	if err != nil {
+		d.Error = err.Error()
+	}
+	var written error
+	switch {
+	case f.json:
+		written = d.WriteJSON(a.out)
+	case f.only.Pick != nil:
+		written = report.Trials(a.out, results, asked)
+	default:
+		written = report.Table(a.out, results, asked)
+	}
+	if err := errors.Join(err, written); err != nil {
+		return err
+	}
+	if f.only.Pick != nil {
+		return valid(results)
+	}
+	return expectations(results)
+}
+
+// interrupted says so instead of what the interruption did to whatever was going on.
+func interrupted(ctx context.Context, err error) error {
+	if err != nil && ctx.Err() != nil {
+		return fmt.Errorf("ended early: %w", context.Cause(ctx))
+	}
+	return err
+}
+
+// expectations is an error when one did not hold.
+func expectations(results []campaign.Result) error {
+	var names []string
+	for _, r := range results {
+		if !r.Held {
+			names = append(names, title(r.Scenario, r.OpenZFS))
+		}
+	}
+	if len(names) == 0 {
+		return nil
+	}
+	return &notHeldError{fmt.Sprintf("%d of %d expectations did not hold: %s", len(names), len(results), strings.Join(names, ", "))}
+}
+
+// valid is an error when a repeated trial was not.
+func valid(results []campaign.Result) error {
+	for _, r := range results {
+		for _, arm := range r.Arms {
+			if arm.Valid < arm.Trials {
+				return errors.New("the trial was invalid")
+			}
+		}
+	}
+	return nil
+}

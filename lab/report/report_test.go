@@ -1,0 +1,302 @@
+package report
+
+import (
+	"bytes"
+	"encoding/binary"
+	"encoding/json"
+	"flag"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/vdevil/vdevil/lab"
+	"github.com/vdevil/vdevil/lab/campaign"
+	"github.com/vdevil/vdevil/lab/fault"
+	"github.com/vdevil/vdevil/lab/machine"
+	"github.com/vdevil/vdevil/lab/trial"
+	"github.com/vdevil/vdevil/lab/zfs/panics"
+	"github.com/vdevil/vdevil/scenarios"
+)
+
+var update = flag.Bool("update", false, "write the golden files anew")
+
+func golden(t *testing.T, name string, got []byte) {
+	t.Helper()
+	path := filepath.Join("testdata", name)
+	if *update {
+		if err := os.WriteFile(path, got, 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !bytes.Equal(got, want) {
+		t.Errorf("%s differs; got:\n%s\nwant:\n%s", path, got, want)
+	}
+}
+
+const (
+	signature = "range-tree-add-overlap@metaslab_free_concrete"
+	message   = "PANIC: zfs: adding existent segment to range tree (offset=8d4d200 size=200)"
+	state     = "/state/vdevil/runs/20250601-120000.000"
+)
+
+// freed is the event of the report's panic, with a stack as 2.3.2 prints it.
+func freed() panics.Event {
+	e := panics.Event{
+		Class: panics.Panic, Condition: panics.CondAddOverlap, Caller: "metaslab_free_concrete", Text: message,
+		Offset: 0x8d4d200, Size: 0x200, Thread: "txg_sync", PID: 1187,
+	}
+	frame := func(fn, module string) {
+		e.Stack = append(e.Stack, panics.Frame{Func: fn, Offset: 0x4d, Size: 0x1f0, Module: module})
+	}
+	frame("dump_stack_lvl", "")
+	e.Stack = append(e.Stack, panics.Frame{Func: "srso_alias_return_thunk", Offset: 5, Size: 0xfbef5, Unreliable: true})
+	for _, fn := range []string{"vcmn_err.cold", "zfs_panic_recover", "range_tree_add_impl", "range_tree_add",
+		"metaslab_free_concrete", "metaslab_free_impl", "metaslab_free_dva", "metaslab_free", "zio_dva_free", "zio_nowait",
+		"zio_free_sync", "dsl_scan_free_block_cb", "bpobj_iterate_blkptrs"} {
+		frame(fn, "zfs")
+	}
+	frame("kthread", "")
+	return e
+}
+
+func flip() fault.Injection {
+	const before, bit = uint64(0x2c1a40), 9
+	word := func(n uint64) []byte { return binary.LittleEndian.AppendUint64(nil, n) }
+	return fault.Injection{
+		Fault: "blkptr-dva-flip", Target: "zio_free_sync(bp)->blk_dva[0].dva_word[1] bit 9",
+		Trigger: "hit 14 of zio_free_sync, txg 42", Virt: 0xffff9f3a41d08c08, Phys: 0x1d08c08,
+		Before: word(before), After: word(before ^ 1<<bit),
+		Effect: "the block of 0x8000 bytes at 0x58348000 seems to lie at 0x58308000, over the 0x8000 bytes at 0x58308000 freed at hit 6",
+	}
+}
+
+// ran makes n trials of an arm that ended alike.
+func ran(a *campaign.Arm, n int, t trial.Result) {
+	if a.Outcomes == nil {
+		a.Outcomes, a.Signatures = map[trial.Outcome]int{}, map[string]int{}
+	}
+	for range n {
+		a.Trials++
+		a.Outcomes[t.Outcome]++
+		if t.Outcome != trial.Invalid {
+			a.Valid++
+		}
+		if t.Signature != "" {
+			a.Signatures[t.Signature]++
+		}
+		if t.Signature == signature {
+			a.Hits++
+		}
+		t.Arm, t.Control, t.Number, t.Seconds = a.Name, a.Control, a.Trials, 5.25
+		t.Bundle = filepath.Join(state, "scenario-2.3.2", a.Name+"-000")
+		a.Results = append(a.Results, t)
+	}
+	if a.Valid > 0 {
+		a.Rate = float64(a.Hits) / float64(a.Valid)
+	}
+}
+
+func panicked() trial.Result {
+	return trial.Result{Outcome: trial.Panic, Signature: signature, Text: message, Events: []panics.Event{freed()}}
+}
+
+func p(x float64) *float64 { return &x }
+
+// The results, made by hand; their numbers are those of the exact tests.
+
+func reproduces() campaign.Result {
+	hit := panicked()
+	hit.Injections = []fault.Injection{flip()}
+	withheld := flip()
+	withheld.Withheld, withheld.After, withheld.Effect = true, withheld.Before, "none"
+	on := campaign.Arm{Name: "flip", CI95: [2]float64{0.6615, 0.9972}, P: p(1.2e-4)}
+	ran(&on, 9, hit)
+	ran(&on, 1, trial.Result{Outcome: trial.Masked, Injections: []fault.Injection{flip()}})
+	ran(&on, 2, trial.Result{Outcome: trial.Invalid, Reason: "the fault was not delivered (masked seen): no block to flip in 3 hits"})
+	off := campaign.Arm{Name: "no-flip", Control: true, CI95: [2]float64{0, 0.3085}}
+	ran(&off, 10, trial.Result{Outcome: trial.Masked, Injections: []fault.Injection{withheld}})
+	return campaign.Result{
+		Scenario: "blkptr-dva-flip", OpenZFS: "2.3.2", Arms: []campaign.Arm{on, off},
+		Verdict: scenarios.Reproduces, Expected: scenarios.Reproduces, Held: true, Seconds: 123.4, Seed: 7,
+	}
+}
+
+func doesNotReproduce() campaign.Result {
+	a := campaign.Arm{Name: "storm", CI95: [2]float64{0, 0.2849}}
+	ran(&a, 11, trial.Result{Outcome: trial.Masked})
+	return campaign.Result{
+		Scenario: "snapshot-storm", OpenZFS: "2.3.2", Arms: []campaign.Arm{a},
+		Verdict: scenarios.DoesNotReproduce, Expected: scenarios.DoesNotReproduce, Held: true, Seconds: 300, Seed: 7,
+	}
+}
+
+func inconclusive() campaign.Result {
+	on := campaign.Arm{Name: "flip", CI95: [2]float64{0.0676, 0.6525}, P: p(0.2105)}
+	ran(&on, 3, panicked())
+	ran(&on, 7, trial.Result{Outcome: trial.Masked})
+	off := campaign.Arm{Name: "no-flip", Control: true, CI95: [2]float64{0, 0.3085}}
+	ran(&off, 10, trial.Result{Outcome: trial.Masked})
+	return campaign.Result{
+		Scenario: "blkptr-dva-flip", OpenZFS: "2.3.9", Arms: []campaign.Arm{on, off},
+		Verdict: campaign.Inconclusive, Expected: scenarios.Reproduces, Needed: 11, Seconds: 120, Seed: 7,
+		Against: []string{`the verdict is "inconclusive", expected was "reproduces"`},
+	}
+}
+
+func controlPanics() campaign.Result {
+	on := campaign.Arm{Name: "flip", CI95: [2]float64{0.6915, 1}, P: p(6.0e-4)}
+	ran(&on, 10, panicked())
+	off := campaign.Arm{Name: "no-flip", Control: true, CI95: [2]float64{0, 0.3085}}
+	ran(&off, 9, trial.Result{Outcome: trial.Masked})
+	ran(&off, 1, trial.Result{
+		Outcome: trial.Panic, Signature: "verify@dnode_hold_impl",
+		Text: "VERIFY3(dn->dn_type != DMU_OT_NONE) failed (0 != 0)\nPANIC at dnode.c:1550:dnode_hold_impl()",
+	})
+	return campaign.Result{
+		Scenario: "blkptr-dva-flip", OpenZFS: "2.3.2", Arms: []campaign.Arm{on, off},
+		Verdict: scenarios.Reproduces, Expected: scenarios.Reproduces, Seconds: 120, Seed: 7,
+		Against: []string{"no-flip/10: a control arm ended in panic: VERIFY3(dn->dn_type != DMU_OT_NONE) failed (0 != 0)\n" +
+			"PANIC at dnode.c:1550:dnode_hold_impl()"},
+	}
+}
+
+func allInvalid() campaign.Result {
+	why := "connect to guest: the machine died; last try: EOF\nconsole ends:"
+	for i := range 20 {
+		why += fmt.Sprintf("\n[    1.%02d] line %d of the console", i, i)
+	}
+	on := campaign.Arm{Name: "flip", CI95: [2]float64{0, 1}, P: p(1)}
+	ran(&on, 4, trial.Result{Outcome: trial.Invalid, Reason: why})
+	ran(&on, 1, trial.Result{Outcome: trial.Invalid, Reason: why + "\n[    2.0] and one that differs"})
+	off := campaign.Arm{Name: "no-flip", Control: true, CI95: [2]float64{0, 1}}
+	ran(&off, 5, trial.Result{Outcome: trial.Invalid, Reason: why})
+	return campaign.Result{
+		Scenario: "blkptr-dva-flip", OpenZFS: "2.3.2", Arms: []campaign.Arm{on, off},
+		Verdict: campaign.Inconclusive, Expected: scenarios.Reproduces, Seconds: 50, Seed: 7,
+		Against: []string{`the verdict is "inconclusive", expected was "reproduces"`, "arm flip has no valid trial: " + why},
+	}
+}
+
+var asked = []*scenarios.Scenario{
+	{Name: "blkptr-dva-flip", File: "blkptr-dva-flip.yaml", Question: "Does one flipped bit reproduce the panic?",
+		Expect: scenarios.Expect{Signature: signature}},
+	{Name: "snapshot-storm", File: "./mine/snapshot-storm.yaml", Question: "Does a storm of snapshots?"},
+}
+
+func TestTable(t *testing.T) {
+	for name, results := range map[string][]campaign.Result{
+		"reproduces":         {reproduces()},
+		"does-not-reproduce": {doesNotReproduce()},
+		"inconclusive":       {inconclusive()},
+		"control-panics":     {controlPanics()},
+		"all-invalid":        {allInvalid()},
+		"several":            {doesNotReproduce(), inconclusive()},
+		"none":               {},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var b bytes.Buffer
+			if err := Table(&b, results, asked); err != nil {
+				t.Fatal(err)
+			}
+			golden(t, name+".txt", b.Bytes())
+		})
+	}
+}
+
+func TestTrials(t *testing.T) {
+	r := reproduces()
+	for i := range r.Arms {
+		r.Arms[i].Results = r.Arms[i].Results[:1-i]
+	}
+	var b bytes.Buffer
+	if err := Trials(&b, []campaign.Result{r}, asked); err != nil {
+		t.Fatal(err)
+	}
+	golden(t, "trial.txt", b.Bytes())
+}
+
+// A list of many findings is cut, and says so.
+func TestManyAgainst(t *testing.T) {
+	r := controlPanics()
+	for i := range 30 {
+		r.Against = append(r.Against, fmt.Sprintf("finding %d", i))
+	}
+	var b bytes.Buffer
+	if err := Table(&b, []campaign.Result{r}, asked); err != nil {
+		t.Fatal(err)
+	}
+	if out := b.String(); !strings.Contains(out, "and 21 more") || strings.Contains(out, "finding 20") {
+		t.Errorf("31 findings are not cut to 10:\n%s", out)
+	}
+}
+
+func TestNeededUnknown(t *testing.T) {
+	r := inconclusive()
+	r.Needed = 0
+	var b bytes.Buffer
+	if err := Table(&b, []campaign.Result{r}, asked); err != nil {
+		t.Fatal(err)
+	}
+	if !strings.Contains(b.String(), "no number of trials settles it") {
+		t.Errorf("does not say that no number of trials helps:\n%s", b.String())
+	}
+}
+
+// A file of the user's is repeated by its path; the golden files show one of the lab's own.
+func TestRepeat(t *testing.T) {
+	r := controlPanics()
+	mine := &scenarios.Scenario{Name: r.Scenario, File: "./" + r.Scenario + ".yaml"}
+	var b bytes.Buffer
+	if err := Table(&b, []campaign.Result{r}, []*scenarios.Scenario{mine}); err != nil {
+		t.Fatal(err)
+	}
+	const want = "repeat: vdevil run ./blkptr-dva-flip.yaml --zfs 2.3.2 --seed 7 --only no-flip/10\n"
+	if !strings.Contains(b.String(), want) {
+		t.Errorf("no %q in\n%s", want, b.String())
+	}
+}
+
+func TestJSON(t *testing.T) {
+	d := Document{
+		Lab:     lab.Info{Version: "0.1.0", Driver: "qemu", Accel: machine.TCG, Host: "linux/amd64, 2 CPUs, QEMU 7.2"},
+		Results: []campaign.Result{reproduces(), inconclusive()},
+	}
+	var b bytes.Buffer
+	if err := d.WriteJSON(&b); err != nil {
+		t.Fatal(err)
+	}
+	golden(t, "document.json", b.Bytes())
+}
+
+func TestJSONHasNoNull(t *testing.T) {
+	for name, d := range map[string]Document{
+		"nothing judged": {Error: "ended early"},
+		"no arms":        {Results: []campaign.Result{{Scenario: "a"}}},
+		"no trials":      {Results: []campaign.Result{{Scenario: "a", Arms: []campaign.Arm{{Name: "x"}}}}},
+	} {
+		var b bytes.Buffer
+		if err := d.WriteJSON(&b); err != nil {
+			t.Fatal(err)
+		}
+		if strings.Contains(b.String(), "null") {
+			t.Errorf("%s: null in\n%s", name, b.String())
+		}
+		var any map[string]any
+		if err := json.Unmarshal(b.Bytes(), &any); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	a := campaign.Result{Arms: []campaign.Arm{{Name: "x"}}}
+	if err := (Document{Results: []campaign.Result{a}}).WriteJSON(&bytes.Buffer{}); err != nil {
+		t.Fatal(err)
+	}
+	if a.Arms[0].Outcomes != nil {
+		t.Error("writing changed the result")
+	}
+}

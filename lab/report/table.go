@@ -1,0 +1,275 @@
+// Package report writes down what trials have shown, for a person as a table or for a program as a JSON document. For a
+// person every number comes with what it rests on: the interval, one message with its stack, the bits that did it, and
+// the command that shows it again. The package judges nothing and reads no files.
+package report
+
+import (
+	"bytes"
+	"fmt"
+	"io"
+	"path/filepath"
+	"slices"
+	"strings"
+	"text/tabwriter"
+
+	"github.com/vdevil/vdevil/lab/campaign"
+	"github.com/vdevil/vdevil/lab/trial"
+	"github.com/vdevil/vdevil/scenarios"
+)
+
+// Table writes each result with its arms, an example of everything found, and what went against the expectation; more
+// than one result ends in a summary. asked are the scenarios of the results: their questions are shown, too.
+func Table(w io.Writer, results []campaign.Result, asked []*scenarios.Scenario) error {
+	var b bytes.Buffer
+	for _, r := range results {
+		section(&b, r, find(asked, r.Scenario))
+		b.WriteByte('\n')
+	}
+	if len(results) > 1 {
+		summary(&b, results)
+	}
+	_, err := b.WriteTo(w)
+	return err
+}
+
+// Trials writes every trial of the results by itself, without a verdict: what a run of one picked trial is about.
+func Trials(w io.Writer, results []campaign.Result, asked []*scenarios.Scenario) error {
+	var b bytes.Buffer
+	for _, r := range results {
+		fmt.Fprintf(&b, "%s on OpenZFS %s, seed %d\n", r.Scenario, r.OpenZFS, r.Seed)
+		for _, a := range r.Arms {
+			for _, t := range a.Results {
+				fmt.Fprintf(&b, "\n  %s%s\n", mark(a), ended(t))
+				details(&b, r, t, find(asked, r.Scenario))
+			}
+		}
+	}
+	_, err := b.WriteTo(w)
+	return err
+}
+
+func mark(a campaign.Arm) string {
+	if a.Control {
+		return "control arm "
+	}
+	return "fault arm "
+}
+
+// find gives a scenario without a question for one that was not asked.
+func find(asked []*scenarios.Scenario, name string) *scenarios.Scenario {
+	for _, s := range asked {
+		if s.Name == name {
+			return s
+		}
+	}
+	return &scenarios.Scenario{Name: name, File: name}
+}
+
+func section(b *bytes.Buffer, r campaign.Result, s *scenarios.Scenario) {
+	fmt.Fprintf(b, "%s on OpenZFS %s: %s\n", r.Scenario, r.OpenZFS, Verdict(r))
+	if s.Question != "" {
+		fmt.Fprintf(b, "%s\nA hit is %s.\n", s.Question, hit(s))
+	}
+	b.WriteByte('\n')
+	arms(b, r)
+	if r.Verdict == campaign.Inconclusive {
+		fmt.Fprintf(b, "\n  %s\n", needed(r))
+	}
+	for _, e := range examples(r) {
+		fmt.Fprintf(b, "\n  %s\n", e.title())
+		details(b, r, e.trial, s)
+	}
+	lost(b, r)
+	bullets(b, "against the expectation", r.Against)
+	fmt.Fprintf(b, "\n  seed %d, %.0f s", r.Seed, r.Seconds)
+	if dir := bundles(r); dir != "" {
+		fmt.Fprintf(b, ", bundles in %s", dir)
+	}
+	b.WriteByte('\n')
+}
+
+// hit says what the trials are counted for.
+func hit(s *scenarios.Scenario) string {
+	if s.Expect.Signature == "" {
+		return "any panic, oops or hang"
+	}
+	return s.Expect.Signature
+}
+
+// Verdict is the verdict of a result in words, beside what was expected.
+func Verdict(r campaign.Result) string {
+	switch {
+	case r.Held:
+		return fmt.Sprintf("%s, as expected", r.Verdict)
+	case r.Verdict == r.Expected:
+		return fmt.Sprintf("%s, as expected, but not in every point", r.Verdict)
+	}
+	return fmt.Sprintf("%s, expected: %s", r.Verdict, r.Expected)
+}
+
+func arms(b *bytes.Buffer, r campaign.Result) {
+	rows := [][]string{{"  arm", "", "valid", "hits", "rate", "95 % interval", "Fisher p", "outcomes", "signatures"}}
+	for _, a := range r.Arms {
+		if a.Trials == 0 {
+			continue
+		}
+		kind, p := "", ""
+		if a.Control {
+			kind = "control"
+		}
+		if a.P != nil {
+			p = probability(*a.P)
+		}
+		rate, interval := "-", "-"
+		if a.Valid > 0 {
+			rate = percent(a.Rate) + " %"
+			interval = fmt.Sprintf("%s to %s %%", percent(a.CI95[0]), percent(a.CI95[1]))
+		}
+		rows = append(rows, []string{"  " + a.Name, kind, fmt.Sprintf("%d/%d", a.Valid, a.Trials), fmt.Sprint(a.Hits), rate,
+			interval, p, Outcomes(a.Outcomes), signatures(a.Signatures)})
+	}
+	align(b, rows)
+}
+
+// align writes rows in columns.
+func align(b *bytes.Buffer, rows [][]string) {
+	var text bytes.Buffer
+	t := tabwriter.NewWriter(&text, 0, 0, 2, ' ', 0)
+	for _, row := range rows {
+		_, _ = io.WriteString(t, strings.Join(row, "\t")+"\n") // a bytes.Buffer takes everything
+	}
+	_ = t.Flush()
+	for line := range strings.Lines(text.String()) {
+		b.WriteString(strings.TrimRight(line, " \n") + "\n") // cells are padded, empty ones at the end too
+	}
+}
+
+// percent of a rate with one decimal.
+func percent(rate float64) string { return fmt.Sprintf("%.1f", 100*rate) }
+
+func probability(p float64) string {
+	if p < 0.001 {
+		return fmt.Sprintf("%.1e", p)
+	}
+	return fmt.Sprintf("%.3f", p)
+}
+
+// Outcomes lists how often each outcome came, worst first.
+func Outcomes(n map[trial.Outcome]int) string {
+	var list []string
+	for _, o := range trial.Outcomes() {
+		if n[o] > 0 {
+			list = append(list, fmt.Sprintf("%s %d", o, n[o]))
+		}
+	}
+	return strings.Join(list, ", ")
+}
+
+// signatures lists how often each came, the most frequent first.
+func signatures(n map[string]int) string {
+	list := keys(n)
+	slices.SortStableFunc(list, func(a, b string) int { return n[b] - n[a] })
+	for i, s := range list {
+		list[i] = fmt.Sprintf("%s %d", s, n[s])
+	}
+	return strings.Join(list, ", ")
+}
+
+func needed(r campaign.Result) string {
+	for _, a := range r.Arms {
+		if a.Valid == 0 && a.Trials > 0 {
+			return "inconclusive: an arm without a valid trial has no rate"
+		}
+	}
+	if r.Needed == 0 {
+		return "inconclusive: should the rates stay as they are, no number of trials settles it"
+	}
+	return fmt.Sprintf("inconclusive: should the rates stay as they are, %d more trials of each arm settle it", r.Needed)
+}
+
+// lost lists why trials were invalid: they are part of no rate, and always reported. Messages that begin alike are one
+// trouble, whatever the console said then.
+func lost(b *bytes.Buffer, r campaign.Result) {
+	var order []string
+	first, trials := map[string]string{}, map[string][]string{}
+	for _, a := range r.Arms {
+		for _, t := range a.Results {
+			if t.Outcome != trial.Invalid {
+				continue
+			}
+			trouble, _, _ := strings.Cut(t.Reason, "\n")
+			if trials[trouble] == nil {
+				order = append(order, trouble)
+				first[trouble] = t.Reason
+			}
+			trials[trouble] = append(trials[trouble], name(t))
+		}
+	}
+	list := make([]string, len(order))
+	for i, trouble := range order {
+		list[i] = some(trials[trouble]) + ": " + first[trouble]
+	}
+	bullets(b, "invalid, part of no rate", list)
+}
+
+// bullets writes a list, its beginning if it is long.
+func bullets(b *bytes.Buffer, title string, list []string) {
+	const most = 10
+	if len(list) == 0 {
+		return
+	}
+	fmt.Fprintf(b, "\n  %s:\n", title)
+	for i, text := range list {
+		if i == most {
+			fmt.Fprintf(b, "  - and %d more\n", len(list)-most)
+			return
+		}
+		fmt.Fprintf(b, "  - %s\n", indent(brief(text), "    "))
+	}
+}
+
+// brief keeps the beginning and the end of a long text: the message and what the console said last.
+func brief(text string) string {
+	const head, tail = 4, 6
+	lines := strings.Split(strings.TrimSpace(text), "\n")
+	if len(lines) <= head+tail {
+		return strings.Join(lines, "\n")
+	}
+	left := fmt.Sprintf("... %d lines, see the bundle", len(lines)-head-tail)
+	return strings.Join(slices.Concat(lines[:head], []string{left}, lines[len(lines)-tail:]), "\n")
+}
+
+// some names the first few.
+func some(names []string) string {
+	const few = 3
+	if len(names) <= few {
+		return strings.Join(names, ", ")
+	}
+	return fmt.Sprintf("%s and %d more", strings.Join(names[:few], ", "), len(names)-few)
+}
+
+// bundles is the directory that the trials' bundles lie in.
+func bundles(r campaign.Result) string {
+	for _, a := range r.Arms {
+		for _, t := range a.Results {
+			if t.Bundle != "" {
+				return filepath.Dir(t.Bundle)
+			}
+		}
+	}
+	return ""
+}
+
+func summary(b *bytes.Buffer, results []campaign.Result) {
+	rows := make([][]string, 1, 1+len(results))
+	rows[0] = []string{"scenario", "OpenZFS", "verdict"}
+	for _, r := range results {
+		rows = append(rows, []string{r.Scenario, r.OpenZFS, Verdict(r)})
+	}
+	align(b, rows)
+}
+
+// indent puts a prefix before every line of a text but the first.
+func indent(text, prefix string) string {
+	return strings.ReplaceAll(strings.TrimSpace(text), "\n", "\n"+prefix)
+}
