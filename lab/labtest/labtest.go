@@ -3,43 +3,20 @@
 package labtest
 
 import (
-	"os"
 	"testing"
 
 	"github.com/vdevil/vdevil/images"
 	"github.com/vdevil/vdevil/lab"
-	"github.com/vdevil/vdevil/lab/host"
+	"github.com/vdevil/vdevil/lab/host/hosttest"
 	"github.com/vdevil/vdevil/lab/machine"
 	"github.com/vdevil/vdevil/scenarios"
 )
 
-// Dirs are the user's own: what the lab has cached need not be made again for a test.
-func Dirs(t testing.TB) host.Dirs {
-	t.Helper()
-	dirs, err := host.DefaultDirs()
-	if err != nil {
-		t.Fatal(err)
-	}
-	return dirs
-}
-
-// Host installs the packages that the lab needs.
-func Host(t testing.TB) {
-	t.Helper()
-	if err := host.Install(t.Context(), host.Missing(), install(Dirs(t))); err != nil {
-		t.Fatal(err)
-	}
-}
-
-func install(d host.Dirs) host.InstallOptions {
-	return host.InstallOptions{Yes: true, Out: os.Stderr, Lock: d.Cache}
-}
-
 // Open opens a lab that is closed with the test.
 func Open(t testing.TB) *lab.Lab {
 	t.Helper()
-	d := Dirs(t)
-	l, err := lab.Open(t.Context(), lab.Options{Dirs: d, Install: install(d), Progress: func(p lab.Progress) {
+	d := hosttest.Dirs(t)
+	l, err := lab.Open(t.Context(), lab.Options{Dirs: d, Install: hosttest.Install(d), Progress: func(p lab.Progress) {
 		if p.Took == 0 || p.Done {
 			t.Logf("%s %s", p.What, p.Took)
 		}

@@ -62,7 +62,9 @@ func (s *spec) args() []string {
 		"-kernel", s.Kernel, "-initrd", s.Initrd, "-append", s.Cmdline,
 		// A guest that resets itself has come to its end: a trial looks at one life only.
 		"-no-reboot",
-		"-qmp", "unix:" + escape(s.socket("qmp")) + ",server=on,wait=off",
+		// With wait=off a client that comes early can hang QEMU 7.2 for ever: its main loop waits in accept4 for the
+		// connection that the monitor's thread has taken already.
+		"-qmp", "unix:" + escape(s.socket("qmp")) + ",server=on,wait=on",
 		// The console is a pipe and not a file: the lab sees a line as soon as it is printed.
 		"-chardev", "stdio,id=console,signal=off", "-serial", "chardev:console",
 		"-netdev", s.netdev(), "-device", "virtio-net-pci,netdev=net,romfile=",

@@ -199,7 +199,7 @@ func startCopy(b *testing.B, m machine.Machine, cp *machine.Checkpoint, dir stri
 	for i, a := range args {
 		switch {
 		case args[max(0, i-1)] == "-qmp":
-			args[i] = "unix:" + socket + ",server=on,wait=off"
+			args[i] = "unix:" + socket + ",server=on,wait=on"
 		case strings.HasPrefix(a, "file="+own):
 			name, _, _ := strings.Cut(strings.TrimPrefix(a, "file="+own+"/"), ",")
 			format := "raw"

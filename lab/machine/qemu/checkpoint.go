@@ -42,9 +42,7 @@ func (m *vm) Checkpoint(ctx context.Context, dir string, scale machine.Scale) (*
 
 // save stops the machine and writes its device state.
 func (m *vm) save(ctx context.Context) error {
-	m.mu.Lock()
-	debugged := m.dbg != nil
-	m.mu.Unlock()
+	debugged := m.debugged()
 	if !debugged { // the stub holds it already
 		if err := m.Pause(ctx); err != nil {
 			return err

@@ -13,6 +13,7 @@ import (
 	"github.com/vdevil/vdevil/images"
 	"github.com/vdevil/vdevil/lab"
 	"github.com/vdevil/vdevil/lab/guest"
+	"github.com/vdevil/vdevil/lab/host/hosttest"
 	"github.com/vdevil/vdevil/lab/labtest"
 	"github.com/vdevil/vdevil/lab/machine"
 )
@@ -210,7 +211,7 @@ func TestBadStart(t *testing.T) {
 	if !errors.As(err, &e) || !bytes.Contains(e.Log, []byte("no-such-kernel")) {
 		t.Errorf("QEMU's words are missing: %v", err)
 	}
-	left, err := filepath.Glob(filepath.Join(lab.MachinesDir(labtest.Dirs(t)), "*", "owner"))
+	left, err := filepath.Glob(filepath.Join(lab.MachinesDir(hosttest.Dirs(t)), "*", "owner"))
 	if err != nil {
 		t.Fatal(err)
 	}

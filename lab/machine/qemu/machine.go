@@ -169,10 +169,24 @@ func (m *vm) Dial(ctx context.Context, port int) (net.Conn, error) {
 }
 
 // Pause stops all CPUs.
-func (m *vm) Pause(ctx context.Context) error { return m.execute(ctx, "stop", nil, nil) }
+func (m *vm) Pause(ctx context.Context) error { return m.control(ctx, "stop") }
 
 // Resume lets them go on.
-func (m *vm) Resume(ctx context.Context) error { return m.execute(ctx, "cont", nil, nil) }
+func (m *vm) Resume(ctx context.Context) error { return m.control(ctx, "cont") }
+
+// control is refused while a debugger is attached: the stub would take its next command for an interrupt and lose it.
+func (m *vm) control(ctx context.Context, command string) error {
+	if m.debugged() {
+		return fmt.Errorf("%s: the CPUs of machine %s are its debugger's", command, m.id)
+	}
+	return m.execute(ctx, command, nil, nil)
+}
+
+func (m *vm) debugged() bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.dbg != nil
+}
 
 // ReadPhys reads guest-physical memory.
 func (m *vm) ReadPhys(ctx context.Context, addr uint64, p []byte) error {
@@ -198,37 +212,51 @@ func (m *vm) Translate(ctx context.Context, cpu int, virt uint64) (uint64, error
 // debugger is a gdb client that tells the machine when it goes.
 type debugger struct {
 	*gdb.Client
-	m *vm
+	m    *vm
+	once sync.Once
 }
 
 // Debug stops the machine and attaches to QEMU's gdb stub, which is opened on demand.
 func (m *vm) Debug(ctx context.Context) (machine.Debugger, error) {
+	d := &debugger{m: m}
 	m.mu.Lock()
-	defer m.mu.Unlock()
-	if m.dbg != nil {
+	taken := m.dbg != nil
+	if !taken {
+		m.dbg = d
+	}
+	m.mu.Unlock()
+	if taken {
 		return nil, fmt.Errorf("machine %s has a debugger already", m.id)
 	}
+	var err error
+	if d.Client, err = m.attach(ctx); err != nil {
+		d.gone()
+		return nil, m.explain("attach a debugger", err)
+	}
+	return d, nil
+}
+
+func (m *vm) attach(ctx context.Context) (*gdb.Client, error) {
 	path := m.socket("gdb")
-	if out, err := m.qmp.HMP(ctx, "gdbserver unix:"+path+",server=on,wait=off"); err != nil {
-		return nil, m.explain("open the gdb stub: "+out, err)
+	if _, err := m.qmp.HMP(ctx, "gdbserver unix:"+path+",server=on,wait=off"); err != nil {
+		return nil, err
 	}
-	c, err := gdb.Dial(ctx, path, gdb.Options{Hardware: m.accel == machine.KVM})
-	if err != nil {
-		return nil, m.explain("attach to the gdb stub", err)
-	}
-	m.dbg = &debugger{Client: c, m: m}
-	return m.dbg, nil
+	return gdb.Dial(ctx, path, gdb.Options{Hardware: m.accel == machine.KVM})
 }
 
 // Close detaches: the machine runs on.
-func (d *debugger) Close() error {
+func (d *debugger) Close() (err error) {
+	d.once.Do(func() {
+		err = d.Client.Close()
+		d.gone()
+	})
+	return err
+}
+
+func (d *debugger) gone() {
 	d.m.mu.Lock()
 	defer d.m.mu.Unlock()
-	if d.m.dbg != d {
-		return nil
-	}
 	d.m.dbg = nil
-	return d.Client.Close()
 }
 
 // PowerOff kills the process. The disks stay until Close.

@@ -1,0 +1,20 @@
+// Package e2e is vdevil tried as a whole, in real guests: every scenario on every OpenZFS version, and what the lab
+// promises besides. The specs assert on stored results and on what a user sees, never on how the lab comes to it.
+//
+// It needs nothing but Go and a Debian or Ubuntu host: host packages, image and checkpoints are made by whichever spec
+// comes first, under file locks, and cached where vdevil itself caches them.
+//
+//	go test -timeout 60m ./e2e                                          what runs with every change
+//	go test -timeout 60m ./e2e -ginkgo.label-filter=promise             the lab's own promises
+//	go test -timeout 60m ./e2e -ginkgo.label-filter='cause:memory && zfs:2.3.2'
+//	go test -timeout 6h ./e2e -ginkgo.label-filter='scenario'           every scenario on every version
+//	go test -timeout 60m ./e2e -ginkgo.junit-report=junit.xml -ginkgo.json-report=report.json
+//	go run github.com/onsi/ginkgo/v2/ginkgo -p ./e2e                    in parallel, the lab's CPUs shared out
+//
+// Without a label filter all but cost:nightly is run, which leaves out the versions that no expectation is stated for;
+// any filter replaces that one. The timeout is what go test itself needs to be told: where guests are emulated, its own
+// ten minutes do not suffice.
+//
+// Labels are scenario or promise; for scenarios also cause:software, cause:memory or cause:disk, control where there is a
+// control arm, cost:fast or cost:nightly, and zfs:VERSION.
+package e2e

@@ -1,0 +1,122 @@
+package e2e
+
+import (
+	"os"
+	"runtime"
+	"testing"
+	"time"
+
+	. "github.com/onsi/ginkgo/v2"
+	. "github.com/onsi/gomega"
+	"github.com/onsi/gomega/gexec"
+
+	"github.com/vdevil/vdevil/images"
+	"github.com/vdevil/vdevil/lab"
+	"github.com/vdevil/vdevil/lab/guest"
+	"github.com/vdevil/vdevil/lab/host"
+	"github.com/vdevil/vdevil/lab/host/hosttest"
+	"github.com/vdevil/vdevil/lab/labtest"
+	"github.com/vdevil/vdevil/lab/machine"
+	"github.com/vdevil/vdevil/scenarios"
+)
+
+// bench is what the specs work with. Every parallel process has its own lab; they share the caches.
+type bench struct {
+	dirs   host.Dirs
+	lab    *lab.Lab
+	vdevil string // path of the command
+}
+
+func TestE2E(t *testing.T) {
+	RegisterFailHandler(Fail)
+	all, err := scenarios.Embedded()
+	if err != nil {
+		t.Fatal(err)
+	}
+	suite, reporter := GinkgoConfiguration()
+	if suite.LabelFilter == "" {
+		suite.LabelFilter = "!cost:nightly"
+	}
+	if deadline, ok := t.Deadline(); ok {
+		// go test kills without a word to the guests, and without saying which spec it was.
+		suite.Timeout = min(suite.Timeout, time.Until(deadline)-time.Minute)
+	}
+	b := &bench{}
+	SynchronizedBeforeSuite(func(SpecContext) []byte {
+		path, err := gexec.Build("github.com/vdevil/vdevil/lab/cmd/vdevil")
+		Expect(err).NotTo(HaveOccurred())
+		return []byte(path)
+	}, func(ctx SpecContext, path []byte) {
+		b.vdevil = string(path)
+		b.dirs = hosttest.Dirs(GinkgoTB())
+		// Without the host's packages there is no lab: that may take an apt-get.
+		b.lab = b.open(ctx, b.dirs, max(1, runtime.NumCPU()/suite.ParallelTotal))
+	}, NodeTimeout(patience(0)))
+	SynchronizedAfterSuite(func() {}, gexec.CleanupBuildArtifacts)
+
+	scenarioSpecs(b, all)
+	killedLabSpecs(b)
+	interruptSpecs(b)
+	isolationSpecs(b)
+	deathSpecs(b)
+	errorSpecs(b)
+	RunSpecs(t, "vdevil", suite, reporter)
+}
+
+// patience is the time limit of a spec whose guests need d on the reference host. Whichever spec comes first installs
+// packages, builds the image and boots the guest, or waits for another process that does.
+func patience(d time.Duration) time.Duration {
+	const preparation = 40 * time.Minute
+	return preparation + host.Accel().Default().Limit(d)
+}
+
+// open opens a lab that is closed after the spec, or the suite.
+func (b *bench) open(ctx SpecContext, d host.Dirs, jobs int) *lab.Lab {
+	GinkgoHelper()
+	l, err := lab.Open(ctx, lab.Options{
+		Dirs: d, Jobs: jobs, Install: host.InstallOptions{Yes: true, Out: os.Stderr, Lock: d.Cache},
+		Progress: func(p lab.Progress) {
+			if p.Took == 0 || p.Done {
+				GinkgoWriter.Printf("%s %s\n", p.What, p.Took)
+			}
+		},
+	})
+	Expect(err).NotTo(HaveOccurred())
+	DeferCleanup(l.Close)
+	return l
+}
+
+// image is that of the default OpenZFS version.
+func (b *bench) image(ctx SpecContext) *images.Image {
+	GinkgoHelper()
+	img, err := b.lab.Image(ctx, defaultRecipe().OpenZFS)
+	Expect(err).NotTo(HaveOccurred())
+	return img
+}
+
+// booted is a checkpoint of a guest that has just come up. Most scenarios begin with the same one.
+func (b *bench) booted(ctx SpecContext) *machine.Checkpoint {
+	GinkgoHelper()
+	cp, err := b.lab.Stable().Booted(ctx, b.image(ctx), labtest.Machine())
+	Expect(err).NotTo(HaveOccurred())
+	return cp
+}
+
+// fork starts a machine that is closed with the spec.
+func (b *bench) fork(ctx SpecContext, cp *machine.Checkpoint, o machine.ForkOptions) machine.Machine {
+	GinkgoHelper()
+	m, err := b.lab.Driver().Fork(ctx, cp, o)
+	Expect(err).NotTo(HaveOccurred())
+	DeferCleanup(m.Close)
+	return m
+}
+
+// connect logs in to a running guest.
+func (b *bench) connect(ctx SpecContext, m machine.Machine) *guest.Guest {
+	GinkgoHelper()
+	img := b.image(ctx)
+	g, err := guest.Connect(ctx, m, guest.Keys{Login: img.LoginKey, Host: img.HostKey})
+	Expect(err).NotTo(HaveOccurred())
+	DeferCleanup(g.Close)
+	return g
+}

@@ -1,0 +1,32 @@
+// Package hosttest prepares this computer for tests that need real programs such as QEMU.
+package hosttest
+
+import (
+	"os"
+	"testing"
+
+	"github.com/vdevil/vdevil/lab/host"
+)
+
+// Dirs are the user's own: what the lab has cached need not be made again for a test.
+func Dirs(t testing.TB) host.Dirs {
+	t.Helper()
+	dirs, err := host.DefaultDirs()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return dirs
+}
+
+// Install is how tests install packages: without asking, and one test process after the other.
+func Install(d host.Dirs) host.InstallOptions {
+	return host.InstallOptions{Yes: true, Out: os.Stderr, Lock: d.Cache}
+}
+
+// Packages installs what the lab needs of this computer and does not find.
+func Packages(t testing.TB) {
+	t.Helper()
+	if err := host.Install(t.Context(), host.Missing(), Install(Dirs(t))); err != nil {
+		t.Fatal(err)
+	}
+}
