@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"syscall"
 	"time"
 
@@ -14,6 +15,7 @@ import (
 	. "github.com/onsi/gomega"
 	"github.com/onsi/gomega/gexec"
 
+	"github.com/vdevil/vdevil/lab"
 	"github.com/vdevil/vdevil/lab/host"
 )
 
@@ -36,7 +38,7 @@ func (b *bench) home() home {
 	var id [4]byte
 	_, _ = rand.Read(id[:]) // never fails
 	name := "e2e-" + hex.EncodeToString(id[:])
-	h := home{dir: filepath.Join(b.dirs.Cache, "machines", name), run: filepath.Join(b.dirs.Run, name), vdevil: b.vdevil}
+	h := home{dir: filepath.Join(lab.MachinesDir(b.dirs), name), run: filepath.Join(b.dirs.Run, name), vdevil: b.vdevil}
 	for _, dir := range []string{h.dir, h.run} {
 		DeferCleanup(os.RemoveAll, dir)
 		Expect(host.Claim(dir)).To(Succeed())
@@ -55,8 +57,8 @@ func (b *bench) furnished() home {
 	entries, err := os.ReadDir(b.dirs.Cache)
 	Expect(err).NotTo(HaveOccurred())
 	for _, e := range entries {
-		if e.IsDir() && e.Name() != "machines" {
-			Expect(os.Symlink(filepath.Join(b.dirs.Cache, e.Name()), filepath.Join(h.dirs().Cache, e.Name()))).To(Succeed())
+		if path := filepath.Join(b.dirs.Cache, e.Name()); e.IsDir() && path != lab.MachinesDir(b.dirs) {
+			Expect(os.Symlink(path, filepath.Join(h.dirs().Cache, e.Name()))).To(Succeed())
 		}
 	}
 	return h
@@ -87,7 +89,12 @@ func start(cmd *exec.Cmd) *gexec.Session {
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
 	s, err := gexec.Start(cmd, GinkgoWriter, GinkgoWriter)
 	Expect(err).NotTo(HaveOccurred())
-	DeferCleanup(func() { s.Kill().Wait() })
+	DeferCleanup(func() {
+		s.Kill().Wait()
+		for _, p := range family(s) { // none, if the lab keeps its promises
+			_ = syscall.Kill(p.PID, syscall.SIGKILL) // it may have ended meanwhile
+		}
+	})
 	DeferCleanup(func(ctx SpecContext) { // first, when the spec has failed: let it clean up, too
 		Eventually(ctx, s.Terminate()).Should(gexec.Exit())
 	}, NodeTimeout(time.Minute))
@@ -112,22 +119,23 @@ func interrupt(s *gexec.Session) {
 	Expect(syscall.Kill(-s.Command.Process.Pid, syscall.SIGINT)).To(Succeed())
 }
 
-// owned are the directories below parent that a process has claimed.
-func owned(parent string, pid int) (dirs []string) {
+// owned are the directories of machines, and of their sockets, that a process has claimed.
+func (h home) owned(pid int) (dirs []string) {
 	GinkgoHelper()
-	files, err := filepath.Glob(filepath.Join(parent, "*", "owner"))
-	Expect(err).NotTo(HaveOccurred())
-	for _, f := range files {
-		text, err := os.ReadFile(f)
-		if os.IsNotExist(err) {
-			continue
-		}
+	for _, parent := range []string{lab.MachinesDir(h.dirs()), h.dirs().Run} {
+		entries, err := os.ReadDir(parent)
 		Expect(err).NotTo(HaveOccurred())
-		var p host.Process
-		_, err = fmt.Sscanf(string(text), "%d-%d", &p.PID, &p.Started)
-		Expect(err).NotTo(HaveOccurred())
-		if p.PID == pid {
-			dirs = append(dirs, filepath.Dir(f))
+		for _, e := range entries {
+			owner, err := os.ReadFile(filepath.Join(parent, e.Name(), "owner"))
+			if os.IsNotExist(err) { // killed before it could say so
+				continue
+			}
+			Expect(err).NotTo(HaveOccurred())
+			p, err := host.ParseProcess(strings.TrimSpace(string(owner)))
+			Expect(err).NotTo(HaveOccurred())
+			if p.PID == pid {
+				dirs = append(dirs, filepath.Join(parent, e.Name()))
+			}
 		}
 	}
 	return dirs

@@ -12,6 +12,7 @@ import (
 	"github.com/onsi/gomega/gexec"
 
 	"github.com/vdevil/vdevil/images"
+	"github.com/vdevil/vdevil/lab"
 	"github.com/vdevil/vdevil/lab/host"
 )
 
@@ -30,7 +31,7 @@ func errorSpecs(b *bench) {
 		It("tells of a disk that fills up in a run", func(ctx SpecContext) {
 			b.prepared(ctx, "legacy-dedup-gang")
 			h := b.furnished()
-			machines := filepath.Join(h.dirs().Cache, "machines")
+			machines := lab.MachinesDir(h.dirs())
 			Expect(os.Mkdir(machines, 0o700)).To(Succeed())
 			run := h.command("run", "legacy-dedup-gang", "--only", "no-ganging/1")
 			text := failed(ctx, start(with(mounted("tmpfs", "size=1m", machines), run)))

@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"bytes"
+	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
@@ -64,6 +65,9 @@ func qemus(parent int) []process {
 		return p.Parent == parent && p.Program() == "qemu-system-x86_64"
 	})
 }
+
+// GomegaString makes a list of processes fit into a message.
+func (p process) GomegaString() string { return fmt.Sprintf("process %d (%s)", p.PID, p.Program()) }
 
 // Program is the name it was started by, without a directory.
 func (p process) Program() string { return filepath.Base(p.Args[0]) }

@@ -46,8 +46,6 @@ mount --bind "$root" "$view"
 rm -rf "$view"/var/lib/apt/lists/* "$view"/var/cache/apt/* "$view"/var/log/* "$view"/run/* "$view"/tmp/* \
   "$view"/etc/apt/apt.conf.d/*mmdebstrap* "$view"/etc/dpkg/dpkg.cfg.d/*mmdebstrap* "$view"/etc/resolv.conf \
   "$view"/usr/share/man "$view"/usr/share/doc "$view"/usr/share/locale "$view"/usr/share/info "$view"/etc/dkms
-# Directories in /dev are in use as mount points.
-find "$view/dev" -mindepth 1 ! -type d -delete
 : >"$view/etc/machine-id"
 # Neither journal nor checksums: a guest writes to an overlay that is thrown away. The size is an upper bound, the file is
 # sparse.
