@@ -26,10 +26,8 @@ func CloneFile(ctx context.Context, dst, src string) (err error) {
 		return err
 	}
 	defer func() {
-		err = errors.Join(err, out.Close())
-		if err != nil {
-			err = fmt.Errorf("clone %s: %w", src, err)
-			os.Remove(dst)
+		if err = errors.Join(err, out.Close()); err != nil {
+			err = errors.Join(fmt.Errorf("clone %s: %w", src, err), os.Remove(dst))
 		}
 	}()
 	if unix.IoctlFileClone(int(out.Fd()), int(in.Fd())) == nil {

@@ -137,7 +137,7 @@ func Clean(dir string, keep func(checkpoint string) bool) (removed []string, err
 	return removed, nil
 }
 
-func (s *Stable) boot(ctx context.Context, img *images.Image, m scenarios.Machine, dir string) (*machine.Checkpoint, error) {
+func (s *Stable) boot(ctx context.Context, img *images.Image, m scenarios.Machine, dir string) (_ *machine.Checkpoint, err error) {
 	config := machine.Config{
 		Kernel: img.Kernel, Initrd: img.Initrd, Root: img.Root, Cmdline: img.Cmdline(),
 		CPUs: m.CPUs, Memory: m.Memory, Ports: []int{sshPort},
@@ -150,7 +150,7 @@ func (s *Stable) boot(ctx context.Context, img *images.Image, m scenarios.Machin
 	if err != nil {
 		return nil, err
 	}
-	defer vm.Close()
+	defer func() { err = errors.Join(err, vm.Close()) }()
 	limited, cancel := context.WithTimeout(ctx, s.Driver.Accel().Default().Limit(bootLimit))
 	defer cancel()
 	g, err := guest.Connect(limited, vm, keys(img))
@@ -164,12 +164,12 @@ func (s *Stable) boot(ctx context.Context, img *images.Image, m scenarios.Machin
 	return vm.Checkpoint(ctx, dir, scale)
 }
 
-func (s *Stable) prepare(ctx context.Context, img *images.Image, base *machine.Checkpoint, r scenarios.Resolved, dir string) (*machine.Checkpoint, error) {
+func (s *Stable) prepare(ctx context.Context, img *images.Image, base *machine.Checkpoint, r scenarios.Resolved, dir string) (_ *machine.Checkpoint, err error) {
 	vm, err := s.Driver.Fork(ctx, base, machine.ForkOptions{Freezable: true})
 	if err != nil {
 		return nil, err
 	}
-	defer vm.Close()
+	defer func() { err = errors.Join(err, vm.Close()) }()
 	limited, cancel := context.WithTimeout(ctx, base.Scale.Limit(prepareLimit))
 	defer cancel()
 	g, err := guest.Connect(limited, vm, keys(img))

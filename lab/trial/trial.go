@@ -78,19 +78,19 @@ const statusLimit = 5 * time.Second
 
 // Run does the trial. Lab trouble is not an error but an invalid outcome; an error means that the context ended or the
 // bundle could not be written.
-func Run(ctx context.Context, driver machine.Driver, p Plan) (Result, error) {
+func Run(ctx context.Context, driver machine.Driver, p Plan) (r Result, err error) {
 	b, err := newBundle(p)
 	if err != nil {
 		return Result{}, err
 	}
-	r := Result{
+	r = Result{
 		Arm: p.Resolved.Arm.Name, Control: p.Resolved.Arm.Control, Number: p.Number, Seed: p.Seed,
 		Started: time.Now().UTC(), Bundle: p.Bundle,
 	}
 	vm, err := fork(ctx, driver, p)
 	if err == nil {
 		r.ForkSeconds = time.Since(r.Started).Seconds()
-		defer vm.Close()
+		defer func() { err = errors.Join(err, vm.Close()) }()
 		t := &run{Plan: p, vm: vm, scale: p.Checkpoint.Scale}
 		t.drive(ctx, &r)
 	} else {

@@ -16,7 +16,7 @@ type files struct {
 }
 
 func (f files) ram() string             { return filepath.Join(f.dir, "ram") }
-func (f files) root() string            { return filepath.Join(f.dir, "root.qcow2") }
+func (f files) overlay() string         { return filepath.Join(f.dir, "root.qcow2") }
 func (f files) disk(name string) string { return filepath.Join(f.dir, "disk-"+name+".raw") }
 func (f files) console() string         { return filepath.Join(f.dir, "console.log") }
 func (f files) log() string             { return filepath.Join(f.dir, "qemu.log") }
@@ -26,7 +26,8 @@ func (f files) manifest() string        { return filepath.Join(f.dir, "checkpoin
 
 // saved are the files of a machine that a checkpoint consists of, but for the device state.
 func (f files) saved(disks []machine.DiskConfig) []string {
-	all := []string{f.ram(), f.root(), f.console()}
+	all := make([]string, 0, 3+len(disks))
+	all = append(all, f.ram(), f.overlay(), f.console())
 	for _, d := range disks {
 		all = append(all, f.disk(d.Name))
 	}
@@ -70,7 +71,7 @@ func (s *spec) args() []string {
 		"-netdev", s.netdev(), "-device", "virtio-net-pci,netdev=net,romfile=",
 		"-device", "virtio-rng-pci", "-device", "pvpanic-pci",
 	}
-	a = append(a, drive("root", "qcow2", s.files.root(), "")...)
+	a = append(a, drive("root", "qcow2", s.overlay(), "")...)
 	for _, d := range s.Disks {
 		a = append(a, drive("disk-"+d.Name, "raw", s.disk(d.Name), d.Name)...)
 	}

@@ -179,7 +179,7 @@ func measureLoadvm(b *testing.B, d machine.Driver, cp *machine.Checkpoint) (medi
 	if err != nil {
 		b.Fatal(err)
 	}
-	var times []time.Duration
+	times := make([]time.Duration, 0, rounds)
 	for range rounds {
 		start := time.Now()
 		hmp("loadvm s")

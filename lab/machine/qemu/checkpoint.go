@@ -51,11 +51,12 @@ func (m *vm) save(ctx context.Context) error {
 	if err := setCapabilities(ctx, m.qmp); err != nil {
 		return err
 	}
-	l, err := net.Listen("unix", m.socket("migrate"))
+	var config net.ListenConfig
+	l, err := config.Listen(ctx, "unix", m.socket("migrate"))
 	if err != nil {
 		return err
 	}
-	defer l.Close()
+	defer l.Close() //nolint:errcheck // it has served its one connection
 	state := make(chan error, 1)
 	var buf bytes.Buffer
 	go func() {
@@ -97,7 +98,7 @@ func (m *vm) publish(cp *machine.Checkpoint) (err error) {
 	}
 	defer func() {
 		if err != nil {
-			os.RemoveAll(part)
+			err = errors.Join(err, os.RemoveAll(part))
 		}
 	}()
 	manifest, err := json.MarshalIndent(cp, "", "  ")

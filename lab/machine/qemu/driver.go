@@ -97,7 +97,7 @@ func (d *Driver) Boot(ctx context.Context, c machine.Config) (machine.Machine, e
 }
 
 func (d *Driver) boot(ctx context.Context, s *spec) (*vm, error) {
-	if err := overlay(ctx, s.files.root(), s.Root, "raw"); err != nil {
+	if err := overlay(ctx, s.overlay(), s.Root, "raw"); err != nil {
 		return nil, err
 	}
 	for _, disk := range s.Disks {

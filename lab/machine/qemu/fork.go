@@ -78,8 +78,8 @@ func (d *Driver) load(ctx context.Context, cp *machine.Checkpoint, s *spec, free
 	if freezable { // its checkpoint must stand without this one
 		s.ram = s.files.ram()
 		copies[s.ram] = from.ram()
-		copies[s.files.root()] = from.root()
-	} else if err := overlay(ctx, s.files.root(), from.root(), "qcow2"); err != nil {
+		copies[s.overlay()] = from.overlay()
+	} else if err := overlay(ctx, s.overlay(), from.overlay(), "qcow2"); err != nil {
 		return nil, err
 	}
 	for dst, src := range copies {
@@ -159,7 +159,9 @@ func (q *queue) take(ctx context.Context) (*vm, error) {
 			q.mu.Unlock()
 			select {
 			case <-m.done: // died while it waited; the next one may be well
-				m.Close()
+				if err := m.Close(); err != nil {
+					return nil, err
+				}
 				continue
 			default:
 				return m, nil

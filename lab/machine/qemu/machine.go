@@ -43,7 +43,7 @@ var _ machine.Machine = (*vm)(nil)
 // start runs QEMU and connects to its monitor. history is the console of the checkpoint.
 func (d *Driver) start(ctx context.Context, s *spec, history []byte) (_ *vm, err error) {
 	m := &vm{spec: s, driver: d, done: make(chan struct{})}
-	if m.console, err = machine.NewConsole(s.files.console(), history); err != nil {
+	if m.console, err = machine.NewConsole(s.console(), history); err != nil {
 		return nil, err
 	}
 	log, err := os.Create(s.log())
