@@ -17,6 +17,7 @@ type process struct {
 	host.Process
 	Parent  int
 	Session int
+	Worked  int      // clock ticks on a CPU in user mode, a hundred a second; in a guest counts
 	Args    []string // at least one, be it empty
 }
 
@@ -32,8 +33,8 @@ func processes(want func(process) bool) (list []process) {
 	return list
 }
 
-// readProcess parses the stat file of proc(5): parent, session and start time are its fields 4, 6 and 22, counted from
-// the last parenthesis on, since field 2 may hold anything. ok is false for a process that has ended meanwhile.
+// readProcess parses the stat file of proc(5): parent, session, time on a CPU and start time are its fields 4, 6, 14
+// and 22, counted from the last parenthesis on, since field 2 may hold anything. ok is false for a process that has ended meanwhile.
 func readProcess(dir string) (p process, ok bool) {
 	stat, err := os.ReadFile(filepath.Join(dir, "stat"))
 	if err != nil {
@@ -55,6 +56,7 @@ func readProcess(dir string) (p process, ok bool) {
 	p.Started = started
 	p.Parent, _ = strconv.Atoi(fields[1])
 	p.Session, _ = strconv.Atoi(fields[3])
+	p.Worked, _ = strconv.Atoi(fields[11])
 	p.Args = strings.Split(strings.TrimRight(string(args), "\x00"), "\x00")
 	return p, true
 }

@@ -94,15 +94,21 @@ func TestEnsureTogether(t *testing.T) {
 		return fakeBuild(ctx, j)
 	}
 	var wg sync.WaitGroup
+	failed := make(chan struct{}, 4)
 	ensure := func(o Options) {
 		wg.Go(func() {
 			if img, err := s.Ensure(t.Context(), "2.3.2", o); err != nil || img == nil {
 				t.Error(img, err)
+				failed <- struct{}{}
 			}
 		})
 	}
 	ensure(Options{})
-	<-entered
+	select {
+	case <-entered:
+	case <-failed:
+		t.FailNow()
+	}
 	waiting := make(chan Step)
 	for range 3 {
 		ensure(Options{Progress: func(st Step) { waiting <- st }})

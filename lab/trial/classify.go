@@ -1,7 +1,6 @@
 package trial
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -17,40 +16,61 @@ var classOutcome = map[panics.Class]Outcome{
 	panics.Panic: Panic, panics.Oops: Oops, panics.Hang: Hang, panics.Warned: Warned,
 }
 
+// ending is how a trial came to its end.
+type ending struct {
+	err    error             // of the workload; nil as well when a crash or the machine's end cut it short
+	status *guest.PoolStatus // nil when the pool could not be asked
+	events []panics.Event
+	strike *strike
+}
+
 // classify decides the outcome: the worst of what the console says, of what the pool reports and of what the oracle
-// found. workload is how the workload ended.
-func (t *run) classify(ctx context.Context, r *Result, events []panics.Event, workload error) {
-	r.Events, r.Outcome = events, Masked
-	for _, e := range events {
-		o, ok := classOutcome[e.Class]
-		if !ok || e.Class == panics.Hang && workload == nil {
+// found.
+func (t *run) classify(ctx context.Context, r *Result, e ending) {
+	r.Events, r.Outcome = e.events, Masked
+	for _, event := range e.events {
+		o := classOutcome[event.Class]
+		if o == Hang && e.status != nil {
 			continue // a task that was slow and went on
 		}
 		// The first of several is the cause of the others.
-		if Worst(o, r.Outcome) != r.Outcome {
-			r.Outcome, r.Signature, r.Text = o, e.Signature(), e.Text
+		if o != r.Outcome && Worst(o, r.Outcome) == o {
+			r.Outcome, r.Signature, r.Text = o, event.Signature(), event.Text
 		}
 	}
 	switch {
 	case r.Outcome.Crash():
 	case t.ended():
-		r.Outcome, r.Reason = Oops, "the machine stopped without a message: "+t.vm.Wait(ctx).Error()
-	case errors.Is(workload, context.DeadlineExceeded):
+		r.Outcome, r.Reason = Oops, "the machine stopped without a message"
+		if err := t.vm.Wait(ctx); err != nil {
+			r.Reason += ": " + err.Error()
+		}
+	case errors.Is(e.err, errNotReached):
+		r.invalid(e.err)
+	case errors.Is(e.err, context.DeadlineExceeded):
 		r.Outcome, r.Reason = Hang, fmt.Sprintf("step %q had not ended after %s", r.LastStep, t.scale.Limit(t.Resolved.Limit))
-	case workload != nil:
-		r.invalid(workload)
-		return
+	case e.err != nil:
+		r.invalid(e.err)
 	default:
-		t.inspect(ctx, r)
+		r.Status = e.status
+		r.judgePool(*e.status)
 	}
-	if t.Resolved.Fault != nil && (t.struck == nil || t.strikeErr != nil) {
-		// What happened, happened without the fault.
-		r.Signature, r.Text = "", ""
-		r.invalid(fmt.Errorf("the fault was not delivered (%s seen): %w", r.Outcome, cmp.Or(t.strikeErr, errNotArmed)))
+	if t.Resolved.Fault == nil || r.Outcome == Invalid {
+		return
+	}
+	// What happened without the fault says nothing about it.
+	switch {
+	case e.strike == nil:
+		r.undelivered(errors.New("the workload did not come to where it is armed"))
+	case e.strike.err != nil:
+		r.undelivered(e.strike.err)
 	}
 }
 
-var errNotArmed = errors.New("the workload did not come to where it is armed")
+func (r *Result) undelivered(err error) {
+	r.Signature, r.Text = "", ""
+	r.invalid(fmt.Errorf("the fault was not delivered (%s seen): %w", r.Outcome, err))
+}
 
 func (t *run) ended() bool {
 	select {
@@ -61,17 +81,13 @@ func (t *run) ended() bool {
 	}
 }
 
-// inspect asks the pool and the oracle after a workload that came to its end.
-func (t *run) inspect(ctx context.Context, r *Result) {
-	limited, cancel := context.WithTimeout(ctx, t.scale.Limit(statusLimit))
-	defer cancel()
-	status, err := t.worker.guest.Status(limited, t.Resolved.Pool.Name)
+// status asks the pool after a workload that has come to its end.
+func (t *run) status(ctx context.Context) (*guest.PoolStatus, error) {
+	status, err := t.worker.guest.Status(ctx, t.Resolved.Pool.Name)
 	if err != nil {
-		r.invalid(fmt.Errorf("the state of the pool is not known: %w", err))
-		return
+		return nil, fmt.Errorf("the state of the pool is not known: %w", err)
 	}
-	r.Status = &status
-	r.judgePool(status)
+	return &status, nil
 }
 
 // judgePool adds what the pool reports and what the oracle found to what is known already.

@@ -43,6 +43,13 @@ func (m *ended) Wait(context.Context) error { return m.err }
 
 func alive() *ended { return &ended{done: make(chan struct{})} }
 
+// reset is a guest that restarted, which QEMU takes for an orderly end.
+func reset() *ended {
+	m := dead()
+	m.err = nil
+	return m
+}
+
 func dead() *ended {
 	m := &ended{done: make(chan struct{}), err: machine.ErrDied}
 	close(m.done)
@@ -52,38 +59,51 @@ func dead() *ended {
 const overlap = "range-tree-add-overlap@metaslab_free_concrete"
 
 func TestClassify(t *testing.T) {
-	struck := make(chan struct{})
-	close(struck)
+	healthy := &guest.PoolStatus{}
 	withFault := scenarios.Resolved{Fault: &scenarios.Fault{}}
+	struck := func(err error) *strike { return &strike{err: err} }
 	tests := []struct {
 		name      string
-		run       *run
+		machine   *ended
+		resolved  scenarios.Resolved
 		console   string
-		workload  error
+		ending    ending
 		outcome   Outcome
 		signature string
 		reason    string // a piece of it
 	}{
-		{"a panic", &run{vm: alive()}, "add-overlap-2.3.2", context.Canceled, Panic, overlap, ""},
-		{"a panic that ended the machine", &run{vm: dead()}, "add-overlap-halt", nil, Panic, overlap, ""},
-		{"a panic with a failed command", &run{vm: alive()}, "add-overlap-2.3.2", errors.New("EOF"), Panic, overlap, ""},
-		{"an oops", &run{vm: alive()}, "oops-null-deref", context.Canceled, Oops, "oops:", ""},
-		{"no message, no machine", &run{vm: dead()}, "clean-boot", nil, Oops, "", "without a message"},
-		{"no message, no end", &run{vm: alive()}, "clean-boot", context.DeadlineExceeded, Hang, "", "had not ended"},
-		{"a command that failed", &run{vm: alive()}, "clean-boot", errors.New("no such dataset"), Invalid, "", "no such dataset"},
+		{"nothing", alive(), withFault, "clean-boot", ending{status: healthy, strike: struck(nil)}, Masked, "", ""},
+		{"a panic", alive(), withFault, "add-overlap-2.3.2", ending{strike: struck(nil)}, Panic, overlap, ""},
+		{"a panic that ended the machine", dead(), scenarios.Resolved{}, "add-overlap-halt", ending{}, Panic, overlap, ""},
+		{"a panic and a failed command", alive(), scenarios.Resolved{}, "add-overlap-2.3.2", ending{err: errors.New("EOF")}, Panic, overlap, ""},
+		{"a panic before the guest was reached", alive(), scenarios.Resolved{}, "add-overlap-2.3.2", ending{err: errNotReached}, Panic, overlap, ""},
+		{"an oops", alive(), scenarios.Resolved{}, "oops-null-deref", ending{}, Oops, "oops:", ""},
+		{"a warning with zfs_recover", alive(), scenarios.Resolved{}, "add-overlap-recover", ending{status: healthy}, Warned, "range-tree-add-overlap", ""},
+		{"a lockup that the workload outlived", alive(), scenarios.Resolved{}, "soft-lockup", ending{status: healthy}, Masked, "", ""},
+		{"a lockup that it did not", alive(), scenarios.Resolved{}, "soft-lockup", ending{err: context.DeadlineExceeded}, Hang, "hang:", ""},
+		{"no message, no machine", dead(), scenarios.Resolved{}, "clean-boot", ending{}, Oops, "", "without a message: the machine died"},
+		{"no message, a machine that went quietly", reset(), scenarios.Resolved{}, "clean-boot", ending{}, Oops, "", "without a message"},
+		{"no message, no end", alive(), withFault, "clean-boot", ending{err: context.DeadlineExceeded, strike: struck(nil)}, Hang, "", "had not ended"},
+		{"a command that failed", alive(), scenarios.Resolved{}, "clean-boot", ending{err: errors.New("no such dataset")}, Invalid, "", "no such dataset"},
 		{
-			"a fault that was not delivered", &run{vm: alive(), Plan: Plan{Resolved: withFault}, struck: struck, strikeErr: errors.New("never hit")},
-			"add-overlap-2.3.2", nil, Invalid, "", "not delivered (panic seen): never hit",
+			"a guest that was not reached in time", alive(), scenarios.Resolved{}, "clean-boot",
+			ending{err: fmt.Errorf("%w: %w", errNotReached, context.DeadlineExceeded)}, Invalid, "", "not reached",
 		},
 		{
-			"a fault that was never armed", &run{vm: alive(), Plan: Plan{Resolved: withFault}}, "clean-boot",
-			context.DeadlineExceeded, Invalid, "", "not delivered",
+			"a fault that was not delivered", alive(), withFault, "add-overlap-2.3.2",
+			ending{strike: struck(errors.New("never hit"))}, Invalid, "", "not delivered (panic seen): never hit",
+		},
+		{
+			"a fault that was never armed", alive(), withFault, "clean-boot",
+			ending{err: context.DeadlineExceeded}, Invalid, "", "did not come to where it is armed",
 		},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
+			tt.ending.events = panics.Scan(console(t, tt.console))
+			trial := &run{vm: tt.machine, Plan: Plan{Resolved: tt.resolved}}
 			var r Result
-			tt.run.classify(t.Context(), &r, panics.Scan(console(t, tt.console)), tt.workload)
+			trial.classify(t.Context(), &r, tt.ending)
 			if r.Outcome != tt.outcome || !strings.HasPrefix(r.Signature, tt.signature) || !strings.Contains(r.Reason, tt.reason) {
 				t.Errorf("got %s %q because %q; want %s %q because %q", r.Outcome, r.Signature, r.Reason, tt.outcome, tt.signature, tt.reason)
 			}

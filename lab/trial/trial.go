@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"sync"
 	"time"
 
 	"github.com/vdevil/vdevil/images"
@@ -73,9 +74,6 @@ type Result struct {
 // slow, and the stack is what tells one bug from another.
 const settleLimit = 200 * time.Millisecond
 
-// statusLimit is for reading the state of a pool after the workload, on the reference host.
-const statusLimit = 5 * time.Second
-
 // Run does the trial. Lab trouble is not an error but an invalid outcome; an error means that the context ended or the
 // bundle could not be written.
 func Run(ctx context.Context, driver machine.Driver, p Plan) (r Result, err error) {
@@ -120,10 +118,17 @@ type run struct {
 	vm     machine.Machine
 	scale  machine.Scale
 	worker worker
-	// struck is closed when the fault has been delivered or has given up.
-	struck     chan struct{}
+
+	mu     sync.Mutex
+	strike *strike // nil until the fault is armed
+}
+
+// strike is an armed fault.
+type strike struct {
+	done chan struct{} // closed when it has struck or given up
+	// Valid after done.
 	injections []fault.Injection
-	strikeErr  error
+	err        error
 }
 
 // drive runs the workload to its end, to a crash or to its time limit, whichever comes first. It never waits for a
@@ -134,73 +139,107 @@ func (t *run) drive(ctx context.Context, r *Result) {
 	watch := watchConsole(ctx, t.vm)
 	limited, stop := context.WithTimeout(ctx, t.scale.Limit(t.Resolved.Limit))
 	defer stop()
-	g, err := guest.Connect(limited, t.vm, keys(t.Image))
-	if err != nil {
-		r.invalid(err)
-		return
-	}
-	defer g.Close()
-	t.worker = worker{guest: g, pool: t.Resolved.Pool.Name, seed: t.Seed}
-	t.worker.arm = func(work context.Context) error { return t.arm(work, limited) }
-	t.worker.recall(t.Resolved.Prepare)
-	done := make(chan error, 1)
-	go func() { done <- t.worker.run(limited, t.Resolved.Workload) }()
-
-	var workload error
-	select {
-	case workload = <-done:
-		if workload == nil {
-			workload = t.delivered(limited)
-		}
-	case <-watch.crash:
-	case <-t.vm.Done():
-	case <-limited.Done():
-		workload = limited.Err()
+	var e ending
+	if g, err := guest.Connect(limited, t.vm, keys(t.Image)); err == nil {
+		defer g.Close()
+		t.worker = worker{guest: g, pool: t.Resolved.Pool.Name, seed: t.Seed}
+		t.worker.arm = func(context.Context) error { return t.arm(limited) }
+		t.worker.recall(t.Resolved.Prepare)
+		e = t.work(limited, watch)
+	} else {
+		e.err = fmt.Errorf("%w: %w", errNotReached, err)
 	}
 	// A broken connection or a failed command can be the first sign of a message that is still being printed.
-	t.settle(ctx, watch, workload != nil || t.ended())
+	t.settle(ctx, watch, e.err != nil || t.ended())
 	stop()
-	if t.struck != nil {
-		<-t.struck
+	e.events, e.strike = watch.events(), t.finish()
+	if e.strike != nil {
+		r.Injections = e.strike.injections
 	}
-	r.Injections = t.injections
 	r.LastStep, r.Workload, r.Findings = t.worker.report()
-	t.classify(ctx, r, watch.events(), workload)
+	t.classify(ctx, r, e)
+}
+
+// errNotReached says that a trial ended before its workload began.
+var errNotReached = errors.New("the guest was not reached")
+
+// work runs the workload and, when that has come to its end, asks the pool how it is.
+func (t *run) work(limited context.Context, w *watch) (e ending) {
+	done := make(chan ending, 1)
+	go func() {
+		var e ending
+		if e.err = t.worker.run(limited, t.Resolved.Workload); e.err == nil {
+			e.err = t.delivered(limited)
+		}
+		if e.err == nil {
+			e.status, e.err = t.status(limited)
+		}
+		done <- e
+	}()
+	select {
+	case e = <-done:
+	case <-w.crash:
+	case <-t.vm.Done():
+	case <-limited.Done():
+		e.err = limited.Err()
+	}
+	return e
 }
 
 // arm makes the fault ready and lets it wait for its trigger beside the workload.
-func (t *run) arm(ctx, limited context.Context) error {
+func (t *run) arm(ctx context.Context) error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
 	f := t.Resolved.Fault
 	if f == nil {
 		return errors.New("the scenario has no fault to arm")
 	}
-	site := fault.Site{
+	if ctx.Err() != nil { // the trial is over, and nobody would take the trigger away
+		return ctx.Err()
+	}
+	do, err := faultOf(f).Arm(ctx, fault.Site{
 		Machine: t.vm, Guest: t.worker.guest, Written: t.worker.written,
 		Rand: rand.New(rand.NewPCG(t.Seed, 1)), Withhold: t.Resolved.Arm.Withhold,
-	}
-	strike, err := faultOf(f).Arm(ctx, site)
+	})
 	if err != nil {
 		return fmt.Errorf("arm %s: %w", f.Kind(), err)
 	}
-	t.struck = make(chan struct{})
+	s := &strike{done: make(chan struct{})}
+	t.strike = s
 	go func() {
-		defer close(t.struck)
-		t.injections, t.strikeErr = strike(limited)
+		defer close(s.done)
+		s.injections, s.err = do(ctx)
 	}()
 	return nil
 }
 
+func (t *run) armed() *strike {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.strike
+}
+
 // delivered waits for a fault that strikes after the last step has returned, as a txg syncs later than a command ends.
 func (t *run) delivered(ctx context.Context) error {
-	if t.struck == nil {
+	s := t.armed()
+	if s == nil {
 		return nil
 	}
 	select {
-	case <-t.struck:
+	case <-s.done:
 		return nil
 	case <-ctx.Done():
 		return ctx.Err()
 	}
+}
+
+// finish waits until the fault has let go of the machine. The context that it was armed with has ended.
+func (t *run) finish() *strike {
+	s := t.armed()
+	if s != nil {
+		<-s.done
+	}
+	return s
 }
 
 // settle waits until messages that have begun are complete. failed says that something is amiss already: then one may
