@@ -58,8 +58,11 @@ type job struct {
 // run builds the kernel part and the guest's file system at the same time; the latter waits at its end for the former.
 func (j *job) run(ctx context.Context) error {
 	err := j.runLogged(ctx)
-	if err == nil || ctx.Err() != nil {
-		return err
+	switch {
+	case err == nil:
+		return nil
+	case ctx.Err() != nil:
+		return fmt.Errorf("building the image of OpenZFS %s: %w", j.recipe.OpenZFS, err)
 	}
 	return newBuildError(j, err)
 }
@@ -72,6 +75,9 @@ func (j *job) runLogged(ctx context.Context) (err error) {
 		j.out.f.Close()
 		err = errors.Join(err, removeTree(j.work))
 	}()
+	if err := openDir(j.dir); err != nil {
+		return err
+	}
 	gate, err := newGate(filepath.Join(j.dir, "guest", gateFile))
 	if err != nil {
 		return err
@@ -153,10 +159,7 @@ func (j *job) kernel(ctx context.Context) error {
 	}
 	c := j.chroot("kernel", "compiler")
 	c.env = append(c.env, "VDEVIL_INIT="+string(init), "VDEVIL_HOOK="+script("kernel.sh"))
-	c.argv = append(c.argv,
-		"--include=dkms,linux-headers-cloud-amd64,gcc,libc6-dev,make,kmod,busybox-static,lz4,xz-utils,zstd,gzip",
-		hook,
-	)
+	c.argv = append(c.argv, include("kernel.packages"), hook)
 	if err := c.runIn(ctx, j); err != nil {
 		return err
 	}
@@ -181,11 +184,7 @@ func (j *job) guest(ctx context.Context) error {
 	}
 	c := j.chroot("guest", "base")
 	c.env = append(c.env, "VDEVIL_DISK="+diskSize, "VDEVIL_HOOK="+script("guest.sh"))
-	c.argv = append(c.argv,
-		"--include=busybox-static,mount,kmod,iproute2,less,udev,systemd-standalone-sysusers,openssh-server,procps,zfsutils-linux,zfs-auto-snapshot",
-		"--customize-hook=tar-in "+quote(tarball)+" /",
-		hook,
-	)
+	c.argv = append(c.argv, include("guest.packages"), "--customize-hook=tar-in "+quote(tarball)+" /", hook)
 	if err := c.runIn(ctx, j); err != nil {
 		return err
 	}
@@ -291,7 +290,7 @@ func (j *job) collect() error {
 // directory above alone: they run as a user who may not enter the others on the way. For the same reason the files are
 // writable by all while they are made; the directories further above, closed to others, protect them.
 func outputs(dir string, names ...string) error {
-	if err := os.MkdirAll(dir, 0o755); err != nil {
+	if err := openDir(dir); err != nil {
 		return err
 	}
 	for _, name := range names {
@@ -304,6 +303,14 @@ func outputs(dir string, names ...string) error {
 		}
 	}
 	return nil
+}
+
+// openDir makes a directory that all may enter, whatever the umask.
+func openDir(dir string) error {
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return err
+	}
+	return os.Chmod(dir, 0o755)
 }
 
 // seal ends the writing of what outputs made. An empty file is one that a script forgot.
@@ -338,6 +345,17 @@ func script(name string) string {
 		panic(err) // it is embedded
 	}
 	return string(text)
+}
+
+// include is mmdebstrap's option for a list of packages, one a line, with comments.
+func include(name string) string {
+	var names []string
+	for line := range strings.Lines(script(name)) {
+		if line = strings.TrimSpace(line); line != "" && line[0] != '#' {
+			names = append(names, line)
+		}
+	}
+	return "--include=" + strings.Join(names, ",")
 }
 
 // quote protects a path in the arguments of mmdebstrap's special hooks, which split them as a shell does.

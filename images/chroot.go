@@ -31,10 +31,11 @@ type chroot struct {
 }
 
 // guard runs a command in its own process group and ends that group when the lab dies: its standard input is a pipe that
-// only the lab holds open. TERM lets mmdebstrap take its tree away.
-const guard = `trap : TERM
-"$@" </dev/null &
+// only the lab holds open. TERM lets mmdebstrap take its tree away. The trap comes after the fork: a signal between fork
+// and exec would be lost on a child that has it.
+const guard = `"$@" </dev/null &
 child=$!
+trap : TERM
 exec 9<&0
 { cat <&9; trap '' TERM; kill -TERM 0; } >/dev/null 2>&1 &
 watch=$!

@@ -180,3 +180,12 @@ func TestSetupSuites(t *testing.T) {
 		}
 	}
 }
+
+func TestInclude(t *testing.T) {
+	for name, want := range map[string]string{"kernel.packages": "dkms", "guest.packages": "zfsutils-linux"} {
+		got := include(name)
+		if !strings.HasPrefix(got, "--include=") || !strings.Contains(got, want) || strings.ContainsAny(got, "# \n") || strings.Contains(got, ",,") {
+			t.Errorf("%s: %q", name, got)
+		}
+	}
+}

@@ -235,7 +235,7 @@ func (s *Store) imageDir(r Recipe) string {
 func stageKey(r Recipe) string {
 	h := sha256.New()
 	hashRecipe(h, r)
-	for _, name := range []string{"build/setup.sh", "build/kernel.sh", "build/initrd"} {
+	for _, name := range []string{"build/setup.sh", "build/kernel.packages", "build/kernel.sh", "build/initrd"} {
 		hashFiles(h, builderFiles, name)
 	}
 	return hex.EncodeToString(h.Sum(nil))[:12]
