@@ -12,8 +12,8 @@
 //	go run github.com/onsi/ginkgo/v2/ginkgo -p ./e2e                    in parallel, the lab's CPUs shared out
 //
 // Without a label filter all but cost:nightly is run, which leaves out the versions that no expectation is stated for;
-// any filter replaces that one. The timeout is what go test itself needs to be told: where guests are emulated, its own
-// ten minutes do not suffice.
+// any filter replaces that one. The timeout is for go test itself: where guests are emulated, its own ten minutes may not
+// suffice. Shortly before it is over, the suite ends its guests and says which spec it was at.
 //
 // Labels are scenario or promise; for scenarios also cause:software, cause:memory or cause:disk, control where there is a
 // control arm, cost:fast or cost:nightly, and zfs:VERSION.

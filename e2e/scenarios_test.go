@@ -77,8 +77,8 @@ func (b *bench) ask(ctx context.Context, s *scenarios.Scenario, version string) 
 		Keep: campaign.KeepFailed,
 		Observe: func(e campaign.Event) {
 			if e, ok := e.(campaign.Ended); ok {
-				GinkgoWriter.Printf("%s/%d: %s %s, %.1f s\n", e.Result.Arm, e.Result.Number, e.Result.Outcome,
-					e.Result.Signature, e.Result.Seconds)
+				ended := strings.TrimSpace(string(e.Result.Outcome) + " " + e.Result.Signature)
+				GinkgoWriter.Printf("%s/%d: %s, %.1f s\n", e.Result.Arm, e.Result.Number, ended, e.Result.Seconds)
 			}
 		},
 	})

@@ -118,6 +118,9 @@ func (w *lineWriter) take(line string) {
 	if id, ok := strings.CutPrefix(line, "@step "); ok {
 		w.step(id)
 	}
+	if line == "@wait" { // for the other chroot: that is no step's time
+		w.step("wait")
+	}
 	w.line(line)
 }
 

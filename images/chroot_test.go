@@ -43,12 +43,12 @@ func TestChroot(t *testing.T) {
 		}
 		steps = append(steps, strings.Join([]string{s.Name, map[bool]string{true: "done"}[s.Done]}, " "))
 	}
-	c, log := newChroot(t, `printf '5%%\r10%%\rready\n'; echo "@step disk"; echo out >/proc/self/fd/3/made; echo "no newline" | tr -d '\n' >&2`, tell)
+	c, log := newChroot(t, `printf '5%%\r10%%\rready\n'; echo "@wait"; echo "@step disk"; echo out >/proc/self/fd/3/made; echo "no newline" | tr -d '\n' >&2`, tell)
 	if err := c.run(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	text, _ := os.ReadFile(log)
-	if want := "guest  | ready\nguest  | @step disk\nguest  | no newline\n"; string(text) != want {
+	if want := "guest  | ready\nguest  | @wait\nguest  | @step disk\nguest  | no newline\n"; string(text) != want {
 		t.Errorf("log %q, want %q", text, want)
 	}
 	want := []string{"installing the guest ", "installing the guest done", "making the root disk ", "making the root disk done"}

@@ -26,7 +26,7 @@ type Step struct {
 // chroot.
 type phase struct {
 	id, name string
-	// expected is what the step took on two idle cores of 2023 with packages at 25 MB/s.
+	// expected is what the step takes on two idle cores with packages at 25 MB/s.
 	expected time.Duration
 	// parallel says that it uses all cores.
 	parallel bool
@@ -37,8 +37,8 @@ var phases = []phase{
 	{id: "compile", name: "compiling OpenZFS", expected: 110 * time.Second, parallel: true},
 	{id: "kernel", name: "making kernel and initrd", expected: 10 * time.Second},
 	{id: "base", name: "installing the guest", expected: 30 * time.Second},
-	{id: "guest", name: "adding OpenZFS to the guest", expected: 5 * time.Second},
-	{id: "disk", name: "making the root disk", expected: 8 * time.Second},
+	{id: "guest", name: "setting the guest up", expected: 3 * time.Second},
+	{id: "disk", name: "making the root disk", expected: 3 * time.Second},
 }
 
 func (p phase) guess() time.Duration {
