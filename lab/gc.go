@@ -41,9 +41,14 @@ func abandoned(parent string) ([]string, error) {
 	return dirs, err
 }
 
-// checkpoints removes those of images that are gone.
+// checkpoints removes those of images that are gone. Which are gone cannot be told while one is damaged: that is left to
+// whoever wants that image, and gets the error with the remedy.
 func checkpoints(d host.Dirs, store *images.Store) ([]string, error) {
 	all, err := store.List()
+	var damaged *images.CorruptError
+	if errors.As(err, &damaged) {
+		return nil, nil
+	}
 	if err != nil {
 		return nil, err
 	}

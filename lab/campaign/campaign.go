@@ -88,7 +88,7 @@ type Ended struct {
 	Result            trial.Result
 }
 
-// Judged closes a scenario on a version.
+// Judged closes a scenario on a version. One trial alone is not judged.
 type Judged struct{ Result Result }
 
 // Run does all of it, scenario by scenario. What was judged before an error or the end of the context is returned too.
@@ -101,7 +101,9 @@ func (c *Campaign) Run(ctx context.Context) ([]Result, error) {
 				return all, fmt.Errorf("scenario %s on OpenZFS %s: %w", s.Name, img.OpenZFS, err)
 			}
 			all = append(all, r)
-			c.Observe(Judged{r})
+			if c.Only == nil {
+				c.Observe(Judged{r})
+			}
 		}
 	}
 	return all, nil

@@ -1,0 +1,88 @@
+package lab_test
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"slices"
+	"testing"
+
+	"github.com/vdevil/vdevil/lab"
+	"github.com/vdevil/vdevil/lab/host"
+)
+
+// home makes directories of a lab's own.
+func home(t *testing.T) host.Dirs {
+	t.Helper()
+	dir := t.TempDir()
+	return host.Dirs{Cache: filepath.Join(dir, "cache"), State: filepath.Join(dir, "state"), Run: filepath.Join(dir, "run")}
+}
+
+func mkdir(t *testing.T, elements ...string) string {
+	t.Helper()
+	path := filepath.Join(elements...)
+	if err := os.MkdirAll(path, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+// abandon makes the directory of a machine whose lab is gone: process 1 started at another time than this one says.
+func abandon(t *testing.T, elements ...string) string {
+	t.Helper()
+	path := mkdir(t, elements...)
+	if err := os.WriteFile(filepath.Join(path, "owner"), []byte("1-1\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+func TestCollect(t *testing.T) {
+	d := home(t)
+	mine := filepath.Join(lab.MachinesDir(d), "mine")
+	if err := host.Claim(mine); err != nil {
+		t.Fatal(err)
+	}
+	busy := mkdir(t, d.Cache, "checkpoints", "busy.part")
+	unlock, err := host.TryLock(filepath.Join(d.Cache, "checkpoints", "busy.lock"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unlock()
+	gone := []string{
+		abandon(t, lab.MachinesDir(d), "dead"), abandon(t, d.Run, "dead"),
+		mkdir(t, d.Cache, "checkpoints", "0.0.0-of-no-image"), mkdir(t, d.Cache, "checkpoints", "half.part"),
+	}
+	removed, err := lab.Collect(t.Context(), d)
+	if err != nil {
+		t.Fatal(err)
+	}
+	slices.Sort(gone)
+	slices.Sort(removed)
+	if !slices.Equal(removed, gone) {
+		t.Errorf("removed %q, want %q", removed, gone)
+	}
+	for _, path := range gone {
+		if _, err := os.Stat(path); !errors.Is(err, os.ErrNotExist) {
+			t.Errorf("%s is still there (%v)", path, err)
+		}
+	}
+	for _, path := range []string{mine, busy} {
+		if _, err := os.Stat(path); err != nil {
+			t.Errorf("what is in use was removed: %v", err)
+		}
+	}
+}
+
+// A damaged image is no reason to refuse all work, and none to throw its checkpoints away.
+func TestCollectBesideDamagedImage(t *testing.T) {
+	d := home(t)
+	mkdir(t, d.Cache, "images", "2.3.2-0123456789ab") // no manifest
+	checkpoint := mkdir(t, d.Cache, "checkpoints", "2.3.2-0123456789ab-booted-0123")
+	if removed, err := lab.Collect(t.Context(), d); err != nil || len(removed) > 0 {
+		t.Errorf("removed %q, %v", removed, err)
+	}
+	if _, err := os.Stat(checkpoint); err != nil {
+		t.Error(err)
+	}
+}
