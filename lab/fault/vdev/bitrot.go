@@ -68,11 +68,13 @@ func (b Bitrot) rot(s fault.Site) ([]fault.Injection, error) {
 			return nil, fmt.Errorf("look for what was written on disk %s: %w", name, err)
 		}
 		for i, p := range places {
-			in, err := b.overwrite(s, disk, p, found[i], start)
-			if err != nil {
-				return nil, fmt.Errorf("disk %s at %d: %w", name, found[i], err)
+			for _, at := range found[i] {
+				in, err := b.overwrite(s, disk, p, at, start)
+				if err != nil {
+					return nil, fmt.Errorf("disk %s at %d: %w", name, at, err)
+				}
+				all = append(all, in)
 			}
-			all = append(all, in)
 		}
 	}
 	return all, nil
@@ -90,31 +92,34 @@ func choose(r *rand.Rand, written map[string][]byte, n int) []place {
 	return all[:min(n, len(all))]
 }
 
-// locate reads a disk once and finds the sector that holds each place.
-func locate(path string, written map[string][]byte, places []place) ([]int64, error) {
+// locate reads a disk once and finds every sector that holds each place. There may be several: a block that was written
+// while its file still grew is written again elsewhere in the next txg, and the first copy stays behind in free space.
+// Which of them is in use is ZFS's secret, so all of them are the place.
+func locate(path string, written map[string][]byte, places []place) ([][]int64, error) {
 	want := map[string][]int{} // by content: two places may hold the same bytes
 	for i, p := range places {
 		content := string(written[p.file][p.offset : p.offset+sector])
 		want[content] = append(want[content], i)
 	}
-	found := make([]int64, len(places))
-	left := len(places)
-	err := eachSector(path, func(at int64, data []byte) bool {
+	found := make([][]int64, len(places))
+	err := eachSector(path, func(at int64, data []byte) {
 		for _, i := range want[string(data)] {
-			found[i] = at
-			left--
+			found[i] = append(found[i], at)
 		}
-		delete(want, string(data))
-		return left > 0
 	})
-	if err == nil && left > 0 {
-		err = fmt.Errorf("%d of %d places are not there as they were written", left, len(places))
+	if err != nil {
+		return nil, err
 	}
-	return found, err
+	for i, p := range places {
+		if len(found[i]) == 0 {
+			return nil, fmt.Errorf("%s at %d is not there as it was written", p.file, p.offset)
+		}
+	}
+	return found, nil
 }
 
-// eachSector calls f with every sector that is not in a hole, until it returns false.
-func eachSector(path string, f func(at int64, data []byte) bool) error {
+// eachSector calls f with every sector that is not in a hole.
+func eachSector(path string, f func(at int64, data []byte)) error {
 	in, err := os.Open(path)
 	if err != nil {
 		return err
@@ -134,9 +139,7 @@ func eachSector(path string, f func(at int64, data []byte) bool) error {
 			return err
 		}
 		for k := 0; k+sector <= n; k += sector {
-			if !f(at+int64(k), buf[k:k+sector]) {
-				return nil
-			}
+			f(at+int64(k), buf[k:k+sector])
 		}
 		if n < sector {
 			return nil
