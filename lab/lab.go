@@ -110,7 +110,7 @@ func (l *Lab) Images() *images.Store { return l.images }
 
 // Image builds the image of an OpenZFS version unless it is there.
 func (l *Lab) Image(ctx context.Context, version string) (*images.Image, error) {
-	name := cmp.Or(version, "the default version")
+	name := cmp.Or(version, l.images.Versions()[0])
 	return l.images.Ensure(ctx, version, images.Options{Mirror: l.opts.Mirror, Progress: func(s images.Step) {
 		l.opts.Progress(Progress{
 			What: "image of OpenZFS " + name + ": " + s.Name, Index: s.Index, Of: s.Of, Expected: s.Expected, Took: s.Elapsed, Done: s.Done,

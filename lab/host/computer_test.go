@@ -205,6 +205,11 @@ func TestInstall(t *testing.T) {
 				if err != nil || len(*calls) != 2 || !strings.HasPrefix((*calls)[1], tt.install) || !strings.HasSuffix((*calls)[1], " qemu-utils") {
 					t.Fatalf("error %v, ran %q", err, *calls)
 				}
+				for _, want := range []string{"qemu-utils", "overlays"} { // what and why, asked or not
+					if strings.Count(out.String(), want) != 1 {
+						t.Errorf("%q does not say %q once", out.String(), want)
+					}
+				}
 				return
 			}
 			var missing *MissingError

@@ -62,6 +62,10 @@ func (c *computer) install(ctx context.Context, missing []Package, o InstallOpti
 	if len(missing) == 0 {
 		return nil
 	}
+	if o.Yes {
+		o.list(missing)
+		o.say("installing them with apt-get\n")
+	}
 	// The package lists of a fresh machine are empty or old. A source that does not answer is no reason to stop: the
 	// others may have all that is needed, and if not apt-get install says so.
 	update := slices.Concat(sudo, []string{"apt-get", "update"})
@@ -108,11 +112,16 @@ func (c *computer) becomeRoot(ctx context.Context) (prefix []string, ok bool) {
 // say writes to Out. That it cannot be read is no reason to stop.
 func (o InstallOptions) say(format string, args ...any) { _, _ = fmt.Fprintf(o.Out, format, args...) }
 
-func ask(missing []Package, o InstallOptions) bool {
+// list names packages, whether anybody is asked about them or not.
+func (o InstallOptions) list(missing []Package) {
 	o.say("this computer lacks what the lab needs:\n")
 	for _, p := range missing {
 		o.say("  %-22s %s\n", p.Name, p.Why)
 	}
+}
+
+func ask(missing []Package, o InstallOptions) bool {
+	o.list(missing)
 	o.say("install them with apt-get? [Y/n] ")
 	line, err := bufio.NewReader(o.Ask).ReadString('\n')
 	if err != nil {
