@@ -12,7 +12,7 @@ import (
 	"github.com/vdevil/vdevil/lab/machine"
 )
 
-// Fork starts a machine from a checkpoint. Restoring costs about half a second, most of it QEMU's own start; a fork that
+// Fork starts a machine from a checkpoint. Restoring takes about 50 ms, most of it QEMU's own start; a fork that
 // was restored ahead only has to be let go.
 func (d *Driver) Fork(ctx context.Context, cp *machine.Checkpoint, o machine.ForkOptions) (machine.Machine, error) {
 	if cp.Driver != d.Name() || cp.Version != d.version || cp.Accel != d.opts.Accel {
