@@ -83,6 +83,7 @@ func Open(ctx context.Context, o Options) (*Lab, error) {
 	l := &Lab{opts: o, driver: driver, images: store}
 	l.stable = &trial.Stable{
 		Dir: checkpointsDir(o.Dirs), Driver: driver, Open: qemu.Open, Progress: l.progress,
+		Kernels: &trial.Kernels{Dir: filepath.Join(o.Dirs.Cache, "types")},
 	}
 	return l, nil
 }

@@ -83,45 +83,6 @@ func (d *decoder) decodePool(n *node, m Machine) (p Pool) {
 	return p
 }
 
-func (d *decoder) decodeFault(n *node, m Machine) *Fault {
-	const flip, bitrot = "blkptr-dva-flip", "vdev-bitrot"
-	const example = "fault: {" + flip + ": {at: zio_free_sync, after: 8}}"
-	f := d.fields(n, "fault", example, flip, bitrot)
-	if f.n == nil {
-		return nil
-	}
-	if len(f.n.entries) != 1 {
-		d.errorf(f.n.line, "fault has %d kinds", "write exactly one of %s and %s", len(f.n.entries), flip, bitrot)
-	}
-	out := &Fault{}
-	switch {
-	case f.has(flip):
-		f := d.fields(f.vals[flip], flip, example, "at", "after")
-		out.BlkptrDVAFlip = &BlkptrDVAFlip{
-			At:    f.match("at", identity, "the name of a kernel function", "zio_free_sync"),
-			After: f.integer("after", "8", 0, 1_000_000),
-		}
-	case f.has(bitrot):
-		f := d.fields(f.vals[bitrot], bitrot, "fault: {vdev-bitrot: {disks: [v0], extents: 16, bytes: 64}}", "disks", "extents", "bytes")
-		v := &VdevBitrot{
-			Disks:   d.words(f.need("disks", "[v0]"), f.name("disks"), "[v0]"),
-			Extents: f.integer("extents", "16", 1, 100_000),
-			Bytes:   f.integer("bytes", "64", 1, 4096),
-		}
-		for i, disk := range v.Disks {
-			if !slices.Contains(diskNames(m), disk) {
-				d.wrong(f.vals["disks"].at(i), "disks of %s: the machine has no disk %q", "%s", bitrot, disk, instead(disk, diskNames(m)))
-			} else if slices.Contains(v.Disks[:i], disk) {
-				d.wrong(f.vals["disks"].at(i), "disks of %s: %s stands there twice", "write each disk once", bitrot, disk)
-			}
-		}
-		out.VdevBitrot = v
-	default:
-		return nil
-	}
-	return out
-}
-
 // at is item i of a list, or the node itself when it is one value that holds all items.
 func (n *node) at(i int) *node {
 	if n.kind == list && i < len(n.items) {

@@ -124,40 +124,6 @@ type Pool struct {
 	Properties map[string]string `json:"properties,omitempty"`
 }
 
-// Fault is one way to damage the machine. Exactly one field is set.
-type Fault struct {
-	BlkptrDVAFlip *BlkptrDVAFlip `json:"blkptr-dva-flip,omitempty"`
-	VdevBitrot    *VdevBitrot    `json:"vdev-bitrot,omitempty"`
-}
-
-// BlkptrDVAFlip flips one bit of the offset in the first DVA of the block pointer that the guest kernel is freeing.
-type BlkptrDVAFlip struct {
-	// At is the kernel function that the trigger waits for.
-	At string `json:"at"`
-	// After is the number of hits to let pass before a strike may be chosen.
-	After int `json:"after"`
-}
-
-// VdevBitrot overwrites random bytes in places that hold what the workload wrote. The places are chosen once and then
-// damaged on each of the disks, so that two sides of a mirror lose the same blocks.
-type VdevBitrot struct {
-	Disks   []string `json:"disks"`
-	Extents int      `json:"extents"` // places
-	Bytes   int      `json:"bytes"`   // in each place
-}
-
-// Kind is the fault's word in a file.
-func (f *Fault) Kind() string {
-	switch {
-	case f == nil:
-		return ""
-	case f.BlkptrDVAFlip != nil:
-		return "blkptr-dva-flip"
-	default:
-		return "vdev-bitrot"
-	}
-}
-
 // Resolved is one arm with every var in place. It is shared: read it, do not change it.
 type Resolved struct {
 	Scenario string        `json:"scenario"`

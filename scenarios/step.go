@@ -31,6 +31,15 @@ type Step struct {
 	Verify bool `json:"verify,omitempty"`
 	// Arm marks the place from which the fault may strike: at once, or when its trigger fires.
 	Arm bool `json:"arm,omitempty"`
+	// Reboot cuts the power and goes on in a fresh machine with the same disks, the pool not imported. That machine has
+	// never seen the fault.
+	Reboot bool `json:"reboot,omitempty"`
+	Import bool `json:"import,omitempty"`
+	Export bool `json:"export,omitempty"`
+	// Healthy ends the workload, as a result, unless zpool status knows of no damage, errors of the last scrub included.
+	Healthy bool `json:"healthy,omitempty"`
+	// Panic runs steps that must end in a panic, the expected one if a signature is expected. A reboot must follow.
+	Panic []Step `json:"panic,omitempty"`
 	// Run is a shell command; its exit status must be 0.
 	Run string `json:"run,omitempty"`
 }
@@ -120,6 +129,16 @@ func (s Step) Kind() string {
 		return "verify"
 	case s.Arm:
 		return "arm"
+	case s.Reboot:
+		return "reboot"
+	case s.Import:
+		return "import"
+	case s.Export:
+		return "export"
+	case s.Healthy:
+		return "healthy"
+	case s.Panic != nil:
+		return "panic"
 	default:
 		return "run"
 	}
@@ -146,17 +165,23 @@ func (s Step) String() string {
 	case s.AutoSnapshot != nil:
 		what = fmt.Sprintf(" %s %d times", s.AutoSnapshot.Label, s.AutoSnapshot.Times)
 	case s.Together != nil:
-		all := make([]string, len(s.Together))
-		for i, t := range s.Together {
-			all[i] = t.String()
-		}
-		what = " (" + strings.Join(all, ", ") + ")"
+		what = inBrackets(s.Together)
+	case s.Panic != nil:
+		what = inBrackets(s.Panic)
 	default:
 		if name := s.Snapshot + s.Destroy + s.Create + s.Run; name != "" { // one field only is set
 			what = " " + name
 		}
 	}
 	return s.Kind() + what
+}
+
+func inBrackets(steps []Step) string {
+	all := make([]string, len(steps))
+	for i, s := range steps {
+		all[i] = s.String()
+	}
+	return " (" + strings.Join(all, ", ") + ")"
 }
 
 // lasts is the least time that steps need, from what they ask for.
@@ -174,6 +199,8 @@ func lasts(steps []Step) time.Duration {
 				longest = max(longest, lasts([]Step{t}))
 			}
 			sum += longest
+		case s.Panic != nil:
+			sum += lasts(s.Panic)
 		}
 	}
 	return sum

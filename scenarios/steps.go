@@ -21,6 +21,11 @@ var forms = []struct{ word, form string }{
 	{"scrub", "- scrub"},
 	{"verify", "- verify"},
 	{"arm", "- arm"},
+	{"reboot", "- reboot"},
+	{"import", "- import"},
+	{"export", "- export"},
+	{"healthy", "- healthy"},
+	{"panic", "- panic: [import]"},
 	{"run", "- run: zpool status"},
 }
 
@@ -42,6 +47,9 @@ func stepWords() []string {
 	return words
 }
 
+// workloadOnly are the steps that a trial itself takes part in.
+var workloadOnly = []string{"arm", "verify", "reboot", "healthy", "panic"}
+
 // steps decodes a list of steps; where is prepare, workload or together.
 func (d *decoder) steps(n *node, where string) (out []Step) {
 	if n == nil {
@@ -52,9 +60,14 @@ func (d *decoder) steps(n *node, where string) (out []Step) {
 		return nil
 	}
 	for _, item := range n.items {
-		if s, ok := d.step(item, where); ok {
-			out = append(out, s)
+		s, ok := d.step(item, where)
+		if !ok {
+			continue
 		}
+		if n := len(out); n > 0 && out[n-1].Panic != nil && !s.Reboot {
+			d.errorf(item.line, "a machine that has panicked does no step %s", "write - reboot before it", s.Kind())
+		}
+		out = append(out, s)
 	}
 	return out
 }
@@ -91,7 +104,7 @@ func (d *decoder) step(n *node, where string) (Step, bool) {
 	case bare != (arg == nil):
 		d.errorf(n.line, "%s is written in another way", "write %s", word, right)
 		return Step{}, false
-	case (word == "arm" || word == "verify") && where != "workload":
+	case slices.Contains(workloadOnly, word) && where != "workload":
 		d.errorf(n.line, "%s cannot stand in %s", "write it in the list of workload itself", word, where)
 		return Step{}, false
 	case word == "together" && where == "together":
@@ -112,8 +125,8 @@ func (d *decoder) decodeStep(word, right string, n, arg *node) (s Step) {
 		}
 	case "write":
 		s.Write = d.write(arg, right)
-	case "sync":
-		s.Sync = true
+	case "sync", "scrub", "verify", "reboot", "import", "export", "healthy":
+		s.setBare(word)
 	case "snapshot", "destroy", "create":
 		d.decodeNamed(&s, word, right, arg)
 	case "remove":
@@ -123,10 +136,8 @@ func (d *decoder) decodeStep(word, right string, n, arg *node) (s Step) {
 		}
 	case "together":
 		s.Together = d.steps(arg, word)
-	case "scrub":
-		s.Scrub = true
-	case "verify":
-		s.Verify = true
+	case "panic":
+		s.Panic = d.steps(arg, word)
 	case "arm":
 		s.Arm = true
 		d.armAt = append(d.armAt, n.line)
@@ -136,6 +147,14 @@ func (d *decoder) decodeStep(word, right string, n, arg *node) (s Step) {
 		d.decodeLoad(&s, word, right, arg)
 	}
 	return s
+}
+
+// setBare sets a step that is a word alone.
+func (s *Step) setBare(word string) {
+	*map[string]*bool{
+		"sync": &s.Sync, "scrub": &s.Scrub, "verify": &s.Verify, "reboot": &s.Reboot,
+		"import": &s.Import, "export": &s.Export, "healthy": &s.Healthy,
+	}[word] = true
 }
 
 // decodeNamed decodes the steps that take the name of a dataset or snapshot.

@@ -193,8 +193,14 @@ func (c *Campaign) prepare(ctx context.Context, s *scenarios.Scenario, img *imag
 	if err != nil {
 		return trial.Plan{}, err
 	}
-	p := trial.Plan{Scenario: s, Resolved: resolved, OpenZFS: img.OpenZFS, Image: img, CampaignSeed: c.Seed}
+	p := trial.Plan{
+		Scenario: s, Resolved: resolved, OpenZFS: img.OpenZFS, Image: img, CampaignSeed: c.Seed,
+		Kernels: c.Stable.Kernels, Judge: trial.ZDB{Driver: c.Driver},
+	}
 	p.Keep = func(r trial.Result) bool { return c.Keep == KeepAll || c.Keep == KeepFailed && !asExpected(s, r) }
+	if p.Booted, err = c.Stable.Booted(ctx, img, resolved.Machine); err != nil {
+		return p, err
+	}
 	var refused *guest.ExitError
 	p.Checkpoint, err = c.Stable.Prepared(ctx, img, resolved)
 	if errors.As(err, &refused) {

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/vdevil/vdevil/lab/guest"
+	"github.com/vdevil/vdevil/lab/kernel"
 	"github.com/vdevil/vdevil/lab/machine"
 )
 
@@ -23,6 +24,12 @@ type Site struct {
 	Written map[string][]byte
 	// Rand is the trial's: all choices of a fault come from it.
 	Rand *rand.Rand
+	// Kernel gives the types and the layout of the running guest, which are loaded on first use: while the guest runs, as it
+	// is asked for its addresses.
+	Kernel func(ctx context.Context) (*kernel.Kernel, error)
+	// Over is closed when the workload has come to its end: faults that go on for the length of a trial end then. Nil
+	// lets them go on until the context of the strike ends.
+	Over <-chan struct{}
 	// Withhold makes it a control: trigger and pause as in earnest, but nothing is changed.
 	Withhold bool
 }
@@ -46,8 +53,11 @@ type Injection struct {
 	Time  time.Time `json:"time"`
 	// Target is the typed place that was hit, as C would name it, or file and offset for what lies on a disk.
 	Target string `json:"target"`
-	// Trigger says what made it strike.
-	Trigger string `json:"trigger"`
+	// Trigger says what made it strike; Hit is the number of its arrival at a place in code, counted as the trigger counts,
+	// and Arguments are those of the function there.
+	Trigger   string            `json:"trigger"`
+	Hit       int               `json:"hit,omitempty"`
+	Arguments map[string]string `json:"arguments,omitempty"`
 	// Withheld strikes of control arms changed nothing.
 	Withheld bool `json:"withheld,omitempty"`
 	// Virt and Phys are the guest addresses of the first byte of Before; zero for disks.
@@ -57,9 +67,15 @@ type Injection struct {
 	Disk   string `json:"disk,omitempty"`
 	Offset int64  `json:"offset,omitempty"`
 	File   string `json:"file,omitempty"`
-	// Before and After are the bytes at that place.
+	// Before and After are the bytes at that place; of a register the most significant comes first.
 	Before Bytes `json:"before"`
 	After  Bytes `json:"after"`
+	// ECC is what the memory's ECC did: corrected (nothing changed), detected or silent. SECDED is what that code would
+	// have done, where the memory has no ECC.
+	ECC    string `json:"ecc,omitempty"`
+	SECDED string `json:"secded,omitempty"`
+	// Reapplied is how often a stuck bit had to be set to its value again.
+	Reapplied int `json:"reapplied,omitempty"`
 	// Effect says what the change means, as far as the fault knows.
 	Effect string `json:"effect,omitempty"`
 }

@@ -113,7 +113,8 @@ func (g *Guest) Export(ctx context.Context, pool string) error {
 
 // Import imports a pool from the machine's data disks.
 func (g *Guest) Import(ctx context.Context, pool string) error {
-	return g.command(ctx, "zpool", "import", "-d", diskFolder, pool)
+	_, err := g.Run(ctx, "udevadm settle && "+quote("zpool", "import", "-d", diskFolder, pool))
+	return err
 }
 
 // Scrub reads and checks every block of a pool, and returns when that is done. What it found is in Status.

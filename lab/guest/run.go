@@ -11,6 +11,7 @@ import (
 	"strings"
 	"sync"
 
+	"github.com/pkg/sftp"
 	"golang.org/x/crypto/ssh"
 )
 
@@ -39,6 +40,12 @@ func (e *ExitError) Error() string {
 		s += ": " + e.Stderr
 	}
 	return s
+}
+
+// Refused says whether the guest answered with an error, as against giving no answer: a command that failed, or a file
+// that could not be read or written.
+func Refused(err error) bool {
+	return errors.As(err, new(*ExitError)) || errors.As(err, new(*sftp.StatusError))
 }
 
 const (

@@ -30,6 +30,28 @@ func CloneFile(ctx context.Context, dst, src string) (err error) {
 			err = errors.Join(fmt.Errorf("clone %s: %w", src, err), os.Remove(dst))
 		}
 	}()
+	return copyInto(ctx, out, in)
+}
+
+// OverwriteFile gives dst, which exists and may be open elsewhere, the content of src.
+func OverwriteFile(ctx context.Context, dst, src string) (err error) {
+	in, err := os.Open(src)
+	if err != nil {
+		return err
+	}
+	defer in.Close()
+	out, err := os.OpenFile(dst, os.O_WRONLY|os.O_TRUNC, 0)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, out.Close()) }()
+	if err := copyInto(ctx, out, in); err != nil {
+		return fmt.Errorf("copy %s: %w", src, err)
+	}
+	return nil
+}
+
+func copyInto(ctx context.Context, out, in *os.File) error {
 	if unix.IoctlFileClone(int(out.Fd()), int(in.Fd())) == nil {
 		return nil
 	}

@@ -81,6 +81,9 @@ type ForkOptions struct {
 	Paused bool
 	// Next is how many more forks of the same checkpoint will be asked for; some may be made ready ahead.
 	Next int
+	// Disks are raw files to begin with in place of the checkpoint's data disks, by name. They are copied; each must have
+	// the size of the disk it replaces. The guest is not told: it must not have read the disk before.
+	Disks map[string]string
 }
 
 // Memory is the guest's physical memory.
@@ -125,6 +128,13 @@ type Machine interface {
 	Close() error
 }
 
+// MachineChecker is a Machine that can report damaged memory to its guest, as a memory controller does that met more wrong
+// bits than its code corrects.
+type MachineChecker interface {
+	// MachineCheck raises an uncorrected error of the memory at a guest-physical address on all CPUs.
+	MachineCheck(ctx context.Context, phys uint64) error
+}
+
 // Debugger controls the CPUs of a machine. While it is attached and Continue is not running, the machine stands still.
 type Debugger interface {
 	// Break and Clear set and remove a code trigger at a virtual address.
@@ -133,8 +143,9 @@ type Debugger interface {
 	// Continue runs the machine until a code trigger is hit. When ctx ends first the machine is stopped where it is and
 	// the context's error returned.
 	Continue(ctx context.Context) (Stop, error)
-	// Registers are those of a CPU that stands still.
+	// Registers are those of a CPU that stands still; SetRegisters changes them.
 	Registers(ctx context.Context, cpu int) (Registers, error)
+	SetRegisters(ctx context.Context, cpu int, r Registers) error
 	// ReadVirt and WriteVirt access memory as a CPU sees it, code included.
 	ReadVirt(ctx context.Context, cpu int, addr uint64, p []byte) error
 	WriteVirt(ctx context.Context, cpu int, addr uint64, p []byte) error

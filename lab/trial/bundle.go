@@ -17,7 +17,7 @@ import (
 //	plan.json        arm, steps, seed, and the command that repeats it
 //	scenario.yaml    the scenario as it was
 //	command.txt      the hypervisor's command line
-//	console.log      all the guest printed, boot included
+//	console.log      all the guest printed, boot included; console-2.log and so on after a reboot
 //	injections.json  what the fault changed, byte for byte
 //	stack.txt        the messages that decided, with their stacks
 //	outcome.json     what happened
@@ -50,15 +50,21 @@ func (b *bundle) json(name string, v any) error {
 	return b.file(name, append(data, '\n'))
 }
 
-// write leaves the evidence of a trial that has ended. vm is nil when there was no machine.
-func (b *bundle) write(ctx context.Context, vm machine.Machine, r Result, keepDisks bool) error {
+// write leaves the evidence of a trial that has ended. There are no lives when there was no machine.
+func (b *bundle) write(ctx context.Context, lives []*life, r Result, keepDisks bool) error {
 	err := errors.Join(b.json("outcome.json", r), b.json("injections.json", r.Injections), b.file("stack.txt", stacks(r)))
-	if vm == nil {
+	for i, l := range lives {
+		name := "console.log"
+		if i > 0 {
+			name = fmt.Sprintf("console-%d.log", i+1)
+		}
+		err = errors.Join(err, b.file(name, l.vm.Console().Bytes()))
+	}
+	if len(lives) == 0 {
 		return err
 	}
-	err = errors.Join(err,
-		b.file("command.txt", []byte(strings.Join(vm.Command(), " \\\n  ")+"\n")),
-		b.file("console.log", vm.Console().Bytes()))
+	vm := lives[len(lives)-1].vm
+	err = errors.Join(err, b.file("command.txt", []byte(strings.Join(vm.Command(), " \\\n  ")+"\n")))
 	if !keepDisks {
 		return err
 	}

@@ -1,12 +1,14 @@
 package trial
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"slices"
 	"strings"
 
+	"github.com/vdevil/vdevil/lab/fault"
 	"github.com/vdevil/vdevil/lab/guest"
 	"github.com/vdevil/vdevil/lab/zfs/panics"
 )
@@ -40,20 +42,17 @@ func (t *run) classify(ctx context.Context, r *Result, e ending) {
 	}
 	switch {
 	case r.Outcome.Crash():
-	case t.ended():
+	case t.now().ended():
 		r.Outcome, r.Reason = Oops, "the machine stopped without a message"
-		if err := t.vm.Wait(ctx); err != nil {
+		if err := t.now().vm.Wait(ctx); err != nil {
 			r.Reason += ": " + err.Error()
 		}
 	case errors.Is(e.err, errNotReached):
 		r.invalid(e.err)
 	case errors.Is(e.err, context.DeadlineExceeded):
 		r.Outcome, r.Reason = Hang, fmt.Sprintf("step %q had not ended after %s", r.LastStep, t.scale.Limit(t.Resolved.Limit))
-	case e.err != nil:
-		r.invalid(e.err)
 	default:
-		r.Status = e.status
-		r.judgePool(*e.status)
+		t.judgeEnd(r, e)
 	}
 	if t.Resolved.Fault == nil || r.Outcome == Invalid {
 		return
@@ -72,13 +71,31 @@ func (r *Result) undelivered(err error) {
 	r.invalid(fmt.Errorf("the fault was not delivered (%s seen): %w", r.Outcome, err))
 }
 
-func (t *run) ended() bool {
-	select {
-	case <-t.vm.Done():
-		return true
-	default:
-		return false
+// judgeEnd decides about a workload that has come to an end, be it the last step or one that failed.
+func (t *run) judgeEnd(r *Result, e ending) {
+	if e.status != nil {
+		r.Status = e.status
+		r.judgePool(*e.status)
 	}
+	var stopped *early
+	switch {
+	case e.err == nil:
+	case errors.As(e.err, &stopped):
+		if e.status != nil && !e.status.Healthy() {
+			r.atLeast(Detected, stopped.reason)
+		}
+		r.Reason = cmp.Or(r.Reason, stopped.reason)
+	case guest.Refused(e.err) && struck(r.Injections):
+		// What works in a sound machine has failed in one that was damaged, and was reported.
+		r.atLeast(Detected, e.err.Error())
+	default:
+		r.invalid(e.err)
+	}
+}
+
+// struck says whether a fault has changed anything.
+func struck(injections []fault.Injection) bool {
+	return slices.ContainsFunc(injections, func(i fault.Injection) bool { return !i.Withheld })
 }
 
 // status asks the pool after a workload that has come to its end.

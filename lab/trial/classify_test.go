@@ -62,6 +62,8 @@ func TestClassify(t *testing.T) {
 	healthy := &guest.PoolStatus{}
 	withFault := scenarios.Resolved{Fault: &scenarios.Fault{}}
 	struck := func(err error) *strike { return &strike{err: err} }
+	refused := fmt.Errorf("step remove: %w", &guest.ExitError{Status: 1})
+	sound := &guest.PoolStatus{State: "ONLINE", Errors: "No known data errors"}
 	tests := []struct {
 		name      string
 		machine   *ended
@@ -86,6 +88,22 @@ func TestClassify(t *testing.T) {
 		{"no message, no end", alive(), withFault, "clean-boot", ending{err: context.DeadlineExceeded, strike: struck(nil)}, Hang, "", "had not ended"},
 		{"a command that failed", alive(), scenarios.Resolved{}, "clean-boot", ending{err: errors.New("no such dataset")}, Invalid, "", "no such dataset"},
 		{
+			"a command that failed after the fault", alive(), withFault, "clean-boot",
+			ending{err: refused, strike: &strike{injections: []fault.Injection{{}}}}, Detected, "", "exit status 1",
+		},
+		{
+			"a command that failed though the fault was withheld", alive(), withFault, "clean-boot",
+			ending{err: refused, strike: &strike{injections: []fault.Injection{{Withheld: true}}}}, Invalid, "", "exit status 1",
+		},
+		{
+			"a pool that is not healthy where it must be", alive(), scenarios.Resolved{}, "clean-boot",
+			ending{err: &early{"not healthy"}, status: &guest.PoolStatus{State: "DEGRADED"}}, Detected, "", "not healthy",
+		},
+		{
+			"a panic that did not come", alive(), scenarios.Resolved{}, "clean-boot",
+			ending{err: &early{"no panic"}, status: sound}, Masked, "", "no panic",
+		},
+		{
 			"a guest that was not reached in time", alive(), scenarios.Resolved{}, "clean-boot",
 			ending{err: fmt.Errorf("%w: %w", errNotReached, context.DeadlineExceeded)}, Invalid, "", "not reached",
 		},
@@ -101,8 +119,11 @@ func TestClassify(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			tt.ending.events = panics.Scan(console(t, tt.console))
-			trial := &run{vm: tt.machine, Plan: Plan{Resolved: tt.resolved}}
+			trial := &run{lives: []*life{{vm: tt.machine}}, Plan: Plan{Resolved: tt.resolved}}
 			var r Result
+			if s := tt.ending.strike; s != nil {
+				r.Injections = s.injections
+			}
 			trial.classify(t.Context(), &r, tt.ending)
 			if r.Outcome != tt.outcome || !strings.HasPrefix(r.Signature, tt.signature) || !strings.Contains(r.Reason, tt.reason) {
 				t.Errorf("got %s %q because %q; want %s %q because %q", r.Outcome, r.Signature, r.Reason, tt.outcome, tt.signature, tt.reason)

@@ -36,6 +36,8 @@ type Stable struct {
 	// Dir is the directory of checkpoints, on the file system where the driver keeps its machines.
 	Dir    string
 	Driver machine.Driver
+	// Kernels knows the guests' kernels.
+	Kernels *Kernels
 	// Open reads a checkpoint of the driver's.
 	Open func(dir string) (*machine.Checkpoint, error)
 	// Progress is told what is being done and, when it is done, how long it took.

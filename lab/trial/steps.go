@@ -24,6 +24,9 @@ type worker struct {
 	written map[string][]byte
 	// arm is called where the scenario lets the fault strike.
 	arm func(context.Context) error
+	// reboot goes on in a fresh machine with the same disks, panics runs steps that must end in a panic.
+	reboot func(context.Context) error
+	panics func(context.Context, []scenarios.Step) error
 
 	mu       sync.Mutex
 	step     string         // under way
@@ -74,6 +77,16 @@ func (w *worker) do(ctx context.Context, s scenarios.Step) error {
 		return w.verify(ctx)
 	case s.Arm:
 		return w.arm(ctx)
+	case s.Reboot:
+		return w.reboot(ctx)
+	case s.Import:
+		return g.Import(ctx, w.pool)
+	case s.Export:
+		return g.Export(ctx, w.pool)
+	case s.Healthy:
+		return w.healthy(ctx)
+	case s.Panic != nil:
+		return w.panics(ctx, s.Panic)
 	case s.Run != "":
 		_, err := g.Run(ctx, s.Run)
 		return err
@@ -167,6 +180,15 @@ func (w *worker) verify(ctx context.Context) error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.findings = findings
+	return err
+}
+
+// healthy ends the workload unless the pool says that nothing is wrong, the last scrub included.
+func (w *worker) healthy(ctx context.Context) error {
+	status, err := w.guest.Status(ctx, w.pool)
+	if err == nil && (!status.Healthy() || status.ScanErrors > 0 || status.Repaired > 0) {
+		err = &early{fmt.Sprintf("the pool is not healthy: %s, %s, %s", status.State, status.Scan, status.Errors)}
+	}
 	return err
 }
 

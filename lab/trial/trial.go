@@ -14,6 +14,7 @@ import (
 	"github.com/vdevil/vdevil/images"
 	"github.com/vdevil/vdevil/lab/fault"
 	"github.com/vdevil/vdevil/lab/guest"
+	"github.com/vdevil/vdevil/lab/kernel"
 	"github.com/vdevil/vdevil/lab/machine"
 	"github.com/vdevil/vdevil/lab/zfs/panics"
 	"github.com/vdevil/vdevil/scenarios"
@@ -33,6 +34,17 @@ type Plan struct {
 
 	Image      *images.Image       `json:"-"`
 	Checkpoint *machine.Checkpoint `json:"-"`
+	// Booted is a guest without a pool and with the same disks, for what needs a machine that the fault has never seen: the
+	// step reboot, and the Judge.
+	Booted *machine.Checkpoint `json:"-"`
+	// Kernels knows the guest's kernel, for faults that hit what has a type.
+	Kernels *Kernels `json:"-"`
+	// Judge looks at the disks of a trial in which nothing was seen. Without one such damage stays unseen.
+	Judge Judge `json:"-"`
+	// Before is done to the fork before its CPUs run, for faults that strike at the very instant of the checkpoint.
+	Before func(context.Context, machine.Machine) ([]fault.Injection, error) `json:"-"`
+	// Watch is how long a trial goes on at least, from the moment the CPUs run, on this host.
+	Watch time.Duration `json:"watch_ns,omitempty"`
 	// Refused is why there is no checkpoint: the guest could not be prepared for this arm, as an older OpenZFS lacks what
 	// the arm asks for. The trial is invalid then.
 	Refused error `json:"-"`
@@ -59,6 +71,8 @@ type Result struct {
 	Injections []fault.Injection `json:"injections,omitempty"`
 	Status     *guest.PoolStatus `json:"pool,omitempty"`
 	Findings   guest.Findings    `json:"findings,omitempty"`
+	// Audit is what the judge found inconsistent on the disks.
+	Audit []string `json:"audit,omitempty"`
 	// Workload is what the workloads say they have done.
 	Workload []Work `json:"workload,omitempty"`
 	// LastStep is the step that ran when the trial ended.
@@ -85,27 +99,20 @@ func Run(ctx context.Context, driver machine.Driver, p Plan) (r Result, err erro
 		Arm: p.Resolved.Arm.Name, Control: p.Resolved.Arm.Control, Number: p.Number, Seed: p.Seed,
 		Started: time.Now().UTC(), Bundle: p.Bundle,
 	}
-	vm, err := fork(ctx, driver, p)
-	if err == nil {
-		r.ForkSeconds = time.Since(r.Started).Seconds()
-		defer func() { err = errors.Join(err, vm.Close()) }()
-		t := &run{Plan: p, vm: vm, scale: p.Checkpoint.Scale}
-		t.drive(ctx, &r)
-	} else {
+	t := &run{Plan: p, driver: driver, over: make(chan struct{})}
+	defer func() { err = errors.Join(err, t.close()) }()
+	if err := t.begin(ctx, &r); err != nil {
 		r.invalid(err)
+	} else {
+		r.ForkSeconds = time.Since(r.Started).Seconds()
+		t.drive(ctx, &r)
+		t.audit(ctx, &r)
 	}
 	r.Seconds = time.Since(r.Started).Seconds()
 	if ctx.Err() != nil { // what was seen of a trial that was broken off counts for nothing
 		return r, errors.Join(ctx.Err(), b.discard())
 	}
-	return r, b.write(ctx, vm, r, p.Keep(r))
-}
-
-func fork(ctx context.Context, d machine.Driver, p Plan) (machine.Machine, error) {
-	if p.Refused != nil {
-		return nil, p.Refused
-	}
-	return d.Fork(ctx, p.Checkpoint, machine.ForkOptions{Next: p.Next})
+	return r, b.write(ctx, t.lives, r, p.Keep(r))
 }
 
 func (r *Result) invalid(err error) {
@@ -115,46 +122,62 @@ func (r *Result) invalid(err error) {
 // run is a trial under way.
 type run struct {
 	Plan
-	vm     machine.Machine
+	driver machine.Driver
 	scale  machine.Scale
 	worker worker
+	over   chan struct{} // closed when a machine has crashed or ended that was not expected to
+	ended  sync.Once
 
 	mu     sync.Mutex
+	lives  []*life
+	closed bool
 	strike *strike // nil until the fault is armed
 }
 
 // strike is an armed fault.
 type strike struct {
-	done chan struct{} // closed when it has struck or given up
+	end  context.CancelFunc // says that the workload has come to its end
+	done chan struct{}      // closed when it has struck or given up
 	// Valid after done.
 	injections []fault.Injection
 	err        error
 }
 
+// begin forks the checkpoint.
+func (t *run) begin(ctx context.Context, r *Result) error {
+	if t.Refused != nil {
+		return t.Refused
+	}
+	t.scale = t.Checkpoint.Scale
+	vm, err := t.driver.Fork(ctx, t.Checkpoint, machine.ForkOptions{Next: t.Next, Paused: t.Before != nil})
+	if err != nil {
+		return err
+	}
+	if err := t.enter(vm); err != nil || t.Before == nil {
+		return err
+	}
+	if r.Injections, err = t.Before(ctx, vm); err != nil {
+		return err
+	}
+	return vm.Resume(ctx)
+}
+
 // drive runs the workload to its end, to a crash or to its time limit, whichever comes first. It never waits for a
 // command of the guest: after a panic the thread is parked for ever and the command with it.
 func (t *run) drive(ctx context.Context, r *Result) {
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	watch := watchConsole(ctx, t.vm)
+	start := time.Now()
 	limited, stop := context.WithTimeout(ctx, t.scale.Limit(t.Resolved.Limit))
 	defer stop()
-	var e ending
-	if g, err := guest.Connect(limited, t.vm, keys(t.Image)); err == nil {
-		defer g.Close()
-		t.worker = worker{guest: g, pool: t.Resolved.Pool.Name, seed: t.Seed}
-		t.worker.arm = func(context.Context) error { return t.arm(limited) }
-		t.worker.recall(t.Resolved.Prepare)
-		e = t.work(limited, watch)
-	} else {
-		e.err = fmt.Errorf("%w: %w", errNotReached, err)
+	e := t.work(limited)
+	if e.err == nil && e.status != nil {
+		t.linger(limited, start.Add(t.Watch))
 	}
 	// A broken connection or a failed command can be the first sign of a message that is still being printed.
-	t.settle(ctx, watch, e.err != nil || t.ended())
+	t.settle(ctx, t.now(), e.err != nil || t.now().ended())
 	stop()
-	e.events, e.strike = watch.events(), t.finish()
+	e.events, e.strike = t.now().watch.events(), t.finish()
 	if e.strike != nil {
-		r.Injections = e.strike.injections
+		r.Injections = append(r.Injections, e.strike.injections...)
 	}
 	r.LastStep, r.Workload, r.Findings = t.worker.report()
 	t.classify(ctx, r, e)
@@ -163,48 +186,82 @@ func (t *run) drive(ctx context.Context, r *Result) {
 // errNotReached says that a trial ended before its workload began.
 var errNotReached = errors.New("the guest was not reached")
 
-// work runs the workload and, when that has come to its end, asks the pool how it is.
-func (t *run) work(limited context.Context, w *watch) (e ending) {
+// work connects, runs the workload and, when that has come to its end, asks the pool how it is.
+func (t *run) work(limited context.Context) (e ending) {
+	if err := t.connect(limited, t.now()); err != nil {
+		return ending{err: err}
+	}
+	t.worker = worker{guest: t.now().guest, pool: t.Resolved.Pool.Name, seed: t.Seed}
+	t.worker.arm = func(context.Context) error { return t.arm(limited) }
+	t.worker.reboot, t.worker.panics = t.reboot, t.panics
+	t.worker.recall(t.Resolved.Prepare)
 	done := make(chan ending, 1)
 	go func() {
 		var e ending
 		if e.err = t.worker.run(limited, t.Resolved.Workload); e.err == nil {
 			e.err = t.delivered(limited)
 		}
-		if e.err == nil {
-			e.status, e.err = t.status(limited)
+		if e.err == nil { // what is wrong in memory only may go to disk, or strike, as late as now
+			e.err = t.worker.guest.Sync(limited, t.Resolved.Pool.Name)
+		}
+		if e.err == nil || errors.As(e.err, new(*early)) {
+			var err error
+			if e.status, err = t.status(limited); err != nil {
+				e.err = err
+			}
 		}
 		done <- e
 	}()
 	select {
 	case e = <-done:
-	case <-w.crash:
-	case <-t.vm.Done():
+	case <-t.over:
 	case <-limited.Done():
 		e.err = limited.Err()
 	}
 	return e
 }
 
+// linger goes on watching.
+func (t *run) linger(ctx context.Context, until time.Time) {
+	timer := time.NewTimer(time.Until(until))
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-t.over:
+	case <-ctx.Done():
+	}
+}
+
 // arm makes the fault ready and lets it wait for its trigger beside the workload.
 func (t *run) arm(ctx context.Context) error {
-	t.mu.Lock()
-	defer t.mu.Unlock()
 	f := t.Resolved.Fault
 	if f == nil {
 		return errors.New("the scenario has no fault to arm")
 	}
+	vm := t.now().vm
+	t.mu.Lock()
+	defer t.mu.Unlock()
 	if ctx.Err() != nil { // the trial is over, and nobody would take the trigger away
 		return ctx.Err()
 	}
-	do, err := faultOf(f).Arm(ctx, fault.Site{
-		Machine: t.vm, Guest: t.worker.guest, Written: t.worker.written,
+	ready, err := faultOf(f)
+	if err != nil {
+		return err
+	}
+	over, end := context.WithCancel(ctx)
+	do, err := ready.Arm(ctx, fault.Site{
+		Machine: vm, Guest: t.worker.guest, Written: t.worker.written,
 		Rand: rand.New(rand.NewPCG(t.Seed, 1)), Withhold: t.Resolved.Arm.Withhold,
+		Over: over.Done(),
+		Kernel: func(ctx context.Context) (*kernel.Kernel, error) {
+			return t.Kernels.Open(ctx, t.Image, t.Checkpoint, vm, t.worker.guest)
+		},
 	})
 	if err != nil {
+		end()
 		return fmt.Errorf("arm %s: %w", f.Kind(), err)
 	}
-	s := &strike{done: make(chan struct{})}
+	s := &strike{end: end, done: make(chan struct{})}
 	t.strike = s
 	go func() {
 		defer close(s.done)
@@ -219,12 +276,14 @@ func (t *run) armed() *strike {
 	return t.strike
 }
 
-// delivered waits for a fault that strikes after the last step has returned, as a txg syncs later than a command ends.
+// delivered waits for a fault that strikes after the last step has returned, as a txg syncs later than a command ends. One
+// that goes on for as long as the workload does ends here.
 func (t *run) delivered(ctx context.Context) error {
 	s := t.armed()
 	if s == nil {
 		return nil
 	}
+	s.end()
 	select {
 	case <-s.done:
 		return nil
@@ -244,11 +303,11 @@ func (t *run) finish() *strike {
 
 // settle waits until messages that have begun are complete. failed says that something is amiss already: then one may
 // still be on its way.
-func (t *run) settle(ctx context.Context, w *watch, failed bool) {
+func (t *run) settle(ctx context.Context, l *life, failed bool) {
 	timer := time.NewTimer(t.scale.Limit(settleLimit))
 	defer timer.Stop()
 	for {
-		pending, seen, changed := w.state()
+		pending, seen, changed := l.watch.state()
 		if !pending && (seen > 0 || !failed) {
 			return
 		}

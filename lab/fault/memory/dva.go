@@ -1,4 +1,3 @@
-// Package memory holds faults of the guest's memory.
 package memory
 
 import (
@@ -36,12 +35,9 @@ func (f DVAFlip) Arm(ctx context.Context, s fault.Site) (fault.Strike, error) {
 	if err != nil {
 		return nil, err
 	}
-	dbg, err := s.Machine.Debug(ctx)
+	dbg, err := fault.Break(ctx, s.Machine, symbols[f.At])
 	if err != nil {
 		return nil, err
-	}
-	if err := dbg.Break(ctx, symbols[f.At]); err != nil {
-		return nil, errors.Join(err, dbg.Close())
 	}
 	hunt := &hunt{DVAFlip: f, site: s, dbg: dbg, wait: f.After + s.Rand.IntN(f.After+1)}
 	return hunt.strike, nil

@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"os"
+	"slices"
 	"sync"
 
 	"github.com/vdevil/vdevil/lab/machine"
@@ -23,12 +24,36 @@ func (d *Driver) Fork(ctx context.Context, cp *machine.Checkpoint, o machine.For
 	if err != nil {
 		return nil, fmt.Errorf("fork %s: %w", cp.Dir, err)
 	}
-	if !o.Paused {
-		if err := m.Resume(ctx); err != nil {
-			return nil, errors.Join(err, m.Close())
-		}
+	err = m.exchange(ctx, o.Disks)
+	if err == nil && !o.Paused {
+		err = m.Resume(ctx)
+	}
+	if err != nil {
+		return nil, errors.Join(err, m.Close())
 	}
 	return m, nil
+}
+
+// exchange gives data disks another content while the CPUs stand still. QEMU has the files open already and keeps nothing
+// of a raw file's content.
+func (m *vm) exchange(ctx context.Context, disks map[string]string) error {
+	for name, from := range disks {
+		i := slices.IndexFunc(m.spec.Disks, func(d machine.DiskConfig) bool { return d.Name == name })
+		if i < 0 {
+			return fmt.Errorf("fork: the checkpoint has no disk %s", name)
+		}
+		info, err := os.Stat(from)
+		if err != nil {
+			return fmt.Errorf("fork: disk %s: %w", name, err)
+		}
+		if size := m.spec.Disks[i].Size; info.Size() != size {
+			return fmt.Errorf("fork: %s has %d bytes, disk %s has %d", from, info.Size(), name, size)
+		}
+		if err := machine.OverwriteFile(ctx, m.disk(name), from); err != nil {
+			return fmt.Errorf("fork: disk %s: %w", name, err)
+		}
+	}
+	return nil
 }
 
 // take finds a machine restored ahead or restores one now, and sees to it that as many are restored ahead as will be

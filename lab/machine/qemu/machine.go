@@ -9,6 +9,7 @@ import (
 	"os/exec"
 	"regexp"
 	"strconv"
+	"strings"
 	"sync"
 
 	"github.com/vdevil/vdevil/lab/machine"
@@ -38,7 +39,10 @@ type vm struct {
 	closed sync.Once
 }
 
-var _ machine.Machine = (*vm)(nil)
+var (
+	_ machine.Machine        = (*vm)(nil)
+	_ machine.MachineChecker = (*vm)(nil)
+)
 
 // start runs QEMU and connects to its monitor. history is the console of the checkpoint.
 func (d *Driver) start(ctx context.Context, s *spec, history []byte) (_ *vm, err error) {
@@ -207,6 +211,29 @@ func (m *vm) WritePhys(ctx context.Context, addr uint64, p []byte) error {
 // Translate walks the page tables of a CPU.
 func (m *vm) Translate(ctx context.Context, cpu int, virt uint64) (uint64, error) {
 	return m.memory.translate(ctx, cpu, virt)
+}
+
+// Bits of the machine-check registers (Intel SDM vol. 3B, 15.3): the error is valid, not corrected, reporting was enabled,
+// MISC and ADDR say where, and the code is that of a memory controller's read error on an unknown channel. The interrupted
+// program cannot be gone on with: RIPV is not set.
+const (
+	mciStatus  = 1<<63 | 1<<61 | 1<<60 | 1<<59 | 1<<58 | 0x9f
+	mcgStatus  = 1 << 2   // MCIP: a machine check is in progress
+	mciMisc    = 2<<6 | 6 // ADDR is a physical address, good to 64 bytes
+	memoryBank = 9        // as real hosts use for memory controllers; QEMU has 10
+)
+
+// MachineCheck injects an uncorrected memory error.
+func (m *vm) MachineCheck(ctx context.Context, phys uint64) error {
+	command := fmt.Sprintf("mce -b 0 %d %#x %#x %#x %#x", memoryBank, uint64(mciStatus), mcgStatus, phys, mciMisc)
+	out, err := m.qmp.HMP(ctx, command)
+	if err == nil && strings.TrimSpace(out) != "" {
+		err = errors.New(strings.TrimSpace(out))
+	}
+	if err != nil {
+		return m.explain("inject a machine check", err)
+	}
+	return nil
 }
 
 // debugger is a gdb client that tells the machine when it goes.

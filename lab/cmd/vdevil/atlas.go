@@ -1,0 +1,263 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/vdevil/vdevil/lab"
+	"github.com/vdevil/vdevil/lab/atlas"
+	"github.com/vdevil/vdevil/lab/fault"
+	"github.com/vdevil/vdevil/scenarios"
+)
+
+// momentFlags choose an instant in the life of a guest.
+type momentFlags struct {
+	labFlags
+	scenario string
+	version  string
+	at       string
+	when     []string
+	hit      uint
+	seed     uint64
+}
+
+func (f *momentFlags) addMoment(cmd *cobra.Command) {
+	flags := cmd.Flags()
+	flags.SortFlags = false
+	flags.StringVar(&f.at, "at", "now", "`TRIGGER`: a kernel function, a duration like 2s, txg+3, or now")
+	flags.StringArrayVar(&f.when, "when", nil, "`PATH=VALUE` that must hold at the function; may be given several times")
+	flags.UintVar(&f.hit, "hit", 1, "the arrival at the function that counts, of those for which --when holds")
+	flags.StringVar(&f.scenario, "scenario", "blkptr-dva-flip", "the `SCENARIO` that gives pool and workload; the trigger is armed where it arms its fault")
+	flags.StringVar(&f.version, "zfs", "", "OpenZFS `VERSION` (default: the one that image list marks)")
+	flags.Uint64Var(&f.seed, "seed", 1, "what random choices come from")
+}
+
+// moment checks what can be seen to be wrong before a lab is opened.
+func (f *momentFlags) moment() (*scenarios.Scenario, fault.Trigger, error) {
+	t, err := fault.ParseTrigger(f.at)
+	if err != nil {
+		return nil, t, usage(fmt.Errorf("--at: %w", err))
+	}
+	t.Hit = int(f.hit)
+	for _, w := range f.when {
+		path, value, found := strings.Cut(w, "=")
+		if !found || path == "" {
+			return nil, t, usage(fmt.Errorf("--when: %q is no condition; write for example txg=42", w))
+		}
+		t.When = append(t.When, fault.Condition{Path: path, Value: value})
+	}
+	if t.At == "" && (len(t.When) > 0 || f.hit > 1) {
+		return nil, t, usage(errors.New("--when and --hit need a kernel function in --at"))
+	}
+	found, err := find([]string{f.scenario})
+	if err != nil {
+		return nil, t, err
+	}
+	if f.version != "" {
+		err = checkVersions([]string{f.version})
+	}
+	return found[0], t, err
+}
+
+// atlasFlags are those of atlas.
+type atlasFlags struct {
+	momentFlags
+	bits     bitRange
+	window   time.Duration
+	controls uint
+	fresh    bool
+	json     bool
+	html     string
+	svg      string
+}
+
+// bitRange is the value of --bits.
+type bitRange struct{ *atlas.Range }
+
+func (b *bitRange) Type() string { return "A-B" }
+
+func (b *bitRange) String() string {
+	if b.Range == nil {
+		return ""
+	}
+	return fmt.Sprintf("%d-%d", b.First, b.Last)
+}
+
+func (b *bitRange) Set(text string) error {
+	first, last, found := strings.Cut(text, "-")
+	if !found {
+		last = first
+	}
+	from, err1 := strconv.Atoi(first)
+	to, err2 := strconv.Atoi(last)
+	if err1 != nil || err2 != nil || from < 0 || to < from {
+		return errors.New("write the first and the last bit, such as 0-63, or one bit")
+	}
+	b.Range = &atlas.Range{First: from, Last: to}
+	return nil
+}
+
+func (a *app) atlasCommand() *cobra.Command {
+	var f atlasFlags
+	cmd := &cobra.Command{
+		Use:   "atlas TARGET",
+		Short: "Flip every bit of one structure, one at a time, and draw what happened",
+		Long: `Atlas runs a scenario's workload until the trigger fires, freezes the guest at that instant, and forks it once for
+every bit of TARGET: the bit is flipped, the fork goes on with the rest of the workload, three more txgs are synced, and
+what happened is classified; where nothing was seen, zdb looks at the disks in a fresh guest. A few forks without a flip
+are the control. TARGET is a path as C would write it, from an argument of the function at the trigger, from a type that
+one of its arguments points to, or from spa("NAME"). vdevil peek shows what is there.
+
+Results are kept as they come: an atlas that was interrupted goes on where it was when the same command is given again.
+The exit status is 0 when every control was masked and no trial was invalid, 1 otherwise.`,
+		Example: `  vdevil atlas 'blkptr.blk_dva[0]' --at zio_free_sync --html atlas.html
+  vdevil atlas 'bp.blk_dva[0].dva_word[1]' --at zio_free_sync --bits 0-23
+  vdevil atlas 'spa("tank").vdev[0].ms[0].ms_allocatable.seg[0]' --at now --svg map.svg --json`,
+		Args: cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error { return a.atlas(cmd.Context(), f, args[0]) },
+	}
+	f.addMoment(cmd)
+	flags := cmd.Flags()
+	flags.Var(&f.bits, "bits", "only these bits (default: all)")
+	flags.DurationVar(&f.window, "window", 4*time.Second, "how long a fork is watched at least")
+	flags.UintVar(&f.controls, "controls", 8, "forks without a flip")
+	flags.UintVar(&f.jobs, "jobs", 0, "forks at once (default: one for each CPU)")
+	flags.BoolVar(&f.fresh, "fresh", false, "throw away the results of an earlier atlas of the same kind")
+	flags.BoolVar(&f.json, "json", false, "print one JSON document instead of tables")
+	flags.StringVar(&f.html, "html", "", "write the map to `FILE`, for a browser")
+	flags.StringVar(&f.svg, "svg", "", "write the map to `FILE`, for a document")
+	f.add(flags)
+	return cmd
+}
+
+func (a *app) atlas(ctx context.Context, f atlasFlags, target string) error {
+	s, trigger, err := f.moment()
+	if err != nil {
+		return err
+	}
+	view := a.observer()
+	stop := context.AfterFunc(ctx, func() { view.note("ending: once more to end at once") })
+	l, err := a.open(ctx, f.labFlags, view)
+	if err != nil {
+		stop()
+		view.close()
+		return interrupted(ctx, err)
+	}
+	progress := &flips{note: view.note}
+	m, err := l.Atlas(ctx, lab.AtlasRequest{
+		Target: target, Trigger: trigger, Scenario: s, Version: f.version, Seed: f.seed, Bits: f.bits.Range,
+		Controls: int(f.controls), Window: f.window, Fresh: f.fresh, Repeat: f.repeat(target), Observe: progress.event,
+	})
+	stop()
+	view.close()
+	err = interrupted(ctx, errors.Join(err, l.Close()))
+	if len(m.Bits) == 0 {
+		return err
+	}
+	return errors.Join(err, a.draw(f, m))
+}
+
+// flips tells of the progress of an atlas.
+type flips struct {
+	note       func(string)
+	done, todo int
+}
+
+func (p *flips) event(e atlas.Event) {
+	switch e := e.(type) {
+	case atlas.Begun:
+		p.done, p.todo = e.DoneAlready, e.Trials
+		text := fmt.Sprintf("%s has %d bits; %d trials, controls included", e.Type, e.Size, e.Trials)
+		if e.DoneAlready > 0 {
+			text += fmt.Sprintf(", %d of them done before", e.DoneAlready)
+		}
+		p.note(text)
+	case atlas.Flipped:
+		p.done++
+		if e.Bit != nil {
+			p.note(fmt.Sprintf("%d of %d: bit %d, %s: %s %s", p.done, p.todo, e.Bit.Bit, e.Bit.Field, e.Bit.Outcome, e.Bit.Signature))
+		} else {
+			p.note(fmt.Sprintf("%d of %d: control: %s %s", p.done, p.todo, e.Control.Outcome, e.Control.Signature))
+		}
+	}
+}
+
+// repeat is the command that makes the atlas again, without the options that say how its results are shown.
+func (f *atlasFlags) repeat(target string) string {
+	words := []string{"vdevil", "atlas", shellWord(target), "--at", shellWord(f.at)}
+	for _, w := range f.when {
+		words = append(words, "--when", shellWord(w))
+	}
+	if f.hit > 1 {
+		words = append(words, "--hit", strconv.Itoa(int(f.hit)))
+	}
+	words = append(words, "--scenario", shellWord(f.scenario), "--seed", strconv.FormatUint(f.seed, 10), "--window", f.window.String())
+	if f.version != "" {
+		words = append(words, "--zfs", f.version)
+	}
+	return strings.Join(words, " ")
+}
+
+// shellWord quotes what a shell would take apart.
+func shellWord(s string) string {
+	if strings.ContainsAny(s, " \t'\"[]()*?$&|<>;\\") {
+		return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'"
+	}
+	return s
+}
+
+// draw writes the map in all forms asked for.
+func (a *app) draw(f atlasFlags, m atlas.Map) error {
+	for file, draw := range map[string]func(io.Writer, atlas.Map) error{f.html: atlas.HTML, f.svg: atlas.SVG} {
+		if file == "" {
+			continue
+		}
+		if err := drawFile(file, m, draw); err != nil {
+			return err
+		}
+	}
+	print := func() error { return atlas.Text(a.out, m) }
+	if f.json {
+		print = func() error { return m.WriteJSON(a.out) }
+	}
+	if err := print(); err != nil {
+		return err
+	}
+	return sound(m)
+}
+
+func drawFile(name string, m atlas.Map, draw func(io.Writer, atlas.Map) error) (err error) {
+	out, err := os.Create(name)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, out.Close()) }()
+	return draw(out, m)
+}
+
+// sound is an error when the controls or invalid trials forbid to believe a map.
+func sound(m atlas.Map) error {
+	invalid, stirred := 0, 0
+	for _, b := range m.Bits {
+		if b.Outcome == "invalid" {
+			invalid++
+		}
+	}
+	for _, c := range m.Controls {
+		if c.Outcome != "masked" {
+			stirred++
+		}
+	}
+	if invalid+stirred == 0 {
+		return nil
+	}
+	return &notHeldError{fmt.Sprintf("%d of %d controls were not masked, %d of %d bits are invalid", stirred, len(m.Controls), invalid, len(m.Bits))}
+}

@@ -1,0 +1,265 @@
+package fault_test
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/vdevil/vdevil/images"
+	"github.com/vdevil/vdevil/lab/fault"
+	"github.com/vdevil/vdevil/lab/fault/cpu"
+	"github.com/vdevil/vdevil/lab/fault/memory"
+	"github.com/vdevil/vdevil/lab/guest"
+	"github.com/vdevil/vdevil/lab/host/hosttest"
+	"github.com/vdevil/vdevil/lab/kernel"
+	"github.com/vdevil/vdevil/lab/labtest"
+	"github.com/vdevil/vdevil/lab/machine"
+)
+
+// limit is for a guest to do something small, on a host that is busy with other tests.
+const limit = 3 * time.Minute
+
+func load(t testing.TB, img *images.Image) *kernel.Types {
+	t.Helper()
+	types, err := kernel.LoadTypes(t.Context(), filepath.Join(hosttest.Dirs(t).Cache, "types"),
+		filepath.Join(img.Modules, "zfs.ko"), filepath.Join(img.Modules, "spl.ko"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return types
+}
+
+// spy is a machine that keeps a record of what is done to it.
+type spy struct {
+	machine.Machine
+
+	mu     sync.Mutex
+	writes []write
+	set    []machine.Registers // as they were read back
+	checks []uint64
+}
+
+// write is a change of physical memory.
+type write struct {
+	phys          uint64
+	before, after []byte
+}
+
+func (s *spy) WritePhys(ctx context.Context, addr uint64, p []byte) error {
+	before := make([]byte, len(p))
+	if err := s.ReadPhys(ctx, addr, before); err != nil {
+		return err
+	}
+	s.mu.Lock()
+	s.writes = append(s.writes, write{addr, before, bytes.Clone(p)})
+	s.mu.Unlock()
+	return s.Machine.WritePhys(ctx, addr, p)
+}
+
+// MachineCheck is only noted.
+func (s *spy) MachineCheck(_ context.Context, phys uint64) error {
+	s.checks = append(s.checks, phys)
+	return nil
+}
+
+func (s *spy) Debug(ctx context.Context) (machine.Debugger, error) {
+	d, err := s.Machine.Debug(ctx)
+	return spyDebugger{d, s}, err
+}
+
+type spyDebugger struct {
+	machine.Debugger
+	spy *spy
+}
+
+func (d spyDebugger) SetRegisters(ctx context.Context, cpu int, r machine.Registers) error {
+	if err := d.Debugger.SetRegisters(ctx, cpu, r); err != nil {
+		return err
+	}
+	is, err := d.Registers(ctx, cpu)
+	d.spy.set = append(d.spy.set, is)
+	return err
+}
+
+// scene is a guest with a pool and what a fault wants to know of it.
+type scene struct {
+	t    *testing.T
+	ctx  context.Context //nolint:containedctx // of one test
+	spy  *spy
+	g    *guest.Guest
+	site fault.Site
+}
+
+// open boots nothing: it forks, makes a pool, and reads the kernel's layout.
+func open(t *testing.T) *scene {
+	t.Helper()
+	l := labtest.Open(t)
+	img, cp := labtest.Booted(t, l)
+	types := load(t, img)
+	ctx, cancel := context.WithTimeout(t.Context(), limit)
+	t.Cleanup(cancel)
+	m := &spy{Machine: labtest.Fork(t, l, cp, machine.ForkOptions{})}
+	g, err := guest.Connect(ctx, m, guest.Keys{Login: img.LoginKey, Host: img.HostKey})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { g.Close() })
+	spec := guest.PoolSpec{
+		Name: "tank", Layout: []string{"mirror", "v0", "v1"}, Options: map[string]string{"ashift": "9"},
+		Properties: map[string]string{"compression": "off", "recordsize": "32k", "atime": "off"},
+	}
+	if err := g.CreatePool(ctx, spec); err != nil {
+		t.Fatal(err)
+	}
+	layout, err := kernel.ReadLayout(ctx, g)
+	if err != nil {
+		t.Fatal(err)
+	}
+	k := kernel.New(m, types, layout)
+	return &scene{t: t, ctx: ctx, spy: m, g: g, site: fault.Site{
+		Machine: m, Guest: g, Rand: rand.New(rand.NewPCG(1, 2)),
+		Kernel: func(context.Context) (*kernel.Kernel, error) { return k, nil },
+	}}
+}
+
+func (s *scene) run(command string) string {
+	s.t.Helper()
+	out, err := s.g.Run(s.ctx, command)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	return strings.TrimSpace(string(out.Stdout))
+}
+
+// strike arms a fault, does what makes it strike, and waits for that.
+func (s *scene) strike(f fault.Fault, command string) []fault.Injection {
+	s.t.Helper()
+	strike, err := f.Arm(s.ctx, s.site)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	go func() { _, _ = s.g.Run(s.ctx, command) }() // what was struck may never return
+	done, err := strike(s.ctx)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	return done
+}
+
+// TestMemoryFlip flips a bit of a block pointer that is being freed.
+func TestMemoryFlip(t *testing.T) {
+	s := open(t)
+	const file = "dd if=/dev/urandom of=/tank/f%d bs=32k count=64 status=none; "
+	s.run(fmt.Sprintf(file, 1) + fmt.Sprintf(file, 2) + "zpool sync tank")
+	bit := 9
+	f := memory.Fault{
+		Trigger: fault.Trigger{At: "zio_free_sync", Hit: 5, When: []fault.Condition{
+			{Path: "spa.spa_name", Value: "tank"}, {Path: "blkptr.blk_dva[0].dva_word[0]", Value: "0x40"},
+		}},
+		Targets: []string{"blkptr.blk_dva[0].dva_word[1]"}, Damage: memory.Flip{Bits: 1, Only: &bit}, ECC: memory.NoECC,
+	}
+	s.site.Withhold = true
+	withheld := s.strike(f, "rm /tank/f1; zpool sync tank")
+	if len(s.spy.writes) != 0 || len(withheld) != 1 || !withheld[0].Withheld || withheld[0].BitsChanged() != 0 {
+		t.Fatalf("withheld, but %d writes and %+v", len(s.spy.writes), withheld)
+	}
+	s.site.Withhold = false
+	s.run("zpool sync tank")
+	done := s.strike(f, "rm /tank/f2; zpool sync tank")
+	if len(done) != 1 || len(s.spy.writes) != 1 {
+		t.Fatalf("%d injections and %d writes, want one", len(done), len(s.spy.writes))
+	}
+	i, w := done[0], s.spy.writes[0]
+	if w.phys != i.Phys || !bytes.Equal(w.before, i.Before) || !bytes.Equal(w.after, i.After) || len(w.after) != 8 {
+		t.Errorf("the record is %+v, written was %+v", i, w)
+	}
+	if i.BitsChanged() != 1 || i.Before[1]^i.After[1] != 1<<(9-8) {
+		t.Errorf("%x became %x, want bit 9 to differ", i.Before, i.After)
+	}
+	if want := fmt.Sprintf("%#x", i.Virt-8); i.Arguments["bp"] != want {
+		t.Errorf("argument bp is %s, struck was the block pointer at %s", i.Arguments["bp"], want)
+	}
+	if i.Hit != 5 || i.Target != "blkptr.blk_dva[0].dva_word[1] bit 9" || i.SECDED != "corrected" || i.ECC != "" || i.Fault != "memory" {
+		t.Errorf("%+v", i)
+	}
+	t.Logf("%+v", i)
+}
+
+// TestTXG stops at the sync of a txg, and at any instant for what ECC does.
+func TestTXG(t *testing.T) {
+	s := open(t)
+	s.site.Withhold = true
+	f := memory.Fault{
+		Trigger: fault.Trigger{TXG: fault.TXG{Number: 2, Relative: true}},
+		Targets: []string{"spa.spa_uberblock.ub_timestamp"}, Damage: memory.Flip{Bits: 1}, ECC: memory.NoECC,
+	}
+	const ask = `awk '$3 == "C" {txg = $1} END {print txg}' /proc/spl/kstat/zfs/tank/txgs`
+	before := number(t, s.run(ask))
+	done := s.strike(f, "zpool sync tank; zpool sync tank; zpool sync tank")
+	after := number(t, s.run("zpool sync tank; "+ask))
+	struck := number(t, done[0].Arguments["txg"])
+	if struck < before+2 || struck > after {
+		t.Errorf("struck in txg %d, the pool went from %d to %d", struck, before, after)
+	}
+	if _, err := (fault.Trigger{TXG: fault.TXG{Number: before}}).Arm(s.ctx, s.site); err == nil || !strings.Contains(err.Error(), "is over") {
+		t.Errorf("a txg of the past: %v", err)
+	}
+
+	s.site.Withhold = false
+	target := memory.Fault{Targets: []string{"spa.spa_uberblock.ub_timestamp"}}
+	for _, c := range []struct {
+		ecc                    memory.ECC
+		bits                   int
+		result                 string
+		changed, check, writes int
+	}{
+		{memory.SECDED, 1, "corrected", 0, 0, 0},
+		{memory.SECDED, 2, "detected", 2, 1, 1},
+		{memory.SECDED, 3, "silent", 3, 0, 1},
+	} {
+		s.spy.writes, s.spy.checks = nil, nil
+		target.ECC, target.Damage = c.ecc, memory.Flip{Bits: c.bits, Adjacent: true}
+		i := s.strike(target, "true")[0]
+		if i.ECC != c.result || i.BitsChanged() != c.changed || len(s.spy.checks) != c.check || len(s.spy.writes) != c.writes {
+			t.Errorf("%s, %d bits: %+v, machine checks %x, writes %v", c.ecc, c.bits, i, s.spy.checks, s.spy.writes)
+		}
+	}
+}
+
+func number(t *testing.T, text string) uint64 {
+	t.Helper()
+	n, err := strconv.ParseUint(text, 10, 64)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return n
+}
+
+// TestRegisterFlip flips a bit of an argument, and one of what the first instructions have left.
+func TestRegisterFlip(t *testing.T) {
+	s := open(t)
+	const command = "dd if=/dev/urandom of=/tank/f bs=32k count=4 status=none; zpool sync tank"
+	done := s.strike(cpu.Flip{Trigger: fault.Trigger{At: "space_map_write", Hit: 2}, Argument: "maptype", Bit: 0}, command)
+	if len(done) != 1 || len(s.spy.set) != 1 {
+		t.Fatalf("%d injections, registers set %d times; want one", len(done), len(s.spy.set))
+	}
+	i := done[0]
+	before, after := i.Arguments["maptype"], map[uint64]string{0: "SM_ALLOC", 1: "SM_FREE"}[s.spy.set[0].RDX]
+	if before == after || after == "" || i.BitsChanged() != 1 || i.After[7]^i.Before[7] != 1 || i.Hit != 2 {
+		t.Errorf("maptype was %s, %#x is in rdx; %+v", before, s.spy.set[0].RDX, i)
+	}
+	t.Logf("%+v", i)
+}
+
+func TestConditions(t *testing.T) {
+	l := labtest.Open(t)
+	img, _ := labtest.Booted(t, l)
+	fault.CheckConditions(t, load(t, img))
+}

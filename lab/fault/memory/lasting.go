@@ -1,0 +1,100 @@
+package memory
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/vdevil/vdevil/lab/fault"
+)
+
+// campaign strikes at random until the workload or the trial ends. There may be no strike at all.
+func (h *hand) campaign(ctx context.Context) (done []fault.Injection, err error) {
+	m, _, err := h.catch(ctx) // to measure what is to be hit
+	if err != nil {
+		return nil, err
+	}
+	if err := m.Release(ctx); err != nil {
+		return nil, err
+	}
+	for h.pause(ctx, h.Rate.gap(h.site.Rand, h.size)) {
+		strike, err := h.once(ctx)
+		if err != nil && h.over(ctx) {
+			break
+		}
+		if err != nil {
+			return done, err
+		}
+		for i := range strike {
+			strike[i].Trigger = fmt.Sprintf("strike %d at %s", len(done)+1, h.Rate)
+		}
+		done = append(done, strike...)
+	}
+	return done, nil
+}
+
+// hold keeps a stuck bit at its value until the workload or the trial ends.
+func (h *hand) hold(ctx context.Context, done []fault.Injection) ([]fault.Injection, error) {
+	if h.stuck == nil {
+		return done, nil
+	}
+	for h.pause(ctx, h.stuck.stuck.Every) {
+		again, err := h.reapply(ctx)
+		if err != nil && h.over(ctx) {
+			break
+		}
+		if err != nil {
+			return done, err
+		}
+		if again {
+			done[0].Reapplied++
+		}
+	}
+	return done, nil
+}
+
+// reapply sets the bit again if the guest has changed it. The machine stands still meanwhile: otherwise what it writes
+// to other bits of the byte could be lost.
+func (h *hand) reapply(ctx context.Context) (bool, error) {
+	e := h.stuck
+	now := make([]byte, 1)
+	if err := h.site.Machine.ReadPhys(ctx, e.phys, now); err != nil || now[0] == e.stuck.set(now[0], e.bit) {
+		return false, err
+	}
+	if err := h.site.Machine.Pause(ctx); err != nil {
+		return false, err
+	}
+	err := h.site.Machine.ReadPhys(ctx, e.phys, now)
+	if err == nil {
+		now[0] = e.stuck.set(now[0], e.bit)
+		err = h.site.Machine.WritePhys(ctx, e.phys, now)
+	}
+	return err == nil, errors.Join(err, h.site.Machine.Resume(context.WithoutCancel(ctx)))
+}
+
+// pause waits, and says whether the workload still runs then.
+func (h *hand) pause(ctx context.Context, d time.Duration) bool {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return !h.over(ctx)
+	case <-ctx.Done():
+	case <-h.site.Over:
+	case <-h.site.Machine.Done():
+	}
+	return false
+}
+
+// over says whether the workload or the trial has ended, or the machine.
+func (h *hand) over(ctx context.Context) bool {
+	select {
+	case <-ctx.Done():
+	case <-h.site.Over:
+	case <-h.site.Machine.Done():
+	default:
+		return false
+	}
+	return true
+}

@@ -1,0 +1,58 @@
+package fault
+
+import (
+	"context"
+	"time"
+
+	"github.com/vdevil/vdevil/lab/kernel"
+	"github.com/vdevil/vdevil/lab/machine"
+	"github.com/vdevil/vdevil/lab/zfs/core"
+)
+
+// Moment is an instant at which a trigger has fired. The machine stands still until Release.
+type Moment struct {
+	Site Site
+	// Scope is where paths are resolved, with the arguments of the function if a CPU stands at the entry of one.
+	Scope core.Scope
+	// Fired says what fired, Hit the number of the arrival at a place in code, as the trigger counts.
+	Fired string
+	Hit   int
+
+	// Of a place in code, otherwise nil and zero: the debugger that holds the machine, the CPU that arrived, its
+	// registers, and the function if it stands at the entry.
+	Debugger  machine.Debugger
+	CPU       int
+	Registers machine.Registers
+	Func      *kernel.Func
+}
+
+// Halt pauses the machine: the moment is any that comes.
+func (s Site) Halt(ctx context.Context, k *kernel.Kernel, fired string) (*Moment, error) {
+	if err := s.Machine.Pause(ctx); err != nil {
+		return nil, err
+	}
+	return &Moment{Site: s, Fired: fired, Scope: core.Scope{ZFS: core.Open(k.View(ctx)), Rand: s.Rand}}, nil
+}
+
+// Release takes the trigger away and lets the machine run, also when the context has ended.
+func (m *Moment) Release(ctx context.Context) error {
+	if m.Debugger != nil {
+		return m.Debugger.Close()
+	}
+	return m.Site.Machine.Resume(context.WithoutCancel(ctx))
+}
+
+// Record begins the record of a strike at this moment.
+func (m *Moment) Record(kind string) Injection {
+	i := Injection{Fault: kind, Time: time.Now().UTC(), Trigger: m.Fired, Hit: m.Hit, Withheld: m.Site.Withhold}
+	if m.Func == nil {
+		return i
+	}
+	i.Arguments = map[string]string{}
+	for _, p := range m.Func.Params {
+		if text, err := m.Scope.ZFS.View().Arg(*m.Scope.Frame, p.Name).Format(); err == nil {
+			i.Arguments[p.Name] = text
+		}
+	}
+	return i
+}

@@ -1,0 +1,74 @@
+package lab
+
+import (
+	"context"
+	"fmt"
+	"slices"
+
+	"github.com/vdevil/vdevil/lab/fault"
+	"github.com/vdevil/vdevil/lab/kernel"
+	"github.com/vdevil/vdevil/lab/zfs/core"
+)
+
+// Peek is what of ZFS was in a guest's memory at a moment. One of Summary, Objects and Value is set.
+type Peek struct {
+	Summary []core.Summary `json:"summary,omitempty"`
+	Objects []core.Object  `json:"objects,omitempty"`
+	Value   *PeekValue     `json:"value,omitempty"`
+	// Missed says which parts of the memory could not be listed, and why.
+	Missed []string `json:"missed,omitempty"`
+}
+
+// PeekValue is one place in memory.
+type PeekValue struct {
+	Path string `json:"path"`
+	Type string `json:"type"`
+	// Addr is the virtual address; Size is in bits.
+	Addr   uint64         `json:"addr"`
+	Size   int            `json:"size"`
+	Pieces []kernel.Piece `json:"pieces"`
+	// Text is the value as C would print it.
+	Text string `json:"text"`
+}
+
+// PeekAt looks at a moment: at a path, at the objects of a class, or, where what is empty, at everything by kind.
+func PeekAt(ctx context.Context, m *fault.Moment, what string) (p Peek, err error) {
+	switch {
+	case what == "":
+		objects := p.list(m.Scope.ZFS.Objects(ctx))
+		p.Summary = core.Summarize(objects)
+	case slices.ContainsFunc(core.Classes(), func(c core.ClassInfo) bool { return c.Name == what }):
+		p.Objects, err = m.Scope.ZFS.Class(what)
+	default:
+		p.Value, err = peekValue(m, what)
+	}
+	return p, err
+}
+
+// list collects what can be listed.
+func (p *Peek) list(all func(func(core.Object, error) bool)) (objects []core.Object) {
+	for o, err := range all {
+		if err != nil {
+			p.Missed = append(p.Missed, err.Error())
+			continue
+		}
+		objects = append(objects, o)
+	}
+	return objects
+}
+
+func peekValue(m *fault.Moment, path string) (*PeekValue, error) {
+	v, err := m.Scope.Resolve(path)
+	if err != nil {
+		return nil, err
+	}
+	_, size := v.Bits()
+	out := &PeekValue{Path: v.Path(), Type: v.Type().String(), Addr: v.Addr(), Size: size}
+	if out.Text, err = v.Format(); err != nil {
+		return nil, err
+	}
+	if out.Pieces, err = v.Pieces(); err != nil {
+		return nil, fmt.Errorf("where it is: %w", err)
+	}
+	return out, nil
+}

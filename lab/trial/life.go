@@ -1,0 +1,166 @@
+package trial
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync/atomic"
+
+	"github.com/vdevil/vdevil/lab/guest"
+	"github.com/vdevil/vdevil/lab/machine"
+	"github.com/vdevil/vdevil/lab/zfs/panics"
+	"github.com/vdevil/vdevil/scenarios"
+)
+
+// life is one machine of a trial: the fork that it began with, or one that its disks were moved to.
+type life struct {
+	vm    machine.Machine
+	guest *guest.Guest // nil until connected
+	watch *watch
+	stop  context.CancelFunc // of the watch
+	// expected is set while the machine may end without ending the trial.
+	expected atomic.Bool
+}
+
+// now is the machine that is at work.
+func (t *run) now() *life {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.lives[len(t.lives)-1]
+}
+
+// enter makes a machine the one at work and begins to watch it. A trial that is over closes it: a step may come too late.
+func (t *run) enter(vm machine.Machine) error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.closed {
+		return errors.Join(errOver, vm.Close())
+	}
+	ctx, stop := context.WithCancel(context.Background()) // ends with the life, see close
+	l := &life{vm: vm, watch: watchConsole(ctx, vm), stop: stop}
+	t.lives = append(t.lives, l)
+	go func() {
+		select {
+		case <-l.watch.crash:
+		case <-vm.Done():
+		case <-ctx.Done():
+			return
+		}
+		if !l.expected.Load() {
+			t.ended.Do(func() { close(t.over) })
+		}
+	}()
+	return nil
+}
+
+var errOver = errors.New("the trial is over")
+
+func (t *run) connect(ctx context.Context, l *life) error {
+	g, err := guest.Connect(ctx, l.vm, keys(t.Image))
+	if err != nil {
+		return fmt.Errorf("%w: %w", errNotReached, err)
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.closed {
+		return errors.Join(errOver, g.Close())
+	}
+	l.guest = g
+	return nil
+}
+
+// leave switches a machine off. Its disks and console stay until the trial ends.
+func (l *life) leave() error {
+	l.expected.Store(true)
+	return l.vm.PowerOff()
+}
+
+func (l *life) ended() bool {
+	select {
+	case <-l.vm.Done():
+		return true
+	default:
+		return false
+	}
+}
+
+// close ends all machines of the trial.
+func (t *run) close() (err error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.closed = true
+	for _, l := range t.lives {
+		l.stop()
+		if l.guest != nil {
+			l.guest.Close()
+		}
+		err = errors.Join(err, l.vm.Close())
+	}
+	return err
+}
+
+// fresh forks a guest that has no pool and has never seen the fault, and puts the disks of a machine that was switched
+// off into it.
+func fresh(ctx context.Context, d machine.Driver, booted *machine.Checkpoint, disks []machine.Disk, next int) (machine.Machine, error) {
+	o := machine.ForkOptions{Disks: map[string]string{}, Next: next}
+	for _, disk := range disks {
+		o.Disks[disk.Name] = disk.Path
+	}
+	return d.Fork(ctx, booted, o)
+}
+
+// reboot switches the machine off, as it stands, and goes on with its disks in a fresh one. The pool is not imported yet.
+func (t *run) reboot(ctx context.Context) error {
+	if err := t.delivered(ctx); err != nil {
+		return err
+	}
+	old := t.now()
+	if err := old.leave(); err != nil {
+		return err
+	}
+	vm, err := fresh(ctx, t.driver, t.Booted, old.vm.Disks(), 0)
+	if err != nil {
+		return err
+	}
+	if err := t.enter(vm); err != nil {
+		return err
+	}
+	if err := t.connect(ctx, t.now()); err != nil {
+		return err
+	}
+	t.worker.guest = t.now().guest
+	return t.worker.guest.Rescan(ctx)
+}
+
+// early ends a workload before its last step because the guest did not do what the scenario says it does. That is a
+// result, not trouble.
+type early struct{ reason string }
+
+func (e *early) Error() string { return e.reason }
+
+// panics runs steps that must end in a panic, the expected one if the scenario names a signature. The trial goes on after
+// it, which it can only do with a reboot.
+func (t *run) panics(ctx context.Context, steps []scenarios.Step) error {
+	l := t.now()
+	l.expected.Store(true)
+	done := make(chan error, 1)
+	go func() { done <- t.worker.run(ctx, steps) }()
+	var err error
+	select {
+	case err = <-done:
+	case <-l.watch.crash:
+	case <-l.vm.Done():
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	t.settle(ctx, l, err != nil || l.ended())
+	for _, e := range l.watch.events() {
+		if want := t.Scenario.Expect.Signature; e.Class == panics.Panic && (want == "" || e.Signature() == want) {
+			return nil
+		}
+	}
+	if err != nil {
+		return err
+	}
+	return &early{"the steps that must end in a panic did not"}
+}

@@ -1,0 +1,150 @@
+package scenarios
+
+import (
+	"encoding/json"
+	"os"
+	"reflect"
+	"strings"
+	"testing"
+	"time"
+)
+
+// withFault is the good file with another fault, which begins in line 33.
+func withFault(t *testing.T, fault string) string {
+	t.Helper()
+	return change(t, good, `  vdev-bitrot: {disks: "${sides}", extents: 16, bytes: 64}`, fault, "  sides: v0\n", "  sides: none\n",
+		"run: echo $HOME $${HOME}", `run: "echo ${sides}"`)
+}
+
+func number(n int) *int { return &n }
+
+func TestFaults(t *testing.T) {
+	at := func(at string) Trigger { return Trigger{At: at} }
+	code := func(at string, hit int, when map[string]string) Trigger { return Trigger{At: at, Hit: hit, When: when} }
+	for text, want := range map[string]Fault{
+		`memory: {at: now, class: arc-data-dirty, flip: {bits: 3, adjacent: true}, ecc: chipkill}`: {Memory: &MemoryFault{
+			Trigger: at("now"), Class: "arc-data-dirty", Flip: &Flip{Bits: 3, Adjacent: true}, ECC: "chipkill",
+		}},
+		`memory: {at: zio_free_sync, hit: 8, when: {txg: 42, spa.spa_name: tank}, target: "blkptr.blk_dva[0].dva_word[1]", flip: {bit: 9}, ecc: "${sides}"}`: {Memory: &MemoryFault{
+			Trigger: code("zio_free_sync", 8, map[string]string{"txg": "42", "spa.spa_name": "tank"}),
+			Targets: []string{"blkptr.blk_dva[0].dva_word[1]"}, Flip: &Flip{Bits: 1, Bit: number(9)}, ECC: "none",
+		}},
+		`memory: {at: txg+3, target: 'spa("tank").vdev[0].ms[*].ms_allocatable.seg[last].rs_end', stuck: {bit: 0, value: 1, every: 10ms}}`: {Memory: &MemoryFault{
+			Trigger: at("txg+3"), Targets: []string{`spa("tank").vdev[0].ms[*].ms_allocatable.seg[last].rs_end`},
+			Stuck: &Stuck{Bit: number(0), Value: 1, Every: 10 * time.Millisecond}, ECC: "none",
+		}},
+		`memory: {at: txg 42, class: "struct:dnode_t", row: {bits: 8}}`: {Memory: &MemoryFault{
+			Trigger: at("txg 42"), Class: "struct:dnode_t", Row: &Row{8}, ECC: "none",
+		}},
+		`memory: {at: 2s, target: spa.spa_uberblock, write: {bytes: "00ff"}}`: {Memory: &MemoryFault{
+			Trigger: at("2s"), Targets: []string{"spa.spa_uberblock"}, Write: &WriteBytes{"00ff"}, ECC: "none",
+		}},
+		`memory: {at: now, target: ["a.seg[3]", "a.dbuf(0, 2).seg[3].twin"], flip: {bit: 9}}`: {Memory: &MemoryFault{
+			Trigger: at("now"), Targets: []string{"a.seg[3]", "a.dbuf(0, 2).seg[3].twin"}, Flip: &Flip{Bits: 1, Bit: number(9)}, ECC: "none",
+		}},
+		`memory: {at: now, target: "a->b[1]", copy: {from: "a->b[0]"}}`: {Memory: &MemoryFault{
+			Trigger: at("now"), Targets: []string{"a->b[1]"}, Copy: &Copy{"a->b[0]"}, ECC: "none",
+		}},
+		`memory: {rate: {fit_per_mbit: 50000, time_scale: 1e4}, class: zfs, flip: {bits: 1}}`: {Memory: &MemoryFault{
+			Rate: &Rate{50000, 1e4}, Class: "zfs", Flip: &Flip{Bits: 1}, ECC: "none",
+		}},
+		`register: {at: space_map_write, argument: maptype, bit: 0}`: {Register: &RegisterFault{
+			Trigger: code("space_map_write", 1, nil), Argument: "maptype",
+		}},
+		`register: {at: space_map_write+0x12, register: rdx, bit: 63}`: {Register: &RegisterFault{
+			Trigger: code("space_map_write+0x12", 1, nil), Register: "rdx", Bit: 63,
+		}},
+	} {
+		s, err := Parse("good.yaml", []byte(withFault(t, "  "+text)))
+		if err != nil {
+			t.Errorf("%s:\n%v", text, err)
+			continue
+		}
+		got := *arm(t, s, "rot").Fault
+		if !reflect.DeepEqual(got, want) {
+			a, _ := json.Marshal(got)
+			b, _ := json.Marshal(want)
+			t.Errorf("%s:\ngot  %s\nwant %s", text, a, b)
+		}
+		data, err := json.Marshal(got)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var back Fault
+		if err := json.Unmarshal(data, &back); err != nil || !reflect.DeepEqual(back, got) {
+			t.Errorf("%s does not come back from JSON: %v", data, err)
+		}
+		if kind, _, _ := strings.Cut(text, ":"); got.Kind() != kind {
+			t.Errorf("kind %q, want %q", got.Kind(), kind)
+		}
+	}
+}
+
+func TestFaultErrors(t *testing.T) {
+	for _, c := range []struct{ fault, want string }{
+		{`memory: {at: now, class: zfs, flip: {bits: 1}, flop: 1}`, `memory has no key "flop"; write flip`},
+		{`memory: {class: zfs, flip: {bits: 1}}`, `memory has no at; write at: zio_free_sync`},
+		{`memory: {at: soon-ish, class: zfs, flip: {bits: 1}}`, `at of memory: "soon-ish" is no trigger; write now, a duration like 2s, txg 42, txg+3, or a function, function+0x12 or an address`},
+		{`memory: {at: txg+0, class: zfs, flip: {bits: 1}}`, `at of memory: "txg+0" is no trigger; write now, a duration like 2s, txg 42, txg+3, or a function, function+0x12 or an address`},
+		{`memory: {at: now, hit: 3, class: zfs, flip: {bits: 1}}`, `hit of memory goes with a place in code, not with now; write at: with a function, or take it out`},
+		{`memory: {at: txg+3, when: {a: 1}, class: zfs, flip: {bits: 1}}`, `when of memory goes with a place in code, not with txg+3; write at: with a function, or take it out`},
+		{`memory: {at: f, hit: 0, class: zfs, flip: {bits: 1}}`, `hit of memory: 0 is out of range; write 1 to 1000000`},
+		{`memory: {at: f, when: {"a b": 1}, class: zfs, flip: {bits: 1}}`, `when of memory: "a b" is not the path of a place in memory; write for example sm.sm_object: 37`},
+		{`memory: {at: now, flip: {bits: 1}}`, `memory has none of target, class; write for example target: blkptr.blk_dva[0]`},
+		{`memory: {at: now, clas: zfs, flip: {bits: 1}}`, `memory has no key "clas"; write class`},
+		{`memory: {at: now, target: a, class: zfs, flip: {bits: 1}}`, `memory has target and class; write exactly one of target and class`},
+		{`memory: {at: now, target: "a b", flip: {bits: 1}}`, `target of memory: "a b" is not the path of a place in memory; write for example blkptr.blk_dva[0]`},
+		{`memory: {at: now, target: [a, b], flip: {bits: 1}}`, `target of memory is a list, whose members are to be hit alike; write flip: {bit: 9} or write, or one target`},
+		{`memory: {at: now, target: [], flip: {bits: 1}}`, `target of memory is an empty list; write target: blkptr.blk_dva[0]`},
+		{`memory: {at: now, class: ARC, flip: {bits: 1}}`, `class of memory: "ARC" is not the name of a class of memory; write for example arc-data-dirty`},
+		{`memory: {at: now, class: zfs}`, `memory has none of flip, stuck, write, copy, row; write for example flip: {bits: 1}`},
+		{`memory: {at: now, class: zfs, flip: {bits: 1}, row: {bits: 8}}`, `memory has flip and row; write exactly one of flip, stuck, write, copy and row`},
+		{`memory: {at: now, class: zfs, flip: {bits: 0}}`, `bits of flip: 0 is out of range; write 1 to 65536`},
+		{`memory: {at: now, class: zfs, flip: {bit: 1, bits: 2}}`, `bits of flip stands beside bit, which is one bit and no other; take one of them out`},
+		{`memory: {at: now, class: zfs, stuck: {bit: 1, value: 2, every: 1s}}`, `value of stuck: 2 is out of range; write 0 to 1`},
+		{`memory: {at: now, class: zfs, stuck: {value: 1}}`, `stuck has no every; write every: 10ms`},
+		{`memory: {at: now, class: zfs, write: {bytes: 0xff}}`, `bytes of write: "0xff" is not in hexadecimal, two digits a byte; write for example "00ff"`},
+		{`memory: {at: now, target: a, copy: {}}`, `copy has no from; write from: blkptr.blk_dva[0]`},
+		{`memory: {at: now, class: zfs, copy: {from: a}}`, `copy of memory has a class and no place; write target: with the path of what is overwritten`},
+		{`memory: {at: now, target: a, copy: {from: b}, ecc: secded}`, `ecc of memory: what is written wrong gets the right check bits, so ECC has no part in copy; write ecc: none`},
+		{`memory: {at: now, class: kernel-text, row: {bits: 8}}`, `row of memory cannot damage code; write flip: {bits: 1}`},
+		{`memory: {at: now, class: zfs, flip: {bits: 1}, ecc: raid}`, `ecc of memory: "raid" is unknown; write none, secded or chipkill`},
+		{`memory: {at: now, class: zfs, flip: {bits: 1}, rate: {fit_per_mbit: 1, time_scale: 1}}`, `at of memory stands beside rate, which strikes at random; take one of them out`},
+		{`memory: {class: zfs, write: {bytes: "00"}, rate: {fit_per_mbit: 1, time_scale: 1}}`, `write of memory does not come at a rate; write flip: {bits: 1}, or at: in place of rate`},
+		{`memory: {class: zfs, flip: {bits: 1}, rate: {fit_per_mbit: 0, time_scale: 1}}`, `fit_per_mbit of rate: "0" is no number above 0; write for example 50000`},
+		{`memory: {class: zfs, flip: {bits: 1}, rate: {fit_per_mbit: 1}}`, `rate has no time_scale; write time_scale: 10000`},
+		{`register: {at: now, register: rdx, bit: 1}`, `at of register: what is in a register at a time is not known; write a function, function+0x12 or an address`},
+		{`register: {at: f, bit: 1}`, `register has none of argument, register; write for example argument: maptype`},
+		{`register: {at: f, register: edx, bit: 1}`, `register of register: "edx" is unknown; write rdx`},
+		{`register: {at: f, register: rdx, bit: 64}`, `bit of register: 64 is out of range; write 0 to 63`},
+		{`register: {at: f+0x3, argument: a, bit: 0}`, `argument of register: registers hold arguments at the entry of a function only; write register: rdx, or at: without an offset`},
+	} {
+		_, err := Parse("good.yaml", []byte(withFault(t, "  "+c.fault)))
+		if want := "good.yaml:33: " + c.want; errorText(err) != want {
+			t.Errorf("%s:\ngot  %v\nwant %s", c.fault, err, want)
+		}
+	}
+}
+
+// The fault examples of the README load.
+func TestREADMEFaults(t *testing.T) {
+	text, err := os.ReadFile("README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	n := 0
+	for line := range strings.Lines(string(text)) {
+		line, example := strings.CutPrefix(line, "    fault: {")
+		line, whole := strings.CutSuffix(line, "}\n")
+		if !example || !whole {
+			continue
+		}
+		n++
+		if _, err := Parse("good.yaml", []byte(withFault(t, "  "+strings.ReplaceAll(line, "${ecc}", "${sides}")))); err != nil {
+			t.Errorf("%s:\n%v", line, err)
+		}
+	}
+	if n < 4 {
+		t.Errorf("%d examples were found", n)
+	}
+}
