@@ -60,6 +60,7 @@ func TestE2E(t *testing.T) {
 	isolationSpecs(b)
 	deathSpecs(b)
 	errorSpecs(b)
+	atlasSpecs(b)
 	RunSpecs(t, "vdevil", suite, reporter)
 }
 

@@ -130,7 +130,7 @@ type RegisterFault struct {
 var (
 	code      = regexp.MustCompile(`^([A-Za-z_][A-Za-z0-9_.]*(\+0x[0-9a-f]+)?|0x[0-9a-f]{1,16})$`)
 	txg       = regexp.MustCompile(`^txg( |\+)[1-9][0-9]{0,17}$`)
-	path      = regexp.MustCompile(`^[A-Za-z_](\("[^"]*"\)|\([0-9, ]*\)|"[^"]*"|->|[A-Za-z0-9_.\[\]*:/@+-])*$`)
+	path      = regexp.MustCompile(`^&?[A-Za-z_](\("[^"]*"\)|\([0-9, ]*\)|"[^"]*"|->|[A-Za-z0-9_.\[\]*:/@+-])*$`)
 	class     = regexp.MustCompile(`^[a-z][a-z0-9-]*(:[A-Za-z_][A-Za-z0-9_ ]*)?$`)
 	registers = strings.Fields("rax rbx rcx rdx rsi rdi rbp rsp r8 r9 r10 r11 r12 r13 r14 r15 rip")
 )
@@ -212,6 +212,12 @@ func (d *decoder) decodeMemory(n *node) *MemoryFault {
 	}
 	how := f.one("flip: {bits: 1}", "flip", "stuck", "write", "copy", "row")
 	d.decodeDamage(f, how, v)
+	d.checkMemory(f, how, v)
+	return v
+}
+
+// checkMemory finds what does not go together.
+func (d *decoder) checkMemory(f fields, how string, v *MemoryFault) {
 	switch {
 	case v.Rate != nil && how != "flip" && how != "row" && how != "":
 		d.errorf(f.n.entry(how).line, "%s of memory does not come at a rate", "write flip: {bits: 1}, or at: in place of rate", how)
@@ -219,25 +225,47 @@ func (d *decoder) decodeMemory(n *node) *MemoryFault {
 		d.wrong(f.vals["ecc"], "ecc of memory: what is written wrong gets the right check bits, so ECC has no part in %s", "write ecc: none", how)
 	case v.Class != "" && how == "copy":
 		d.errorf(f.n.entry("class").line, "copy of memory has a class and no place", "write target: with the path of what is overwritten")
-	case len(v.Targets) > 1 && how != "write" && (v.Flip == nil || v.Flip.Bit == nil):
+	case len(v.Targets) > 1 && how != "write" && how != "" && (v.Flip == nil || v.Flip.Bit == nil):
 		d.errorf(f.n.entry("target").line, "target of memory is a list, whose members are to be hit alike", "write flip: {bit: 9} or write, or one target")
 	case v.Class == "kernel-text" && (how == "stuck" || how == "row"):
 		d.errorf(f.n.entry(how).line, "%s of memory cannot damage code", "write flip: {bits: 1}", how)
 	}
-	return v
 }
 
-// decodeTargets decodes one path or a list of them. Paths have commas in them, so words will not do.
+// decodeTargets decodes a list of paths. One value with blanks between paths will do, so that a var can hold it; paths
+// have commas in them, so words will not do.
 func (d *decoder) decodeTargets(n *node) (all []string) {
 	const what = "target of memory"
+	items := n.items
 	if n.kind != list {
-		return []string{d.match(n, what, path, pathMeans, pathLike)}
+		items = []*node{n}
 	}
-	for _, item := range n.items {
-		all = append(all, d.match(item, what, path, pathMeans, pathLike))
+	for _, item := range items {
+		s, ok := d.text(item, what, pathLike)
+		if !ok {
+			return nil
+		}
+		for _, p := range paths(s) {
+			if !path.MatchString(p) {
+				d.wrong(item, "%s: %q is not %s", "write for example %s", what, p, pathMeans, pathLike)
+			}
+			all = append(all, p)
+		}
 	}
 	if len(all) == 0 {
 		d.errorf(n.line, "%s is an empty list", "write target: %s", what, pathLike)
+	}
+	return all
+}
+
+// paths parts what blanks part, those behind commas excepted, which are inside of brackets.
+func paths(text string) (all []string) {
+	for _, word := range strings.Fields(text) {
+		if n := len(all); n > 0 && strings.HasSuffix(all[n-1], ",") {
+			all[n-1] += " " + word
+			continue
+		}
+		all = append(all, word)
 	}
 	return all
 }

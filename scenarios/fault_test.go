@@ -12,8 +12,8 @@ import (
 // withFault is the good file with another fault, which begins in line 33.
 func withFault(t *testing.T, fault string) string {
 	t.Helper()
-	return change(t, good, `  vdev-bitrot: {disks: "${sides}", extents: 16, bytes: 64}`, fault, "  sides: v0\n", "  sides: none\n",
-		"run: echo $HOME $${HOME}", `run: "echo ${sides}"`)
+	unused := change(t, good, "  sides: v0\n", "  sides: none\n", "run: echo $HOME $${HOME}", `run: "echo ${sides}"`)
+	return change(t, unused, `  vdev-bitrot: {disks: "${sides}", extents: 16, bytes: 64}`, fault)
 }
 
 func number(n int) *int { return &n }
@@ -91,9 +91,9 @@ func TestFaultErrors(t *testing.T) {
 		{`memory: {at: f, hit: 0, class: zfs, flip: {bits: 1}}`, `hit of memory: 0 is out of range; write 1 to 1000000`},
 		{`memory: {at: f, when: {"a b": 1}, class: zfs, flip: {bits: 1}}`, `when of memory: "a b" is not the path of a place in memory; write for example sm.sm_object: 37`},
 		{`memory: {at: now, flip: {bits: 1}}`, `memory has none of target, class; write for example target: blkptr.blk_dva[0]`},
-		{`memory: {at: now, clas: zfs, flip: {bits: 1}}`, `memory has no key "clas"; write class`},
+		{`memory: {at: now, clazz: zfs, flip: {bits: 1}}`, `memory has no key "clazz"; write class`},
 		{`memory: {at: now, target: a, class: zfs, flip: {bits: 1}}`, `memory has target and class; write exactly one of target and class`},
-		{`memory: {at: now, target: "a b", flip: {bits: 1}}`, `target of memory: "a b" is not the path of a place in memory; write for example blkptr.blk_dva[0]`},
+		{`memory: {at: now, target: "a;b", flip: {bits: 1}}`, `target of memory: "a;b" is not the path of a place in memory; write for example blkptr.blk_dva[0]`},
 		{`memory: {at: now, target: [a, b], flip: {bits: 1}}`, `target of memory is a list, whose members are to be hit alike; write flip: {bit: 9} or write, or one target`},
 		{`memory: {at: now, target: [], flip: {bits: 1}}`, `target of memory is an empty list; write target: blkptr.blk_dva[0]`},
 		{`memory: {at: now, class: ARC, flip: {bits: 1}}`, `class of memory: "ARC" is not the name of a class of memory; write for example arc-data-dirty`},

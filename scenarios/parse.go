@@ -108,10 +108,16 @@ func (n *node) entry(key string) entry {
 var signatureForm = regexp.MustCompile(`^\S+$`)
 
 func (d *decoder) expect(n *node, s *Scenario) (e Expect) {
-	f := d.fields(n, "expect", "expect: {verdict: reproduces, rate: 0.5}", "verdict", "signature", "text", "rate", "outcomes")
+	f := d.fields(n, "expect", "expect: {verdict: reproduces, rate: 0.5}", "verdict", "signature", "outcome", "text", "rate", "outcomes")
 	e.Verdict = Verdict(d.oneOf(f.need("verdict", "reproduces"), "verdict of expect", string(Reproduces), string(DoesNotReproduce)))
 	if f.has("signature") {
 		e.Signature = f.match("signature", signatureForm, "one word", "range-tree-add-overlap@metaslab_free_concrete")
+	}
+	if f.has("outcome") {
+		e.Outcome = d.oneOf(f.vals["outcome"], f.name("outcome"), outcomes...)
+		if f.has("signature") {
+			d.errorf(f.vals["outcome"].line, "expect has both signature and outcome", "write the one that makes a trial a hit; outcomes can hold the other")
+		}
 	}
 	if f.has("text") {
 		e.Text = f.text("text", "size=200")

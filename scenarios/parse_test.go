@@ -288,6 +288,9 @@ func TestErrors(t *testing.T) {
 		{"rate 0", []string{"rate: 0.5", "rate: 0"}, []string{
 			`good.yaml:47: rate of expect: "0" is not above 0 and at most 1; write for example 0.5`,
 		}},
+		{"two kinds of hit", []string{"rate: 0.5", "rate: 0.5\n  signature: a@b\n  outcome: corrupt"}, []string{
+			`good.yaml:49: expect has both signature and outcome; write the one that makes a trial a hit; outcomes can hold the other`,
+		}},
 		{"outcome of an unknown arm", []string{"outcomes: {rot: healed}", "outcomes: {rott: healed}"}, []string{
 			`good.yaml:48: outcomes of expect: there is no arm "rott"; write rot`,
 		}},

@@ -104,8 +104,9 @@ type Arm struct {
 // Expect is what the scenario's author foretells, on the default OpenZFS version.
 type Expect struct {
 	Verdict Verdict `json:"verdict"`
-	// Signature makes a trial a hit. When empty, any panic, oops or hang is one.
+	// Signature, or Outcome, makes a trial a hit; at most one is set. With neither, any panic, oops or hang is one.
 	Signature string `json:"signature,omitempty"`
+	Outcome   string `json:"outcome,omitempty"`
 	// Text must stand in the raw text of every hit.
 	Text string `json:"text,omitempty"`
 	// Rate is the stated rate that the interval is compared with, in (0,1].

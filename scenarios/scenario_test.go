@@ -2,6 +2,7 @@ package scenarios
 
 import (
 	"encoding/json"
+	"fmt"
 	"math"
 	"os"
 	"path/filepath"
@@ -60,12 +61,11 @@ func TestEmbeddedArms(t *testing.T) {
 		if !slices.Equal(got, arms) {
 			t.Errorf("%s has arms %v, want %v", name, got, arms)
 		}
-		if !s.Default {
-			t.Errorf("%s does not run by default", name)
-		}
 	}
-	if len(all) != len(want) {
-		t.Errorf("%d scenarios, want %d", len(all), len(want))
+	for name, s := range all {
+		if _, ok := want[name]; s.Default != ok {
+			t.Errorf("%s runs by default: %t, want %t", name, s.Default, ok)
+		}
 	}
 }
 
@@ -232,7 +232,7 @@ func TestFind(t *testing.T) {
 		{[]string{path}, "good", ""},
 		{[]string{"snapshot-strom"}, "", `there is no scenario "snapshot-strom"; write snapshot-storm, or the path of a file`},
 		{[]string{"legacy"}, "", `there is no scenario "legacy"; write legacy-dedup-gang, or the path of a file`},
-		{[]string{"nothing"}, "", `there is no scenario "nothing"; write blkptr-dva-flip, legacy-dedup-gang, snapshot-storm or vdev-bitrot-mirror, or the path of a file`},
+		{[]string{"nothing"}, "", `there is no scenario "nothing"; ` + instead("nothing", sortedKeys(embeddedByName(t))) + `, or the path of a file`},
 		{[]string{"./none.yaml"}, "", "reading scenario: open ./none.yaml: no such file or directory"},
 	} {
 		found, err := Find(c.args)
@@ -342,6 +342,11 @@ func TestREADME(t *testing.T) {
 	example, _, _ = strings.Cut(example, "```")
 	if _, err := Parse("tiny.yaml", []byte(example)); err != nil {
 		t.Error(err)
+	}
+	for name := range embeddedByName(t) {
+		if !strings.Contains(string(text), fmt.Sprintf("\n| [%s](%s.yaml) |", name, name)) {
+			t.Errorf("the table has no row for %s", name)
+		}
 	}
 	for _, word := range append(stepWords(), faultKinds...) {
 		if !regexp.MustCompile("(?m)^\\| [^|]*`" + word + "[`:]").Match(text) {

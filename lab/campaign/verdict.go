@@ -95,10 +95,13 @@ func sum(s *scenarios.Scenario, a scenarios.Arm, results []trial.Result) Arm {
 
 // hit says whether a trial shows what the scenario asks about.
 func hit(s *scenarios.Scenario, r trial.Result) bool {
-	if s.Expect.Signature == "" {
-		return r.Outcome.Crash()
+	switch {
+	case s.Expect.Signature != "":
+		return r.Signature == s.Expect.Signature
+	case s.Expect.Outcome != "":
+		return string(r.Outcome) == s.Expect.Outcome
 	}
-	return r.Signature == s.Expect.Signature
+	return r.Outcome.Crash()
 }
 
 // verdict compares each fault arm with every control arm. One arm that reproduces is enough; none does only when every

@@ -32,6 +32,7 @@ func outcomes(arm string, n int, o trial.Outcome, signature string) []trial.Resu
 func TestJudge(t *testing.T) {
 	reproduces := scenarios.Expect{Verdict: scenarios.Reproduces, Signature: overlap, Text: "size=200", Rate: 0.5}
 	never := scenarios.Expect{Verdict: scenarios.DoesNotReproduce, Rate: 0.3}
+	silent := scenarios.Expect{Verdict: scenarios.Reproduces, Outcome: string(trial.Corrupt), Rate: 0.5}
 	healed := scenarios.Expect{Verdict: scenarios.DoesNotReproduce, Rate: 0.5, Outcomes: map[string]string{"fault": "healed"}}
 	tests := []struct {
 		name    string
@@ -90,6 +91,16 @@ func TestJudge(t *testing.T) {
 			"without a signature any crash is a hit", never, false,
 			[][]trial.Result{outcomes("fault", 10, trial.Masked, ""), outcomes("fault", 10, trial.Hang, "")},
 			Inconclusive, nil,
+		},
+		{
+			"an outcome can be what makes a hit", silent, true,
+			[][]trial.Result{outcomes("fault", 9, trial.Corrupt, ""), outcomes("control", 9, trial.Masked, "")},
+			scenarios.Reproduces, nil,
+		},
+		{
+			"then a crash is none", silent, true,
+			[][]trial.Result{outcomes("fault", 20, trial.Hang, ""), outcomes("control", 20, trial.Masked, "")},
+			scenarios.DoesNotReproduce, []string{"the verdict is"},
 		},
 		{
 			"an outcome that was foretold", healed, false,

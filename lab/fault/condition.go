@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
+	"strings"
 
 	"github.com/vdevil/vdevil/lab/kernel"
 	"github.com/vdevil/vdevil/lab/zfs/core"
@@ -22,7 +23,7 @@ var errNever = errors.New("that can never be")
 
 // holds resolves the path. An error may come of what stands in memory just now, as a NULL pointer.
 func (c Condition) holds(s core.Scope) (bool, error) {
-	v, err := s.Resolve(c.Path)
+	v, err := s.Resolve("&" + strings.TrimPrefix(c.Path, "&")) // a pointer is compared, not what it points to
 	if err != nil {
 		return false, fmt.Errorf("condition %s: %w", c, err)
 	}

@@ -212,6 +212,18 @@ func TestTXG(t *testing.T) {
 		t.Errorf("a txg of the past: %v", err)
 	}
 
+	// A trigger that is no longer wanted is taken away, and the guest lives.
+	strike, err := memory.Fault{Trigger: fault.Trigger{At: "spa_change_guid"}, Targets: f.Targets, Damage: f.Damage, ECC: f.ECC}.Arm(s.ctx, s.site)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ended, end := context.WithCancel(s.ctx)
+	end()
+	if _, err := strike(ended); err == nil || !strings.Contains(err.Error(), "0 of 0 arrivals at spa_change_guid") {
+		t.Errorf("a trigger that did not come: %v", err)
+	}
+	s.run("zpool sync tank")
+
 	s.site.Withhold = false
 	target := memory.Fault{Targets: []string{"spa.spa_uberblock.ub_timestamp"}}
 	for _, c := range []struct {
@@ -233,6 +245,55 @@ func TestTXG(t *testing.T) {
 	}
 }
 
+// TestTargets strikes at any instant what no function is called with.
+func TestTargets(t *testing.T) {
+	s := open(t)
+	same := func(i fault.Injection) {
+		t.Helper()
+		is := make([]byte, len(i.After))
+		if err := s.spy.ReadPhys(s.ctx, i.Phys, is); err != nil || !bytes.Equal(is, i.After) {
+			t.Errorf("%s: %x is there, %v; want %x", i.Target, is, err, i.After)
+		}
+	}
+	i := s.strike(memory.Fault{
+		Targets: []string{"spa.spa_ubsync"}, Damage: memory.Copy{From: "spa.spa_uberblock"}, ECC: memory.NoECC,
+	}, "true")
+	if len(i) != 1 || !strings.HasSuffix(i[0].Target, ` overwritten with spa("tank").spa_uberblock`) || i[0].SECDED != "silent" {
+		t.Errorf("%+v", i)
+	}
+	if i := s.strike(memory.Fault{Class: "kernel-text", Damage: memory.Flip{Bits: 1}, ECC: memory.NoECC}, "true"); len(i) != 1 || i[0].BitsChanged() != 1 {
+		t.Errorf("%+v", i)
+	} else {
+		same(i[0])
+	}
+	writes := len(s.spy.writes)
+	for _, class := range []string{"ram", "zfs", "arc-header", "struct:metaslab_t"} {
+		f := memory.Fault{Trigger: fault.Trigger{After: time.Millisecond}, Class: class, Damage: memory.Flip{Bits: 3, Adjacent: true}, ECC: memory.NoECC}
+		s.site.Withhold = true // the test wants the guest to live
+		bits := 0
+		for _, i := range s.strike(f, "true") {
+			bits += i.BitsChanged()
+			same(i)
+			if !i.Withheld || i.Phys == 0 || i.Virt == 0 || i.Target == "" {
+				t.Errorf("%s: %+v", class, i)
+			}
+			t.Log(i.Target)
+		}
+		if bits != 0 || len(s.spy.writes) != writes {
+			t.Errorf("%s: %d bits changed though it was withheld", class, bits)
+		}
+	}
+	// Most of the guest's memory is free. What is drawn is not, the guest says so too.
+	const buddy = 1 << 10 // KPF_BUDDY of include/uapi/linux/kernel-page-flags.h
+	for range 5 {
+		i := s.strike(memory.Fault{Class: "ram", Damage: memory.Flip{Bits: 1}, ECC: memory.NoECC}, "true")[0]
+		flags := s.run(fmt.Sprintf("dd if=/proc/kpageflags bs=8 skip=%d count=1 status=none | od -An -tu8", i.Phys/4096))
+		if n := number(t, flags); n&buddy != 0 {
+			t.Errorf("%s is free, its flags are %#x", i.Target, n)
+		}
+	}
+}
+
 func number(t *testing.T, text string) uint64 {
 	t.Helper()
 	n, err := strconv.ParseUint(text, 10, 64)
@@ -246,20 +307,24 @@ func number(t *testing.T, text string) uint64 {
 func TestRegisterFlip(t *testing.T) {
 	s := open(t)
 	const command = "dd if=/dev/urandom of=/tank/f bs=32k count=4 status=none; zpool sync tank"
-	done := s.strike(cpu.Flip{Trigger: fault.Trigger{At: "space_map_write", Hit: 2}, Argument: "maptype", Bit: 0}, command)
+	// Allocations and frees are written in turns, so the second hit that counts is not the second arrival.
+	alloc := fault.Trigger{At: "space_map_write", Hit: 2, When: []fault.Condition{{Path: "maptype", Value: "SM_ALLOC"}}}
+	done := s.strike(cpu.Flip{Trigger: alloc, Argument: "maptype", Bit: 0}, command)
 	if len(done) != 1 || len(s.spy.set) != 1 {
 		t.Fatalf("%d injections, registers set %d times; want one", len(done), len(s.spy.set))
 	}
 	i := done[0]
-	before, after := i.Arguments["maptype"], map[uint64]string{0: "SM_ALLOC", 1: "SM_FREE"}[s.spy.set[0].RDX]
-	if before == after || after == "" || i.BitsChanged() != 1 || i.After[7]^i.Before[7] != 1 || i.Hit != 2 {
-		t.Errorf("maptype was %s, %#x is in rdx; %+v", before, s.spy.set[0].RDX, i)
+	if i.Arguments["maptype"] != "SM_ALLOC" || s.spy.set[0].RDX != 1 || i.BitsChanged() != 1 || i.After[7] != 1 || i.Hit != 2 {
+		t.Errorf("rdx is %#x; %+v", s.spy.set[0].RDX, i)
 	}
 	t.Logf("%+v", i)
 }
 
-func TestConditions(t *testing.T) {
+// TestWithTypes runs what wants no guest but the types of its modules.
+func TestWithTypes(t *testing.T) {
 	l := labtest.Open(t)
 	img, _ := labtest.Booted(t, l)
-	fault.CheckConditions(t, load(t, img))
+	types := load(t, img)
+	fault.CheckConditions(t, types)
+	fault.CheckPlaces(t, types)
 }

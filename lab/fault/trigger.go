@@ -243,19 +243,25 @@ func (a *Armed) holds(m *Moment) (bool, error) {
 		txg, err := m.Scope.ZFS.View().Arg(*m.Scope.Frame, "txg").Uint()
 		return txg >= a.txg, err
 	}
+	var doubt error
 	for _, c := range a.trigger.When {
 		ok, err := c.holds(m.Scope)
-		if errors.Is(err, errNever) || err != nil && !a.told && a.arrivals >= untold {
+		switch {
+		case errors.Is(err, errNever):
 			return false, err
-		}
-		if err != nil {
-			a.doubt = err
-			return false, nil
-		}
-		if !ok {
+		case err != nil:
+			doubt = errors.Join(doubt, err)
+		case !ok: // whatever the others say, which may make no sense here
 			a.told = true
 			return false, nil
 		}
+	}
+	if doubt != nil {
+		a.doubt = doubt
+		if !a.told && a.arrivals >= untold {
+			return false, doubt
+		}
+		return false, nil
 	}
 	a.told = true
 	return true, nil

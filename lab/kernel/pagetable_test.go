@@ -45,6 +45,10 @@ func TestWalkOfDamagedTables(t *testing.T) {
 	if _, err := f.view(nil).Phys(0xffffc90000000000); err == nil {
 		t.Error("an address was found through a table that does not exist")
 	}
+	f.mapPage(topVirt, 0x7000, 1, 0)
+	if _, err := f.view(nil).Phys(topVirt); err == nil {
+		t.Error("tables that map themselves elsewhere were believed")
+	}
 	*f.pages[topPhys] = page{}
 	if _, err := f.view(nil).Phys(topVirt); err == nil {
 		t.Error("an empty page was taken for the top table")

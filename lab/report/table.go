@@ -90,10 +90,13 @@ func section(b *bytes.Buffer, r campaign.Result, s *scenarios.Scenario) {
 
 // hit says what the trials are counted for.
 func hit(s *scenarios.Scenario) string {
-	if s.Expect.Signature == "" {
-		return "any panic, oops or hang"
+	switch {
+	case s.Expect.Signature != "":
+		return s.Expect.Signature
+	case s.Expect.Outcome != "":
+		return "a trial that ends as " + s.Expect.Outcome
 	}
-	return s.Expect.Signature
+	return "any panic, oops or hang"
 }
 
 // Verdict is the verdict of a result in words, beside what was expected.

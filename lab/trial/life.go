@@ -159,6 +159,9 @@ func (t *run) panics(ctx context.Context, steps []scenarios.Step) error {
 			return nil
 		}
 	}
+	if l.ended() || l.watch.crashed() { // in another way than expected
+		t.ended.Do(func() { close(t.over) })
+	}
 	if err != nil {
 		return err
 	}

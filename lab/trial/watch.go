@@ -18,7 +18,7 @@ type watch struct {
 	seen    []panics.Event
 	pending bool
 	changed chan struct{} // closed and replaced with every piece of console
-	crashed sync.Once
+	once    sync.Once
 }
 
 func newWatch() *watch {
@@ -49,11 +49,21 @@ func (w *watch) feed(p []byte) {
 	w.pending = w.scanner.Pending()
 	for _, e := range w.seen {
 		if e.Class == panics.Panic || e.Class == panics.Oops {
-			w.crashed.Do(func() { close(w.crash) })
+			w.once.Do(func() { close(w.crash) })
 		}
 	}
 	close(w.changed)
 	w.changed = make(chan struct{})
+}
+
+// crashed says whether a crash has been seen.
+func (w *watch) crashed() bool {
+	select {
+	case <-w.crash:
+		return true
+	default:
+		return false
+	}
 }
 
 // state says whether a message is being printed, and gives a channel that is closed when that may have changed.

@@ -30,6 +30,20 @@ type edit struct {
 	bit   int
 }
 
+// pass says what an ECC does with the change, as ECC.pass does.
+func (e edit) pass(ecc ECC) (read []byte, worst Result, at uint64) {
+	switch {
+	case !e.fromBelow:
+		return e.after, Silent, e.phys
+	case e.stuck != nil && e.before[0] == e.after[0]:
+		// It is right now, and will be wrong when the guest changes the bit: then it matters what becomes of one bit.
+		_, worst, at = ecc.pass(e.phys, e.before, []byte{e.before[0] ^ 1<<e.bit})
+		return e.after, worst, at
+	default:
+		return ecc.pass(e.phys, e.before, e.after)
+	}
+}
+
 // Flip turns Bits bits of the target over, chosen at random: next to each other, or independently of each other. With
 // Only it is that bit, counted from the least significant one of the target's first byte.
 type Flip struct {

@@ -75,6 +75,8 @@ type hand struct {
 	size uint64
 	// stuck is a bit that is held at its value after the strike.
 	stuck *edit
+	// checked says that a machine check was raised.
+	checked bool
 }
 
 func (h *hand) strike(ctx context.Context) ([]fault.Injection, error) {
@@ -91,7 +93,7 @@ func (h *hand) once(ctx context.Context) (done []fault.Injection, err error) {
 	if err != nil {
 		return nil, err
 	}
-	defer func() { err = errors.Join(err, m.Release(ctx)) }()
+	defer func() { err = errors.Join(err, h.release(ctx, m)) }()
 	for _, e := range edits {
 		i, err := h.do(ctx, m, e)
 		if err != nil {
@@ -100,6 +102,15 @@ func (h *hand) once(ctx context.Context) (done []fault.Injection, err error) {
 		done = append(done, i)
 	}
 	return done, nil
+}
+
+// release lets the machine run on. A machine check resets one whose kernel takes none, and then there is nothing to let go.
+func (h *hand) release(ctx context.Context, m *fault.Moment) error {
+	err := m.Release(ctx)
+	if err != nil && h.checked && h.site.Machine.Wait(ctx) == nil {
+		return nil
+	}
+	return err
 }
 
 // catch waits for the trigger and finds out what to change. The machine stands still then.
@@ -139,17 +150,11 @@ func (h *hand) plan(ctx context.Context, m *fault.Moment) ([]edit, error) {
 func (h *hand) do(ctx context.Context, m *fault.Moment, e edit) (fault.Injection, error) {
 	i := m.Record(h.Name())
 	i.Target, i.Virt, i.Phys, i.Before = e.name, e.virt, e.phys, e.before
-	read, result, at := e.after, Silent, e.phys
-	if e.fromBelow {
-		read, result, at = h.ECC.pass(e.phys, e.before, e.after)
-	}
+	read, result, at := e.pass(h.ECC)
 	i.After, i.ECC = read, string(result)
 	if h.ECC == NoECC {
-		i.ECC, i.SECDED = "", string(result)
-		if e.fromBelow {
-			_, would, _ := SECDED.pass(e.phys, e.before, e.after)
-			i.SECDED = string(would)
-		}
+		_, would, _ := e.pass(SECDED)
+		i.ECC, i.SECDED = "", string(would)
 	}
 	if result == Corrected {
 		i.Effect = fmt.Sprintf("none: %x would stand there without ECC", e.after)
@@ -164,6 +169,7 @@ func (h *hand) do(ctx context.Context, m *fault.Moment, e edit) (fault.Injection
 	}
 	if result == Detected {
 		i.Effect = fmt.Sprintf("machine check for physical %#x", at)
+		h.checked = true
 		return i, h.checker.MachineCheck(ctx, at)
 	}
 	if e.stuck != nil && result == Silent {
@@ -181,13 +187,12 @@ func (h *hand) write(ctx context.Context, m *fault.Moment, e edit, data []byte) 
 	if h.Class != classText {
 		return h.site.Machine.WritePhys(ctx, e.phys, data)
 	}
-	d := m.Debugger
-	if d == nil {
-		var err error
-		if d, err = h.site.Machine.Debug(ctx); err != nil {
-			return err
-		}
-		defer d.Close()
+	if m.Debugger != nil {
+		return m.Debugger.WriteVirt(ctx, m.CPU, e.virt, data)
 	}
-	return d.WriteVirt(ctx, m.CPU, e.virt, data)
+	d, err := h.site.Machine.Debug(ctx)
+	if err != nil {
+		return err
+	}
+	return errors.Join(d.WriteVirt(ctx, m.CPU, e.virt, data), d.Close())
 }
