@@ -24,6 +24,9 @@ func scenarioSpecs(b *bench, all []*scenarios.Scenario) {
 	Describe("scenario", Label("scenario"), func() {
 		for _, s := range all {
 			for _, recipe := range recipes() {
+				if !s.Applies(recipe.OpenZFS) {
+					continue
+				}
 				It(fmt.Sprintf("%s on OpenZFS %s", s.Name, recipe.OpenZFS), labels(s, recipe), func(ctx SpecContext) {
 					r := b.ask(ctx, s, recipe.OpenZFS)
 					if !recipe.Default {

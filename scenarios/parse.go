@@ -21,7 +21,7 @@ func Parse(name string, data []byte) (*Scenario, error) {
 		return nil, d.err()
 	}
 	s := &Scenario{File: name, Source: string(data)}
-	top := d.fields(root, "", "name: value lines", "name", "question", "claim", "cause", "cost", "default", "machine", "vars", "pool",
+	top := d.fields(root, "", "name: value lines", "name", "question", "claim", "cause", "cost", "zfs", "default", "machine", "vars", "pool",
 		"prepare", "workload", "fault", "arms", "no_control", "trials", "limit", "expect")
 	d.head(s, top)
 	s.Machine = d.machine(top.need("machine", "{cpus: 2, memory: 1GiB, disks: {v0: 512MiB}}"))
@@ -40,6 +40,8 @@ func Parse(name string, data []byte) (*Scenario, error) {
 	return s, nil
 }
 
+var versionForm = regexp.MustCompile(`^[0-9]+\.[0-9]+\.[0-9]+$`)
+
 // head decodes what a scenario says about itself.
 func (d *decoder) head(s *Scenario, top fields) {
 	s.Name = top.match("name", slug, slugMeans, "legacy-dedup-gang")
@@ -50,6 +52,14 @@ func (d *decoder) head(s *Scenario, top fields) {
 	s.Claim = top.text("claim", "the sentence of the article that this settles")
 	s.Cause = Cause(d.oneOf(top.need("cause", "software"), "cause", string(Software), string(Memory), string(Disk)))
 	s.Cost = Cost(d.oneOf(top.need("cost", "fast"), "cost", string(Fast), string(Nightly)))
+	if top.has("zfs") {
+		for i, v := range d.words(top.vals["zfs"], "zfs", "[2.3.2, 2.3.9]") {
+			if !versionForm.MatchString(v) {
+				d.wrong(top.vals["zfs"].at(i), "zfs: %q is not a version of OpenZFS", "write for example 2.3.2", v)
+			}
+			s.ZFS = append(s.ZFS, v)
+		}
+	}
 	if top.has("default") {
 		s.Default = d.boolean(top.vals["default"], "default")
 	}

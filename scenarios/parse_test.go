@@ -109,6 +109,9 @@ func TestErrors(t *testing.T) {
 		{"unknown key, nothing near", []string{"size: 512KiB", "size: 512KiB, zzz: 1"}, []string{
 			`good.yaml:17: write has no key "zzz"; write file, size, content or count`,
 		}},
+		{"a version that is none", []string{"cost: fast", "cost: fast\nzfs: [2.3]"}, []string{
+			`good.yaml:6: zfs: "2.3" is not a version of OpenZFS; write for example 2.3.2`,
+		}},
 		{"key twice", []string{"cost: fast", "cost: fast\ncost: nightly"}, []string{
 			`good.yaml:6: the file has cost twice, first in line 5; write it once`,
 		}},

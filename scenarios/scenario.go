@@ -56,6 +56,8 @@ type Scenario struct {
 	Claim string `json:"claim"`
 	Cause Cause  `json:"cause"`
 	Cost  Cost   `json:"cost"`
+	// ZFS are the versions of OpenZFS that the question can be asked of; none means all.
+	ZFS []string `json:"zfs,omitempty"`
 	// Default scenarios run when none is named.
 	Default bool    `json:"default"`
 	Machine Machine `json:"machine"`
@@ -165,6 +167,11 @@ func (r Resolved) PrepareKey() string {
 	}
 	sum := sha256.Sum256(text)
 	return hex.EncodeToString(sum[:16])
+}
+
+// Applies says whether the question can be asked of a version of OpenZFS.
+func (s *Scenario) Applies(version string) bool {
+	return len(s.ZFS) == 0 || slices.Contains(s.ZFS, version)
 }
 
 // Labels are what test filters select by: the cause, the cost, and control when there is a control arm.

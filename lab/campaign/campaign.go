@@ -76,6 +76,9 @@ type ArmPlan struct {
 	Trials int
 }
 
+// Skipped says that a scenario's question cannot be asked of a version.
+type Skipped struct{ Scenario, OpenZFS string }
+
 // Started says that a trial began.
 type Started struct {
 	Scenario, OpenZFS, Arm string
@@ -96,6 +99,10 @@ func (c *Campaign) Run(ctx context.Context) ([]Result, error) {
 	var all []Result
 	for _, img := range c.Images {
 		for _, s := range c.Scenarios {
+			if !s.Applies(img.OpenZFS) {
+				c.Observe(Skipped{s.Name, img.OpenZFS})
+				continue
+			}
 			r, err := c.scenario(ctx, s, img)
 			if err != nil {
 				return all, fmt.Errorf("scenario %s on OpenZFS %s: %w", s.Name, img.OpenZFS, err)

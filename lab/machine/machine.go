@@ -128,9 +128,9 @@ type Machine interface {
 	Close() error
 }
 
-// MachineChecker is a Machine that can report damaged memory to its guest, as a memory controller does that met more wrong
-// bits than its code corrects.
-type MachineChecker interface {
+// MCEInjector is a Machine that can report damaged memory to its guest by a machine-check exception, as a memory controller
+// does that met more wrong bits than its code corrects.
+type MCEInjector interface {
 	// MachineCheck raises an uncorrected error of the memory at a guest-physical address on all CPUs.
 	MachineCheck(ctx context.Context, phys uint64) error
 }

@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/vdevil/vdevil/lab/fault"
+	"github.com/vdevil/vdevil/lab/fault/memory"
 	"github.com/vdevil/vdevil/lab/guest"
 	"github.com/vdevil/vdevil/lab/zfs/panics"
 )
@@ -16,6 +17,7 @@ import (
 // classOutcome says what a message on the console means for a trial.
 var classOutcome = map[panics.Class]Outcome{
 	panics.Panic: Panic, panics.Oops: Oops, panics.Hang: Hang, panics.Warned: Warned,
+	panics.Detected: Detected,
 }
 
 // ending is how a trial came to its end.
@@ -93,9 +95,11 @@ func (t *run) judgeEnd(r *Result, e ending) {
 	}
 }
 
-// struck says whether a fault has changed anything.
+// struck says whether a fault was felt: something changed, or the memory's ECC raised an alarm.
 func struck(injections []fault.Injection) bool {
-	return slices.ContainsFunc(injections, func(i fault.Injection) bool { return !i.Withheld })
+	return slices.ContainsFunc(injections, func(i fault.Injection) bool {
+		return !i.Withheld && (i.BitsChanged() > 0 || i.ECC == string(memory.Detected))
+	})
 }
 
 // status asks the pool after a workload that has come to its end.

@@ -79,6 +79,7 @@ func TestClassify(t *testing.T) {
 		{"a panic that ended the machine", dead(), scenarios.Resolved{}, "add-overlap-halt", ending{}, Panic, overlap, ""},
 		{"a panic and a failed command", alive(), scenarios.Resolved{}, "add-overlap-2.3.2", ending{err: errors.New("EOF")}, Panic, overlap, ""},
 		{"a panic before the guest was reached", alive(), scenarios.Resolved{}, "add-overlap-2.3.2", ending{err: errNotReached}, Panic, overlap, ""},
+		{"a pool that was suspended", alive(), scenarios.Resolved{}, "pool-suspended", ending{}, Detected, "pool-suspended", ""},
 		{"an oops", alive(), scenarios.Resolved{}, "oops-null-deref", ending{}, Oops, "oops:", ""},
 		{"a warning with zfs_recover", alive(), scenarios.Resolved{}, "add-overlap-recover", ending{status: healthy}, Warned, "range-tree-add-overlap", ""},
 		{"a lockup that the workload outlived", alive(), scenarios.Resolved{}, "soft-lockup", ending{status: healthy}, Masked, "", ""},
@@ -89,11 +90,15 @@ func TestClassify(t *testing.T) {
 		{"a command that failed", alive(), scenarios.Resolved{}, "clean-boot", ending{err: errors.New("no such dataset")}, Invalid, "", "no such dataset"},
 		{
 			"a command that failed after the fault", alive(), withFault, "clean-boot",
-			ending{err: refused, strike: &strike{injections: []fault.Injection{{}}}}, Detected, "", "exit status 1",
+			ending{err: refused, strike: &strike{injections: []fault.Injection{{Before: fault.Bytes{0}, After: fault.Bytes{1}}}}}, Detected, "", "exit status 1",
 		},
 		{
 			"a command that failed though the fault was withheld", alive(), withFault, "clean-boot",
 			ending{err: refused, strike: &strike{injections: []fault.Injection{{Withheld: true}}}}, Invalid, "", "exit status 1",
+		},
+		{
+			"a command that failed though ECC corrected the damage", alive(), withFault, "clean-boot",
+			ending{err: refused, strike: &strike{injections: []fault.Injection{{ECC: "corrected"}}}}, Invalid, "", "exit status 1",
 		},
 		{
 			"a pool that is not healthy where it must be", alive(), scenarios.Resolved{}, "clean-boot",

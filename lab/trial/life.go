@@ -154,8 +154,10 @@ func (t *run) panics(ctx context.Context, steps []scenarios.Step) error {
 		return ctx.Err()
 	}
 	t.settle(ctx, l, err != nil || l.ended())
-	for _, e := range l.watch.events() {
+	events := l.watch.events()
+	for _, e := range events {
 		if want := t.Scenario.Expect.Signature; e.Class == panics.Panic && (want == "" || e.Signature() == want) {
+			t.worker.survive(e.Signature(), events)
 			return nil
 		}
 	}

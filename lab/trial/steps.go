@@ -11,6 +11,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/vdevil/vdevil/lab/guest"
+	"github.com/vdevil/vdevil/lab/zfs/panics"
 	"github.com/vdevil/vdevil/scenarios"
 )
 
@@ -32,6 +33,8 @@ type worker struct {
 	step     string         // under way
 	did      []Work         // what workloads say they have done
 	findings guest.Findings // what the oracle found when it was last asked
+	survived []string       // signatures of panics that had to come
+	past     []panics.Event // what the consoles said up to them
 }
 
 // Work is what one step has done.
@@ -192,11 +195,19 @@ func (w *worker) healthy(ctx context.Context) error {
 	return err
 }
 
-// report is what is known now; a step that hangs may still run.
-func (w *worker) report() (step string, did []Work, findings guest.Findings) {
+// survive notes a panic that the trial goes on after.
+func (w *worker) survive(signature string, events []panics.Event) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	return w.step, slices.Clone(w.did), slices.Clone(w.findings)
+	w.survived, w.past = append(w.survived, signature), append(w.past, events...)
+}
+
+// report is what is known now; a step that hangs may still run.
+func (w *worker) report(r *Result) (past []panics.Event) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	r.LastStep, r.Workload, r.Findings, r.Survived = w.step, slices.Clone(w.did), slices.Clone(w.findings), slices.Clone(w.survived)
+	return slices.Clone(w.past)
 }
 
 // together runs steps side by side. The first error ends the others.

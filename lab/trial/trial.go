@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"sync"
 	"time"
 
@@ -75,6 +76,8 @@ type Result struct {
 	Audit []string `json:"audit,omitempty"`
 	// Workload is what the workloads say they have done.
 	Workload []Work `json:"workload,omitempty"`
+	// Survived are the signatures of the panics that steps required, after which the trial went on.
+	Survived []string `json:"survived,omitempty"`
 	// LastStep is the step that ran when the trial ended.
 	LastStep string `json:"last_step,omitempty"`
 
@@ -179,8 +182,9 @@ func (t *run) drive(ctx context.Context, r *Result) {
 	if e.strike != nil {
 		r.Injections = append(r.Injections, e.strike.injections...)
 	}
-	r.LastStep, r.Workload, r.Findings = t.worker.report()
+	past := t.worker.report(r)
 	t.classify(ctx, r, e)
+	r.Events = slices.Concat(past, r.Events)
 }
 
 // errNotReached says that a trial ended before its workload began.

@@ -48,7 +48,7 @@ func (w *watch) feed(p []byte) {
 	w.seen = append(w.seen, w.scanner.Feed(p)...)
 	w.pending = w.scanner.Pending()
 	for _, e := range w.seen {
-		if e.Class == panics.Panic || e.Class == panics.Oops {
+		if e.Class == panics.Panic || e.Class == panics.Oops || e.Class == panics.Detected {
 			w.once.Do(func() { close(w.crash) })
 		}
 	}

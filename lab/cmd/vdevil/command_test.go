@@ -78,6 +78,7 @@ func TestWrongUsage(t *testing.T) {
 		{"run --only flip/3", "--only repeats a trial of one scenario: name it"},
 		{"run blkptr-dva-flip --only flop/3", "--only: scenario blkptr-dva-flip has no arm \"flop\"; write flip"},
 		{"run --zfs 2.3.1", `no recipe for OpenZFS "2.3.1"; write 2.1.11, 2.3.2,`},
+		{"run legacy-dedup-gang --zfs 2.1.11", "--zfs: none of the scenarios can be asked of OpenZFS 2.1.11"},
 		{"run blkptr-dva-flap", `there is no scenario "blkptr-dva-flap"; write blkptr-dva-flip`},
 		{"run ./nosuch.yaml", "open ./nosuch.yaml: no such file"},
 		{"run nosuch.yaml", "open ./nosuch.yaml: no such file"},

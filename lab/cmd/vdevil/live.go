@@ -172,6 +172,8 @@ func (l *live) event(e campaign.Event) {
 	switch e := e.(type) {
 	case campaign.Planned:
 		l.plan(e)
+	case campaign.Skipped:
+		text = skipped(e)
 	case campaign.Started:
 		l.work = nil
 		l.running = append(l.running, started{fmt.Sprintf("%s/%d", e.Arm, e.Number), l.now()})

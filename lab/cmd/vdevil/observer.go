@@ -66,6 +66,8 @@ func (p *plain) event(e campaign.Event) {
 	switch e := e.(type) {
 	case campaign.Planned:
 		p.note(fmt.Sprintf("%s: %s", title(e.Scenario, e.OpenZFS), arms(e)))
+	case campaign.Skipped:
+		p.note(skipped(e))
 	case campaign.Started:
 		p.note(fmt.Sprintf("%s/%d: started", e.Arm, e.Number))
 	case campaign.Ended:
@@ -79,6 +81,10 @@ func (p *plain) event(e campaign.Event) {
 
 func title(scenario, version string) string {
 	return fmt.Sprintf("%s on OpenZFS %s", scenario, version)
+}
+
+func skipped(e campaign.Skipped) string {
+	return title(e.Scenario, e.OpenZFS) + ": cannot be asked of this version, its file says"
 }
 
 func arms(e campaign.Planned) string {

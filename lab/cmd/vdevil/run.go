@@ -7,6 +7,7 @@ import (
 	"io"
 	"math/rand/v2"
 	"os"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -155,7 +156,15 @@ func (f *runFlags) check(asked []*scenarios.Scenario) error {
 			return usage(fmt.Errorf("--only: %w", err))
 		}
 	}
-	return checkVersions(f.versions)
+	if err := checkVersions(f.versions); err != nil {
+		return err
+	}
+	for _, s := range asked {
+		if slices.ContainsFunc(f.versions, s.Applies) || len(f.versions) == 0 {
+			return nil
+		}
+	}
+	return usage(fmt.Errorf("--zfs: none of the scenarios can be asked of OpenZFS %s", either(f.versions)))
 }
 
 func (a *app) run(ctx context.Context, f runFlags, args []string) error {

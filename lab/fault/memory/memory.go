@@ -37,7 +37,7 @@ const attempts = 16
 
 // Arm puts the trigger in place.
 func (f Fault) Arm(ctx context.Context, s fault.Site) (fault.Strike, error) {
-	checker, ok := s.Machine.(machine.MachineChecker)
+	checker, ok := s.Machine.(machine.MCEInjector)
 	if !ok && f.ECC != NoECC {
 		return nil, fmt.Errorf("ecc %s: this driver cannot report damaged memory to the guest", f.ECC)
 	}
@@ -68,7 +68,7 @@ func (f Fault) Arm(ctx context.Context, s fault.Site) (fault.Strike, error) {
 type hand struct {
 	Fault
 	site    fault.Site
-	checker machine.MachineChecker
+	checker machine.MCEInjector
 	armed   *fault.Armed
 	ram     []span
 	// size is that of what a target was drawn from last, in bytes.

@@ -40,8 +40,8 @@ type vm struct {
 }
 
 var (
-	_ machine.Machine        = (*vm)(nil)
-	_ machine.MachineChecker = (*vm)(nil)
+	_ machine.Machine     = (*vm)(nil)
+	_ machine.MCEInjector = (*vm)(nil)
 )
 
 // start runs QEMU and connects to its monitor. history is the console of the checkpoint.

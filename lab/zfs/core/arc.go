@@ -70,7 +70,7 @@ func (z *ZFS) headers(arcBufs []uint64) ([]header, error) {
 		if err != nil {
 			return nil, fmt.Errorf("header of arc_buf_t@%#x: %w", addr, err)
 		}
-		if seen[hdr] {
+		if hdr == 0 || seen[hdr] { // without a header it is just being freed
 			continue
 		}
 		seen[hdr] = true
@@ -200,7 +200,11 @@ func (z *ZFS) scatter(abd kernel.Value, addr uint64, entries int, skip, size uin
 	if err != nil {
 		return err
 	}
-	for i := 0; i < entries && size > 0; {
+	const most = 1 << 16 // pages of the largest block, and as many links again
+	for i, steps := 0, 0; i < entries && size > 0; steps++ {
+		if steps > most {
+			return fmt.Errorf("%s: its scatterlist has no end", abd.Path())
+		}
 		sg := z.view.At(t, addr, abd.Path())
 		var n numbers
 		link, offset, length := n.uint(sg.Field("page_link")), n.uint(sg.Field("offset")), n.uint(sg.Field("length"))

@@ -155,12 +155,12 @@ func (w *btreeWalk) node(addr, parent uint64, height int) error {
 // add notes a node of size bytes whose elements in use begin at an offset.
 func (w *btreeWalk) add(addr uint64, core bool, count int, at, size uint64) kernel.Value {
 	tag, name, number := "zfs_btree_leaf", "leaf", &w.leaves
-	fields := []kernel.Field{{Name: "btl_hdr", Type: w.hdr}}
+	elems := kernel.Field{Name: "seg", Type: w.z.types.ArrayOf(w.tree.elem, count), Offset: int(at)}
+	fields := []kernel.Field{{Name: "btl_hdr", Type: w.hdr}, elems}
 	if core {
 		tag, name, number = "zfs_btree_core", "core", &w.cores
-		fields = []kernel.Field{{Name: "btc_hdr", Type: w.hdr}, {Name: "btc_children", Type: w.children, Offset: int(w.childrenAt)}}
+		fields = []kernel.Field{{Name: "btc_hdr", Type: w.hdr}, {Name: "btc_children", Type: w.children, Offset: int(w.childrenAt)}, elems}
 	}
-	fields = append(fields, kernel.Field{Name: "seg", Type: w.z.types.ArrayOf(w.tree.elem, count), Offset: int(at)})
 	v := w.z.view.At(w.z.types.StructOf(tag, int(size), fields...), addr, fmt.Sprintf("%s.%s[%d]", w.tree.value.Path(), name, *number))
 	*number++
 	w.tree.nodes = append(w.tree.nodes, btreeNode{v, core, count})

@@ -2,6 +2,7 @@ package core
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 
@@ -90,16 +91,19 @@ func Classes() []ClassInfo {
 	return append(out, ClassInfo{structPrefix + "TYPE", "every struct of a C type among them, elements of buffers included, like struct:blkptr_t"})
 }
 
-// Class are the objects of a class, none if there are none at this instant. Errors of the listing are its errors.
+// Class are the objects of a class, none if there are none at this instant. What cannot be listed, because it is damaged
+// or because a CPU was stopped while it changed a list, is left out; that is an error only where nothing else is found.
 func (z *ZFS) Class(name string) ([]Object, error) {
 	c, err := z.class(name)
 	if err != nil {
 		return nil, err
 	}
 	var out []Object
+	var failed error
 	for o, err := range z.Objects(context.Background()) {
 		if err != nil {
-			return nil, err
+			failed = errors.Join(failed, err)
+			continue
 		}
 		if c.has != nil && c.has(o) {
 			out = append(out, o)
@@ -107,18 +111,49 @@ func (z *ZFS) Class(name string) ([]Object, error) {
 		if c.parts == nil {
 			continue
 		}
-		parts, err := c.parts(z, o)
+		parts, err := z.parts(c, o)
 		if err != nil {
-			return nil, fmt.Errorf("parts of %s: %w", o.Path, err)
+			failed = errors.Join(failed, fmt.Errorf("parts of %s: %w", o.Path, err))
 		}
-		for _, v := range parts {
-			p := o
-			p.Kind, p.Type, p.Path, p.Within, p.Detail = KindPart, z.word(v.Type()), v.Path(), o.Path, ""
-			p.Addr, p.Size, p.value = v.Addr(), uint64(v.Type().Size()), v
-			out = append(out, p)
+		out = append(out, parts...)
+	}
+	if len(out) > 0 {
+		failed = nil
+	}
+	return out, failed
+}
+
+// parts are those parts of an object that belong to a class.
+func (z *ZFS) parts(c class, o Object) ([]Object, error) {
+	values, err := c.parts(z, o)
+	if err != nil {
+		return nil, err
+	}
+	out := make([]Object, len(values))
+	for i, v := range values {
+		if out[i], err = z.part(o, v); err != nil {
+			return nil, err
 		}
 	}
 	return out, nil
+}
+
+// part is a part of an object as an object.
+func (z *ZFS) part(o Object, v kernel.Value) (Object, error) {
+	p := o
+	p.Kind, p.Type, p.Path, p.Within, p.Detail = KindPart, z.word(v.Type()), v.Path(), o.Path, ""
+	p.Addr, p.Size, p.value = v.Addr(), uint64(v.Type().Size()), v
+	if z.kind(v.Type()) != "dnode_phys_t" {
+		return p, nil
+	}
+	dmu, err := z.dmuTypes()
+	if err != nil {
+		return p, err
+	}
+	kind, err := v.Field("dn_type").Uint()
+	p.DMUType, p.Blkid = dmu.name(kind), 0
+	p.Object = (uint64(o.Blkid)*o.Size + v.Addr() - o.Addr) / p.Size
+	return p, err
 }
 
 func (z *ZFS) class(name string) (class, error) {
@@ -127,7 +162,7 @@ func (z *ZFS) class(name string) (class, error) {
 			has: func(o Object) bool { return z.sameType(typ, o.value.Type()) },
 			parts: func(z *ZFS, o Object) ([]kernel.Value, error) {
 				var out []kernel.Value
-				for _, parts := range []func(*ZFS, Object) ([]kernel.Value, error){segParts, dnodeParts, blkptrParts, entryParts, otherParts} {
+				for _, parts := range []func(*ZFS, Object) ([]kernel.Value, error){segParts, dnodeParts, blkptrParts, entryParts, objsetParts} {
 					values, err := parts(z, o)
 					if err != nil {
 						return nil, err
@@ -267,15 +302,14 @@ func entryParts(z *ZFS, o Object) ([]kernel.Value, error) {
 	return out, nil
 }
 
-// otherParts are the elements of what else buffers are arrays of.
-func otherParts(z *ZFS, o Object) ([]kernel.Value, error) {
-	switch z.of(o) {
-	case "objset_phys_t":
-		var out []kernel.Value
-		for i := range o.value.Type().Base().Len() {
-			out = append(out, o.value.Index(i))
-		}
-		return out, nil
+// objsetParts are the roots of object sets in buffers.
+func objsetParts(z *ZFS, o Object) ([]kernel.Value, error) {
+	if z.of(o) != "objset_phys_t" {
+		return nil, nil
 	}
-	return nil, nil
+	out := make([]kernel.Value, o.value.Type().Base().Len())
+	for i := range out {
+		out[i] = o.value.Index(i)
+	}
+	return out, nil
 }

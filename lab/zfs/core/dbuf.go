@@ -48,7 +48,7 @@ func (z *ZFS) newDbuf(v kernel.Value) (*dbuf, error) {
 }
 
 // hashLimit bounds hash tables, in entries: they are sized by the guest's memory.
-const hashLimit = 1 << 26
+const hashLimit = 1 << 24
 
 // hashTable calls visit with the chain of every bucket that is not empty, as the address of its first element.
 func (z *ZFS) hashTable(table kernel.Value, mask uint64, visit func(bucket int, first uint64) error) error {

@@ -32,7 +32,7 @@ func (z *ZFS) brtItems(from place) (items, error) {
 	if !z.has("brt_vdev_t") {
 		return items{}, absent("this version clones no blocks")
 	}
-	return pointerItems("brt", "spa_brt_vdevs", "spa_brt_nvdevs")(z, from)
+	return pointerItems("brt", "spa_brt_vdevs", "spa_brt_nvdevs", "bv_vdevid")(z, from)
 }
 
 // pendingItems are the entries of the trees of open transaction groups, one after the other.

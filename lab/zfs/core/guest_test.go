@@ -80,6 +80,16 @@ func (s *subject) run(format string, args ...any) string {
 	return strings.TrimSpace(string(out.Stdout))
 }
 
+// pool makes the pool tank of one disk.
+func (s *subject) pool(properties map[string]string) {
+	s.Helper()
+	ctx, cancel := context.WithTimeout(s.Context(), limit)
+	defer cancel()
+	if err := s.g.CreatePool(ctx, guest.PoolSpec{Name: "tank", Layout: []string{"v0"}, Properties: properties}); err != nil {
+		s.Fatal(err)
+	}
+}
+
 func (s *subject) number(format string, args ...any) uint64 {
 	s.Helper()
 	text := s.run(format, args...)

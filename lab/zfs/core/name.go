@@ -36,7 +36,7 @@ func Summarize(objects []Object) []Summary {
 			}
 		}
 	}
-	var out []Summary
+	out := make([]Summary, 0, len(kinds))
 	for _, s := range kinds {
 		out = append(out, *s)
 	}

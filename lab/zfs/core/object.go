@@ -68,7 +68,7 @@ const (
 // lister yields objects.
 type lister struct {
 	z       *ZFS
-	ctx     context.Context
+	ended   func() error // says why the caller wants no more
 	yield   func(Object, error) bool
 	stopped bool
 	// data are the addresses of buffers that were listed, bufs the arc_buf_t of dbufs and dirty records.
@@ -77,11 +77,12 @@ type lister struct {
 }
 
 // Objects lists what of ZFS is in memory. An error ends the section that it was met in, such as one pool's metaslabs or
-// the ARC, not the listing. Not listed are I/O that no pool, device queue or dnode points to, range trees outside of
-// metaslabs, ZIL and ZAP structures that are no buffers, and gang ABDs.
+// the ARC, not the listing; a machine that was stopped anywhere may have been about to change a list. Not listed are I/O
+// that neither a pool nor a device queue leads to, range trees outside of metaslabs, structures of the ZIL, and what of
+// the ARC is encrypted.
 func (z *ZFS) Objects(ctx context.Context) iter.Seq2[Object, error] {
 	return func(yield func(Object, error) bool) {
-		l := &lister{z: z, ctx: ctx, yield: yield, data: map[uint64]bool{}}
+		l := &lister{z: z, ended: ctx.Err, yield: yield, data: map[uint64]bool{}}
 		spas, err := z.Spas()
 		l.section(func() error { return err })
 		for _, spa := range spas {
@@ -103,12 +104,12 @@ func (l *lister) section(list func() error) {
 	if l.stopped {
 		return
 	}
-	err := l.ctx.Err()
+	err := l.ended()
 	if err == nil {
 		err = list()
 	}
 	if err != nil && !l.stopped {
-		l.stopped = !l.yield(Object{}, err) || l.ctx.Err() != nil
+		l.stopped = !l.yield(Object{}, err) || l.ended() != nil
 	}
 }
 
@@ -117,8 +118,8 @@ func (l *lister) add(kind string, v kernel.Value, with Object) error {
 	if err := v.Err(); err != nil {
 		return err
 	}
-	if l.stopped || l.ctx.Err() != nil {
-		return l.ctx.Err()
+	if l.stopped || l.ended() != nil {
+		return l.ended()
 	}
 	with.Kind, with.Path, with.Addr, with.value = kind, v.Path(), v.Addr(), v
 	with.Type = l.z.word(v.Type())
@@ -245,7 +246,7 @@ func (l *lister) children(vd place, deepest int) error {
 }
 
 func (l *lister) metaslabs(vd place) error {
-	all, err := pointerItems("ms", "vdev_ms", "vdev_ms_count")(l.z, vd)
+	all, err := pointerItems("ms", "vdev_ms", "vdev_ms_count", "ms_id")(l.z, vd)
 	if err != nil {
 		return err
 	}

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"math/rand/v2"
 	"slices"
-	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -14,12 +13,11 @@ import (
 	"github.com/vdevil/vdevil/lab/zfs/core"
 )
 
-func itoa(n uint64) string { return strconv.FormatUint(n, 10) }
-
 // TestObjects looks at a file from its write to the disk, and sees that all that is listed can be found again.
 func TestObjects(t *testing.T) {
 	eachVersion(t, func(s *subject) {
-		s.run("zpool create -O compression=off tank /dev/disk/by-id/virtio-v0 && zfs create -o recordsize=128k -o atime=off tank/fs")
+		s.pool(map[string]string{"compression": "off"})
+		s.run("zfs create -o recordsize=128k -o atime=off tank/fs")
 		s.run("cd /tank/fs; head -c 10000000 /dev/urandom | split -b 200000; zfs snapshot tank/fs@a; rm xa?")
 		s.run("echo 3600 > /sys/module/zfs/parameters/zfs_txg_timeout; zpool sync tank")
 		content := guest.Content(7, "file", 300_000)
@@ -44,14 +42,18 @@ func TestObjects(t *testing.T) {
 		s.run("zpool sync tank; zpool sync tank")
 		s.look(func(z *core.ZFS) { s.checkFile(s.objects(z), number, content, false) })
 
-		// After a new import the file is read from disk: into scattered pages, and a copy of them for the dbuf.
-		s.run("zpool export tank && zpool import tank && cat /tank/fs/file > /dev/null")
+		// After a new import the file is read from disk: into single pages, and a copy of them for the dbuf.
+		s.run("echo 0 > /sys/module/zfs/parameters/zfs_abd_scatter_max_order; zpool export tank && zpool import tank && cat /tank/fs/file > /dev/null")
 		s.look(func(z *core.ZFS) {
 			objects := s.objects(z)
 			s.checkFile(objects, number, content, false)
 			if found := s.inARC(objects, content); !found[0] || !found[1] {
 				s.Errorf("of the file's blocks the ARC has %v beside dbufs", found)
 			}
+			if !slices.ContainsFunc(objects, func(o core.Object) bool { return o.Kind == core.KindArcData && strings.HasSuffix(o.Path, ".chunk[31]") }) {
+				s.Error("no block of the ARC is in 32 pieces")
+			}
+			s.checkRoundTrip(z, objects)
 		})
 	})
 }

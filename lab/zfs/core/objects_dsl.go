@@ -57,7 +57,7 @@ func (l *lister) deadlist(dl kernel.Value, ds dataset) error {
 	if !tree {
 		return nil
 	}
-	all, err := avlItems("entry", "dl_tree", "dsl_deadlist_entry_t")(l.z, place{Value: dl})
+	all, err := avlItems("dl_tree", "dsl_deadlist_entry_t")(l.z, place{Value: dl})
 	if err != nil {
 		return err
 	}
@@ -115,7 +115,7 @@ func (l *lister) dedup(spa kernel.Value) error {
 		if err := l.add(KindDDT, ddt.Value, Object{}); err != nil || l.stopped {
 			return err
 		}
-		entries, err := avlItems("entry", "ddt_tree", "ddt_entry_t")(l.z, ddt)
+		entries, err := avlItems("ddt_tree", "ddt_entry_t")(l.z, ddt)
 		if err := l.each(KindDDTEntry, entries, err, extra); err != nil {
 			return err
 		}
@@ -127,7 +127,7 @@ func (l *lister) dedup(spa kernel.Value) error {
 			return err
 		}
 		for j := range logs.Type().Base().Len() {
-			entries, err := avlItems("entry", "ddl_tree", "ddt_log_entry_t")(l.z, place{Value: logs.Index(j)})
+			entries, err := avlItems("ddl_tree", "ddt_log_entry_t")(l.z, place{Value: logs.Index(j)})
 			if err := l.each(KindDDTEntry, entries, err, extra); err != nil {
 				return err
 			}
@@ -150,7 +150,7 @@ func (l *lister) cloned(spa kernel.Value) error {
 		if err := l.add(KindBRT, brt.Value, Object{}); err != nil || l.stopped {
 			return err
 		}
-		entries, err := avlItems("entry", "bv_tree", "brt_entry_t")(l.z, brt)
+		entries, err := avlItems("bv_tree", "brt_entry_t")(l.z, brt)
 		if err := l.each(KindBRTEntry, entries, err, 0); err != nil {
 			return err
 		}

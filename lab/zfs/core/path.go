@@ -51,6 +51,9 @@ const (
 	last                        // [last]
 )
 
+// brackets says whether the selector is one in brackets.
+func (s selector) brackets() bool { return s.kind == element || s.kind == random || s.kind == last }
+
 // argument is a number or a text in parentheses.
 type argument struct {
 	text   string

@@ -13,7 +13,8 @@ func TestParsePath(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	words := []string{got.root.String()}
+	words := make([]string, 0, 1+len(got.rest))
+	words = append(words, got.root.String())
 	for _, s := range got.rest {
 		words = append(words, fmt.Sprintf("%d:%s", s.pos, s))
 	}

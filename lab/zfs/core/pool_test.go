@@ -3,6 +3,7 @@ package core_test
 import (
 	"cmp"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -14,25 +15,39 @@ import (
 func TestSpace(t *testing.T) {
 	eachVersion(t, func(s *subject) {
 		s.run("echo 1 > /sys/module/zfs/parameters/metaslab_debug_load")
-		s.run("zpool create -O compression=off tank /dev/disk/by-id/virtio-v0 && zfs create tank/fs")
-		s.run("cd /tank/fs; head -c 6000000 /dev/urandom | split -b 20000; zpool sync tank; rm *[acegikmoqsuwy]; zpool sync tank")
+		s.pool(map[string]string{"compression": "off", "recordsize": "512"})
+		// Every other of 4800 blocks is written anew, which leaves as many small segments.
+		s.run("head -c 2457600 /dev/urandom > /tank/file; zpool sync tank")
+		s.run(`perl -e 'open F, "+<", "/tank/file"; for (0..2399) { seek F, 1024 * $_, 0; print F "x" x 512 } close F'; zpool sync tank`)
 		s.run("zpool export tank && zpool import tank && zpool sync tank && zpool sync tank && zpool sync tank")
-		s.run("echo 3600 > /sys/module/zfs/parameters/zfs_txg_timeout; touch /tank/fs/last; zpool sync tank")
+		s.run("echo 3600 > /sys/module/zfs/parameters/zfs_txg_timeout; touch /tank/last; zpool sync tank")
 
 		// zdb reads through the page cache, which knows nothing of what ZFS has written since.
-		const list = "echo 1 > /proc/sys/vm/drop_caches; zpool list -Hpo size,allocated tank; zdb -u tank | awk '$1 == \"txg\" {print $3}'"
+		const list = `zpool list -Hpo size,allocated tank
+			awk '$3 == "C" {synced = $1}  $3 == "O" {print synced, $1}' /proc/spl/kstat/zfs/tank/txgs
+			echo 1 > /proc/sys/vm/drop_caches; zdb -u tank | awk '$1 == "txg" {print $3}'`
 		before := s.run(list)
-		var size, allocated, txg uint64
+		var got [5]uint64
 		s.look(func(z *core.ZFS) {
 			count := s.uint(z, "spa.vdev[0].vdev_ms_count")
 			shift := s.uint(z, "spa.vdev[0].vdev_ms_shift")
-			size, allocated = count<<shift, s.allocated(z, int(count))
+			got[0], got[1] = count<<shift, s.allocated(z, int(count))
 			spa := s.at(z, "spa")
 			now, err := z.TXG(spa)
 			if err != nil || now.Synced != now.Syncing || now.Open <= now.Synced {
 				s.Errorf("txg %+v, %v", now, err)
 			}
-			txg = now.Synced
+			// What was changed last is on disk; txgs that changed nothing may have followed.
+			root := s.at(z, "spa.spa_uberblock.ub_rootbp")
+			birth := root.Field("blk_birth")
+			if words := root.Field("blk_birth_word"); words.Err() == nil {
+				birth = words.Index(1)
+			}
+			changed, err := birth.Uint()
+			if err != nil {
+				s.Error(err)
+			}
+			got[2], got[3], got[4] = now.Synced, now.Open, changed
 			if _, err := (core.Scope{ZFS: z}).Resolve("spa.vdev[last].ms[last].ms_size"); err != nil {
 				s.Error(err)
 			}
@@ -40,20 +55,28 @@ func TestSpace(t *testing.T) {
 				s.checkTrees(z, s.at(z, "spa.vdev[0].ms[%d]", i))
 			}
 			s.checkSpaceMaps(z, int(count))
+			// So many segments need a B-tree of more than one node.
+			core := s.at(z, "spa.vdev[0].ms[*].ms_allocatable.rt_root.core[*].seg[0].rs_start")
+			if !strings.Contains(core.Path(), ".rt_root.core[0].seg[0]") {
+				s.Errorf("a segment in a core node is called %s", core.Path())
+			}
 		})
 		if after := s.run(list); after != before {
 			s.Fatalf("the pool was not quiet: first\n%s\nthen\n%s", before, after)
 		}
-		var want [3]uint64
+		var want [5]uint64
+		var err error
 		for i, word := range strings.Fields(before) {
-			want[i] = s.number("echo %s", word)
+			if want[i], err = strconv.ParseUint(word, 10, 64); err != nil {
+				s.Fatal(err)
+			}
 		}
-		if got := [3]uint64{size, allocated, txg}; got != want {
-			s.Errorf("size, allocated and txg are %d, the guest says %d", got, want)
+		if got != want {
+			s.Errorf("size, allocated, txg synced, open and in the root block are %d, the guest says %d", got, want)
 		}
 		// zdb prints "metaslabs   15   offset ..." for a vdev, and "metaslab_shift: 25" in its configuration.
-		if n := s.number("zdb -m tank | awk '$1 == \"metaslabs\" {print $2; exit}'"); size>>s.number("zdb -C tank | awk '$1 == \"metaslab_shift:\" {print $2}'") != n {
-			s.Errorf("%d bytes are not the %d metaslabs that zdb counts", size, n)
+		if n := s.number("zdb -m tank | awk '$1 == \"metaslabs\" {print $2; exit}'"); got[0]>>s.number("zdb -C tank | awk '$1 == \"metaslab_shift:\" {print $2}'") != n {
+			s.Errorf("%d bytes are not the %d metaslabs that zdb counts", got[0], n)
 		}
 	})
 }
@@ -84,10 +107,12 @@ func (s *subject) checkTrees(z *core.ZFS, ms kernel.Value) {
 		if err != nil {
 			s.Fatal(err)
 		}
-		var sum, end uint64
+		start := s.uint(z, "%s.ms_start", ms.Path())
+		size := s.uint(z, "%s.ms_size", ms.Path())
+		sum, end := uint64(0), start
 		for _, seg := range segs {
-			if seg.Start < end || seg.Start >= seg.End {
-				s.Errorf("%s: %#x-%#x comes after %#x", seg.Path(), seg.Start, seg.End, end)
+			if seg.Start < end || seg.Start >= seg.End || seg.End > start+size {
+				s.Fatalf("%s: %#x-%#x comes after %#x in a metaslab that begins at %#x", seg.Path(), seg.Start, seg.End, end, start)
 			}
 			sum, end = sum+seg.Fill, seg.End
 		}

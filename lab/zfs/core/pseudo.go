@@ -1,6 +1,7 @@
 package core
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 
@@ -51,7 +52,7 @@ func pseudoMembers() map[string][]pseudo {
 		},
 		"vdev_t": {
 			{name: "vdev", usage: "vdev[i]", doc: "children", many: vdevItems("")},
-			{name: "ms", usage: "ms[i]", doc: "metaslabs", many: pointerItems("ms", "vdev_ms", "vdev_ms_count")},
+			{name: "ms", usage: "ms[i]", doc: "metaslabs", many: pointerItems("ms", "vdev_ms", "vdev_ms_count", "ms_id")},
 		},
 		"metaslab_t": {
 			{name: "ms_allocatable_by_size", usage: "ms_allocatable_by_size.seg[i]", doc: "the size-sorted twin of ms_allocatable", one: twinTree("ms_allocatable")},
@@ -86,12 +87,12 @@ func pseudoMembers() map[string][]pseudo {
 		"arc_buf_hdr_t":       {{name: "chunk", usage: "chunk[i]", doc: "the block as on disk, by runs of contiguous memory", many: (*ZFS).hdrChunkItems}},
 		"arc_buf_t":           {{name: "data", usage: "data", doc: "the block as it is read and written", one: (*ZFS).arcBufData}},
 		"abd_t":               {{name: "chunk", usage: "chunk[i]", doc: "the data, by runs of contiguous memory", many: (*ZFS).chunkItems}},
-		"dsl_deadlist_t":      {{name: "entry", usage: "entry[i]", doc: "entries by birth", many: avlItems("entry", "dl_tree", "dsl_deadlist_entry_t")}},
+		"dsl_deadlist_t":      {{name: "entry", usage: "entry[i]", doc: "entries by birth", many: avlItems("dl_tree", "dsl_deadlist_entry_t")}},
 		"bplist_t":            {{name: "entry", usage: "entry[i]", doc: "block pointers waiting", many: listItems("entry", "bpl_list", "bplist_entry_t")}},
-		"ddt_t":               {{name: "entry", usage: "entry[i]", doc: "entries being changed", many: avlItems("entry", "ddt_tree", "ddt_entry_t")}},
-		"ddt_log_t":           {{name: "entry", usage: "entry[i]", doc: "entries in the log", many: avlItems("entry", "ddl_tree", "ddt_log_entry_t")}},
+		"ddt_t":               {{name: "entry", usage: "entry[i]", doc: "entries being changed", many: avlItems("ddt_tree", "ddt_entry_t")}},
+		"ddt_log_t":           {{name: "entry", usage: "entry[i]", doc: "entries in the log", many: avlItems("ddl_tree", "ddt_log_entry_t")}},
 		"brt_vdev_t": {
-			{name: "entry", usage: "entry[i]", doc: "entries being synced", many: avlItems("entry", "bv_tree", "brt_entry_t")},
+			{name: "entry", usage: "entry[i]", doc: "entries being synced", many: avlItems("bv_tree", "brt_entry_t")},
 			{name: "pending", usage: "pending[i]", doc: "entries of open transaction groups", many: (*ZFS).pendingItems},
 		},
 	}
@@ -114,7 +115,7 @@ func (z *ZFS) added(from place, name string) (*pseudo, place) {
 	return nil, from
 }
 
-// pick makes items of values.
+// valueItems makes items of values.
 func valueItems(name string, from place, values []kernel.Value) items {
 	return items{name: name, n: len(values), get: func(i int) (place, error) {
 		next := from
@@ -136,8 +137,9 @@ func keyed(name string, values map[int64]kernel.Value) items {
 	}}
 }
 
-// pointerItems are what the pointers of an array point to whose length is in another member. NULL ones are left out.
-func pointerItems(name, array, count string) func(*ZFS, place) (items, error) {
+// pointerItems are what the pointers of an array point to whose length is in another member. NULL ones are left out; the
+// others know their index, in the member id.
+func pointerItems(name, array, count, id string) func(*ZFS, place) (items, error) {
 	return func(_ *ZFS, from place) (items, error) {
 		const most = 1 << 20
 		n, err := from.Field(count).Uint()
@@ -154,9 +156,14 @@ func pointerItems(name, array, count string) func(*ZFS, place) (items, error) {
 			if err != nil {
 				return items{}, err
 			}
-			if !null {
-				values[int64(i)] = p.Deref().Rename(fmt.Sprintf("%s.%s[%d]", from.Path(), name, i))
+			if null {
+				continue
 			}
+			v := p.Deref().Rename(fmt.Sprintf("%s.%s[%d]", from.Path(), name, i))
+			if own, err := v.Field(id).Uint(); err != nil || own != uint64(i) {
+				return items{}, errors.Join(err, fmt.Errorf("%s is none, its number is %d", v.Path(), own))
+			}
+			values[int64(i)] = v
 		}
 		return keyed(name, values), nil
 	}
@@ -164,7 +171,7 @@ func pointerItems(name, array, count string) func(*ZFS, place) (items, error) {
 
 // vdevItems are the children of a vdev that a member points to, or of the vdev itself.
 func vdevItems(root string) func(*ZFS, place) (items, error) {
-	children := pointerItems("vdev", "vdev_child", "vdev_children")
+	children := pointerItems("vdev", "vdev_child", "vdev_children", "vdev_id")
 	return func(z *ZFS, from place) (items, error) {
 		if root != "" {
 			from.Value = from.Field(root).Deref().Rename(from.Path())
@@ -209,14 +216,14 @@ func listItems(name, list, elem string) func(*ZFS, place) (items, error) {
 	}
 }
 
-// avlItems are those of an avl_tree_t, none of one that was never created.
-func avlItems(name, tree, elem string) func(*ZFS, place) (items, error) {
+// avlItems are the entries of an avl_tree_t, none of one that was never created.
+func avlItems(tree, elem string) func(*ZFS, place) (items, error) {
 	return func(z *ZFS, from place) (items, error) {
 		values, err := z.avl(from.Field(tree), elem)
 		for i, v := range values {
-			values[i] = v.Rename(fmt.Sprintf("%s.%s[%d]", from.Path(), name, i))
+			values[i] = v.Rename(fmt.Sprintf("%s.entry[%d]", from.Path(), i))
 		}
-		return valueItems(name, from, values), err
+		return valueItems("entry", from, values), err
 	}
 }
 

@@ -3,6 +3,7 @@ package core
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"slices"
 	"strconv"
@@ -25,8 +26,8 @@ type Scope struct {
 //	spa.objset("tank/fs").dnode[7].dbuf(0, 2).data[*]
 //	blkptr.blk_dva[0].dva_word[1]
 //
-// It begins at spa("name") or spa, the only pool; at an argument of the function at the trigger, by its name or by the
-// struct that exactly one of them points to; at a global variable of the modules; or at TYPE@ADDRESS. From there on it
+// It begins at an argument of the function at the trigger, by its name or by the struct that exactly one of them points
+// to; at spa("name") or spa, the only pool; at a global variable of the modules; or at TYPE@ADDRESS. From there on it
 // goes by members as in C, where "." and "->" are the same and pointers are followed, by array elements, and by the
 // members that this package adds to types of ZFS, which PseudoMembers lists. [*] is one at random of those from which
 // the rest of the path exists, [last] the last one.
@@ -149,53 +150,25 @@ func (r resolver) arguments() string {
 
 // follow goes on from a place by selectors. A pointer at the end is followed unless it is wanted itself.
 func (r resolver) follow(from place, rest []selector, pointer bool) (place, error) {
-	for i := 0; i < len(rest); i++ {
-		s := rest[i]
-		if err := from.Err(); err != nil {
+	for len(rest) > 0 {
+		s := rest[0]
+		next, all, err := r.step(from, s)
+		if err != nil {
 			return from, r.at(s, err)
 		}
-		var all items
-		var err error
-		added, holder := r.ZFS.added(from, s.name)
-		switch {
-		case s.kind == call && (added == nil || added.call == nil):
-			return from, r.at(s, r.ZFS.noMember(from.Type(), s.String()))
-		case s.kind == call:
-			holder.Value = r.ZFS.deref(holder.Value)
-			from, err = added.call(r.ZFS, holder, s.args)
-			if err != nil {
-				return from, r.at(s, err)
-			}
+		if all == nil {
+			from, rest = next, rest[1:]
 			continue
-		case s.kind == member && added != nil && added.one != nil:
-			if from, err = added.one(r.ZFS, holder); err != nil {
-				return from, r.at(s, err)
-			}
-			continue
-		case s.kind == member && added != nil && added.many != nil:
-			all, err = added.many(r.ZFS, holder)
-			if err == nil && (i+1 == len(rest) || rest[i+1].kind == member || rest[i+1].kind == call) {
-				err = fmt.Errorf("%s wants a number in brackets; there %s", s.name, all.exist())
-			}
-			if err != nil {
-				return from, r.at(s, err)
-			}
-			i++
-		case s.kind == member:
-			next := from.Field(s.name)
-			if err := next.Err(); err != nil {
-				return from, r.at(s, r.noField(from, s, err))
-			}
-			from.Value = next
-			continue
-		default:
-			if all, err = elements(from); err != nil {
-				return from, r.at(s, err)
-			}
 		}
-		s = rest[i]
+		if !s.brackets() {
+			if rest = rest[1:]; len(rest) == 0 || !rest[0].brackets() {
+				return from, r.at(s, fmt.Errorf("%s wants a number in brackets; there %s", s.name, all.exist()))
+			}
+			s = rest[0]
+		}
+		rest = rest[1:]
 		if s.kind == random {
-			return r.choose(all, s, rest[i+1:], pointer)
+			return r.choose(*all, s, rest, pointer)
 		}
 		if from, err = all.pick(s); err != nil {
 			return from, r.at(s, err)
@@ -205,6 +178,35 @@ func (r resolver) follow(from place, rest []selector, pointer bool) (place, erro
 		return r.structure(from)
 	}
 	return from, from.Err()
+}
+
+// step finds the place that a selector leads to, or the items that it, or the brackets behind it, choose from.
+func (r resolver) step(from place, s selector) (next place, all *items, err error) {
+	if err := from.Err(); err != nil {
+		return from, nil, err
+	}
+	if s.brackets() {
+		a, err := elements(from)
+		return from, &a, err
+	}
+	added, holder := r.ZFS.added(from, s.name)
+	switch {
+	case s.kind == call && (added == nil || added.call == nil):
+		return from, nil, r.ZFS.noMember(from.Type(), s.String())
+	case s.kind == call:
+		next, err = added.call(r.ZFS, holder, s.args)
+	case added != nil && added.one != nil:
+		next, err = added.one(r.ZFS, holder)
+	case added != nil && added.many != nil:
+		a, err := added.many(r.ZFS, holder)
+		return from, &a, err
+	default:
+		next = from
+		if next.Value = from.Field(s.name); next.Err() != nil {
+			err = r.noField(from, s, next.Err())
+		}
+	}
+	return next, nil, err
 }
 
 // structure follows a pointer to a struct that is known.
@@ -233,6 +235,9 @@ func (r resolver) choose(all items, s selector, rest []selector, pointer bool) (
 	}
 	if all.len() == 0 {
 		return place{}, r.at(s, absent("there is no %s", all.name))
+	}
+	if all.open {
+		return place{}, r.at(s, errOpen)
 	}
 	var first error
 	for _, i := range r.Rand.Perm(all.len()) {
@@ -270,10 +275,7 @@ func (z *ZFS) noMember(t kernel.Type, name string) error {
 	for t.Base().Kind() == kernel.Pointer {
 		t = t.Base().Elem()
 	}
-	var names []string
-	for f := range z.fieldNames(t) {
-		names = append(names, f)
-	}
+	names := slices.Sorted(maps.Keys(z.fieldNames(t)))
 	text := fmt.Sprintf("%s has no member %s", z.word(t), name)
 	if len(names) > 0 {
 		text += fmt.Sprintf("; %d members, most like it %s", len(names), are(nearest(name, names))[len("are "):])
@@ -313,12 +315,17 @@ func (z *ZFS) deref(v kernel.Value) kernel.Value {
 	return v
 }
 
+// errOpen is the answer to [last] and [*] of a flexible array.
+var errOpen = errors.New("the array has no end that is known")
+
 // items are what can stand in brackets.
 type items struct {
 	name string
 	keys []int64 // ascending; nil for 0 to count-1
 	n    int
 	get  func(i int) (place, error)
+	// open says that nobody knows how many there are; n is more than that.
+	open bool
 }
 
 func (a items) len() int {
@@ -347,6 +354,9 @@ func (a items) pick(s selector) (place, error) {
 	if a.len() == 0 {
 		return place{}, absent("there is no %s", a.name)
 	}
+	if a.open && s.kind == last {
+		return place{}, errOpen
+	}
 	if s.kind == last {
 		return a.at(a.len() - 1)
 	}
@@ -362,11 +372,12 @@ func (a items) pick(s selector) (place, error) {
 
 // elements are those of a C array, or what a pointer points to, which counts as an array of one.
 func elements(from place) (items, error) {
-	n := 1
+	n, open := 1, false
 	switch b := from.Type().Base(); b.Kind() {
 	case kernel.Array:
+		const most = 1 << 20
 		if n = b.Len(); n == kernel.Flexible {
-			return items{}, fmt.Errorf("%s is an array of unknown length", from.Path())
+			n, open = most, true
 		}
 	case kernel.Pointer:
 		if null, err := from.IsNull(); err != nil || null {
@@ -378,7 +389,7 @@ func elements(from place) (items, error) {
 	default:
 		return items{}, fmt.Errorf("%s is a %s, not an array", from.Path(), from.Type())
 	}
-	return items{name: "element", n: n, get: func(i int) (place, error) {
+	return items{name: "element", n: n, open: open, get: func(i int) (place, error) {
 		next := from
 		next.Value = from.Index(i)
 		return next, next.Err()

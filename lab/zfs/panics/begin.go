@@ -10,6 +10,9 @@ const kernelPanic = "Kernel panic - not syncing: "
 // kernelWarning is WARN_ON, in the wording up to and since Linux 6.18.
 var kernelWarning = regexp.MustCompile(`^WARNING: (?:CPU: \d+ PID: (\d+) at |\S+:\d+ at .*CPU#\d+)`)
 
+// suspended is zio_suspend (zio.c), for whatever reason.
+var suspended = regexp.MustCompile(`^Pool '.*' (has been|.* has been) suspended`)
+
 // message handles a line that begins an event or continues its message, and says whether l is one.
 func (s *Scanner) message(l line) bool {
 	e := Event{Text: l.text}
@@ -22,6 +25,11 @@ func (s *Scanner) message(l line) bool {
 		return true
 	}
 	if text, ok := strings.CutPrefix(l.text, "WARNING: "); ok {
+		if suspended.MatchString(text) {
+			e.Class, e.Condition = Detected, CondSuspended
+			s.begin(e, l)
+			return true
+		}
 		if !readCheck(&e, text) {
 			return false
 		}

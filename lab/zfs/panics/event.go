@@ -5,7 +5,7 @@
 // An Event is one such end: its message and the stack that belongs to it. Its signature names it so that the same end
 // has the same name in every OpenZFS version:
 //
-//	signature = condition [ "@" caller ]                 a ZFS check, fatal (Panic) or not (Warned)
+//	signature = condition [ "@" caller ]                 a ZFS check, fatal (Panic) or not (Warned), or what ZFS reports
 //	          | "oops:" condition [ "@" function ]       where the instruction pointer was, or who called panic()
 //	          | "hang:" condition [ "@" thread ]         the thread that did not move, without its number
 //
@@ -29,6 +29,8 @@ const (
 	Oops Class = "oops"
 	// Hang is a thread or CPU that the kernel reports as stuck.
 	Hang Class = "hang"
+	// Detected is damage that ZFS reports and stops at.
+	Detected Class = "detected"
 )
 
 // Conditions of the classes Panic and Warned. module/zfs/range_tree.c unless said otherwise.
@@ -54,6 +56,10 @@ const (
 	// CondOther: any other message of ZFS's panics.
 	CondOther = "zfs-panic"
 )
+
+// CondSuspended is the condition of class Detected: a pool was suspended (zio_suspend, zio.c). Nothing is written to it
+// until somebody clears it.
+const CondSuspended = "pool-suspended"
 
 // Event is one end found on a console.
 type Event struct {
@@ -101,7 +107,7 @@ func (e Event) Signature() string {
 		s = "oops:" + s
 	case Hang:
 		s = "hang:" + s
-	case Panic, Warned:
+	case Panic, Warned, Detected:
 	}
 	if e.Caller != "" {
 		s += "@" + e.Caller

@@ -172,7 +172,7 @@ func (s *Scanner) begin(e Event, lines ...line) *begun {
 			return nil
 		}
 	}
-	if !l.echo && e.Class != Warned { // warnings are not urgent enough to be repeated
+	if !l.echo && e.Class != Warned && e.Class != Detected { // warnings are not urgent enough to be repeated
 		s.heard(l)
 	}
 	b := &begun{Event: e, echoed: l.echo, line: s.n, named: e.Class == Panic}
@@ -189,7 +189,7 @@ func (s *Scanner) begin(e Event, lines ...line) *begun {
 		s.hangs++
 	case Panic:
 		s.fatal = append(s.fatal, e.Text)
-	case Warned:
+	case Warned, Detected:
 		b.finish()
 	}
 	return b

@@ -47,7 +47,8 @@ func TestMessages(t *testing.T) {
 		{"kernel/hung_task.c", "INFO: task z_fr_iss_2:77 blocked for more than 120 seconds.", "hang hang:hung-task@z_fr_iss"},
 		{"kernel/hung_task.c", "INFO: task kworker/u8:3:77 blocked for more than 120 seconds.", "hang hang:hung-task@kworker"},
 
-		{"zio.c", "WARNING: Pool 'tank' has encountered an uncorrectable I/O failure and has been suspended.", ""},
+		{"zio.c", "WARNING: Pool 'tank' has encountered an uncorrectable I/O failure and has been suspended.", "detected pool-suspended"},
+		{"zio.c, MMP", "WARNING: Pool 'tank' has been suspended because it may be in use by another host", "detected pool-suspended"},
 		{"spa_misc.c, the deadman", "WARNING: Pool 'tank' has a slow I/O", ""},
 		{"zil.c", "WARNING: ZFS replay transaction error 5, dataset tank, seq 0x1, txtype 2", ""},
 		{"kernel/panic.c, up to 6.17", "WARNING: CPU: 1 PID: 22 at fs/buffer.c:1188 mark_buffer_dirty+0xa4/0xe0", ""},
