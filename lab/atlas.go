@@ -6,7 +6,6 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
-	"os"
 	"path/filepath"
 	"time"
 
@@ -28,27 +27,22 @@ type AtlasRequest struct {
 	Bits     *atlas.Range
 	Controls int
 	Window   time.Duration
-	// Fresh throws away what an atlas of the same request has left.
-	Fresh   bool
+	// Again flips bits that were flipped in an earlier run of the same request, too.
+	Again   bool
 	Repeat  string
 	Observe func(atlas.Event)
 }
 
 // Atlas flips every bit of a structure, one at a time, from one instant. What was flipped in an earlier run of the same
-// request is not flipped again. The map is returned also with an error, as far as it came.
+// request is not flipped again, unless it is asked for. The map is returned also with an error, as far as it came.
 func (l *Lab) Atlas(ctx context.Context, r AtlasRequest) (atlas.Map, error) {
 	img, err := l.Image(ctx, r.Version)
 	if err != nil {
 		return atlas.Map{}, err
 	}
 	dir := filepath.Join(l.opts.Dirs.State, "atlas", atlasKey(r, img.ID))
-	if r.Fresh {
-		if err := os.RemoveAll(dir); err != nil {
-			return atlas.Map{}, err
-		}
-	}
 	a := &atlas.Atlas{
-		Target: r.Target, Trigger: r.Trigger, Scenario: r.Scenario, Image: img, Seed: r.Seed, Bits: r.Bits, Controls: r.Controls,
+		Target: r.Target, Trigger: r.Trigger, Scenario: r.Scenario, Image: img, Seed: r.Seed, Bits: r.Bits, Again: r.Again, Controls: r.Controls,
 		Window: r.Window, Jobs: l.opts.Jobs, Dir: dir, Repeat: r.Repeat, Driver: l.driver, Stable: l.stable, Observe: r.Observe,
 	}
 	m, err := a.Run(ctx)

@@ -30,6 +30,8 @@ type Atlas struct {
 	Seed     uint64
 	// Bits are the first and the last bit to flip; nil means all.
 	Bits *Range
+	// Again flips those that have been flipped before, too.
+	Again bool
 	// Controls is the number of forks without a flip.
 	Controls int
 	// Window is how long a fork is watched at least, after its CPUs run.
@@ -200,7 +202,7 @@ type runner struct {
 func (r *runner) queue(bits Range) (todo []task) {
 	done, controls := r.store.Done(), len(r.store.Controls())
 	for bit := bits.First; bit <= bits.Last; bit++ {
-		if _, ok := done[bit]; !ok {
+		if _, ok := done[bit]; !ok || r.Again {
 			todo = append(todo, task{bit: bit})
 		}
 	}
@@ -250,7 +252,7 @@ func (r *runner) flip(ctx context.Context, t task, next int) error {
 func (r *runner) plan(t task, next int) trial.Plan {
 	arm, number, repeat := "control", t.number, r.Repeat
 	if t.bit != control {
-		arm, number, repeat = "bit", t.bit, fmt.Sprintf("%s --bits %d-%d", r.Repeat, t.bit, t.bit)
+		arm, number, repeat = "bit", t.bit, fmt.Sprintf("%s --bits %d --again", r.Repeat, t.bit)
 	}
 	resolved := r.resolved
 	resolved.Arm = scenarios.Arm{Name: arm, Control: t.bit == control, Withhold: t.bit == control}

@@ -142,7 +142,7 @@ func TestHoverShowsDetails(t *testing.T) {
 	section := eval[float64](b, `document.querySelector("section").getBoundingClientRect().y`)
 	b.hover("#b9")
 	b.wants("bit 9", b.details(), "Bit 9", "panic", "dva_word[0] ASIZE", "byte 0x001, bit 1 of it",
-		"panic: a ZFS check fired", "range-tree-add-overlap@metaslab_free_concrete", "adding existent segment", "2.6 s", "--seed 42 --bits 9-9")
+		"panic: a ZFS check fired", "range-tree-add-overlap@metaslab_free_concrete", "adding existent segment", "2.6 s", "--seed 42 --bits 9 --again")
 	if moved := eval[float64](b, `document.querySelector("section").getBoundingClientRect().y`) - section; moved != 0 {
 		t.Errorf("what is below the map moved by %v", moved)
 	}

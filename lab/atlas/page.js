@@ -61,7 +61,7 @@
     fact("signature", b?.signature, "code");
     if (b?.outcome) fact("took", `${b.seconds.toFixed(1)} s`);
     if (repeat) {
-      fact("again", `${repeat} --bits ${n}-${n}`, "code").firstChild.className = "again";
+      fact("again", `${repeat} --bits ${n} --again`, "code").firstChild.className = "again";
     }
     if (b?.text) {
       text.textContent = b.text;

@@ -73,7 +73,7 @@ type atlasFlags struct {
 	bits     bitRange
 	window   time.Duration
 	controls uint
-	fresh    bool
+	again    bool
 	json     bool
 	html     string
 	svg      string
@@ -120,6 +120,7 @@ Results are kept as they come: an atlas that was interrupted goes on where it wa
 The exit status is 0 when every control was masked and no trial was invalid, 1 otherwise.`,
 		Example: `  vdevil atlas 'blkptr.blk_dva[0]' --at zio_free_sync --html atlas.html
   vdevil atlas 'bp.blk_dva[0].dva_word[1]' --at zio_free_sync --bits 0-23
+  vdevil atlas 'bp.blk_dva[0].dva_word[1]' --at zio_free_sync --bits 6 --again
   vdevil atlas 'spa("tank").vdev[0].ms[0].ms_allocatable.seg[0]' --at now --svg map.svg --json`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error { return a.atlas(cmd.Context(), f, args[0]) },
@@ -130,7 +131,7 @@ The exit status is 0 when every control was masked and no trial was invalid, 1 o
 	flags.DurationVar(&f.window, "window", 4*time.Second, "how long a fork is watched at least")
 	flags.UintVar(&f.controls, "controls", 8, "forks without a flip")
 	flags.UintVar(&f.jobs, "jobs", 0, "forks at once (default: one for each CPU)")
-	flags.BoolVar(&f.fresh, "fresh", false, "throw away the results of an earlier atlas of the same kind")
+	flags.BoolVar(&f.again, "again", false, "flip bits that were flipped before again")
 	flags.BoolVar(&f.json, "json", false, "print one JSON document instead of tables")
 	flags.StringVar(&f.html, "html", "", "write the map to `FILE`, for a browser")
 	flags.StringVar(&f.svg, "svg", "", "write the map to `FILE`, for a document")
@@ -154,7 +155,7 @@ func (a *app) atlas(ctx context.Context, f atlasFlags, target string) error {
 	progress := &flips{note: view.note}
 	m, err := l.Atlas(ctx, lab.AtlasRequest{
 		Target: target, Trigger: trigger, Scenario: s, Version: f.version, Seed: f.seed, Bits: f.bits.Range,
-		Controls: int(f.controls), Window: f.window, Fresh: f.fresh, Repeat: f.repeat(target), Observe: progress.event,
+		Controls: int(f.controls), Window: f.window, Again: f.again, Repeat: f.repeat(target), Observe: progress.event,
 	})
 	stop()
 	view.close()
