@@ -57,6 +57,13 @@ func (o *Oracle) Record(path string, data []byte) {
 	o.files[path] = sha256.Sum256(data)
 }
 
+// Forget takes back what was recorded of a file, as it is to be removed.
+func (o *Oracle) Forget(path string) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	delete(o.files, path)
+}
+
 // Files are the recorded paths in order.
 func (o *Oracle) Files() []string {
 	o.mu.Lock()

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -222,5 +223,15 @@ func TestRecall(t *testing.T) {
 			}
 			contents[key] = string(data)
 		}
+	}
+}
+
+// TestForget expects nobody to look for a file that was removed.
+func TestForget(t *testing.T) {
+	var w worker
+	w.recall([]scenarios.Step{{Write: &scenarios.Write{File: "/tank/f%d", Count: 3, Size: 1000, Content: "x"}}})
+	w.forget([]string{"/tank/f1"})
+	if got, want := w.oracle.Files(), []string{"/tank/f0", "/tank/f2"}; !slices.Equal(got, want) || len(w.written) != 2 {
+		t.Errorf("the oracle knows %v, %d contents are kept; want %v", got, len(w.written), want)
 	}
 }

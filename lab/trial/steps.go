@@ -67,6 +67,7 @@ func (w *worker) do(ctx context.Context, s scenarios.Step) error {
 	case s.Snapshot != "":
 		return g.Snapshot(ctx, s.Snapshot)
 	case s.Remove != nil:
+		w.forget(s.Remove)
 		return g.Remove(ctx, s.Remove...)
 	case s.Destroy != "":
 		return g.DestroyDataset(ctx, s.Destroy)
@@ -160,6 +161,16 @@ func (w *worker) record(f scenarios.File, size int64) []byte {
 	w.written[f.Path] = data
 	w.oracle.Record(f.Path, data)
 	return data
+}
+
+// forget takes files out of what the oracle expects to find.
+func (w *worker) forget(paths []string) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for _, path := range paths {
+		delete(w.written, path)
+		w.oracle.Forget(path)
+	}
 }
 
 // recall notes what the preparation wrote, without writing it again. It was written when there was no trial and so no

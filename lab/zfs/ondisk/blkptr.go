@@ -1,6 +1,9 @@
-// Package ondisk decodes and encodes what OpenZFS writes to disks, as data: it judges nothing and knows no machine and
-// no ZFS code. The layouts are those of x86-64, little endian; a structure of another byte order is for the caller to
-// turn round first. Decoding and encoding again gives the same bytes, unused bits included.
+// Package ondisk reads pools of OpenZFS from the images of their devices: labels, blocks with all their copies, objects,
+// ZAPs, datasets, space maps. It judges nothing beyond what keeps it from reading on, writes nothing, and knows no
+// machine and no ZFS code. Pools of either byte order are read.
+//
+// Open assembles a Pool; Pool.Read reads and verifies a block; Pool.Visit walks all block pointers. Content is hostile
+// until proved otherwise: whatever a device holds, the result is data or an error, in bounded time and memory.
 package ondisk
 
 import (
@@ -11,6 +14,9 @@ import (
 
 // BlkPtrSize is the size of a block pointer in bytes (SPA_BLKPTRSHIFT in include/sys/spa.h).
 const BlkPtrSize = 128
+
+// What an embedded block is, besides data (enum bp_embedded_type in include/sys/spa.h).
+const embeddedRedacted = 2
 
 const sectorShift = 9 // SPA_MINBLOCKSHIFT: sizes and offsets count 512 bytes
 
@@ -67,16 +73,27 @@ func (b *BlkPtr) words() [BlkPtrSize / 8]*uint64 {
 	}
 }
 
-// DecodeBlkPtr reads a block pointer from exactly BlkPtrSize bytes. Any content is accepted.
+// DecodeBlkPtr reads a little-endian block pointer from exactly BlkPtrSize bytes. Any content is accepted.
 func DecodeBlkPtr(p []byte) (BlkPtr, error) {
-	var b BlkPtr
 	if len(p) != BlkPtrSize {
-		return b, fmt.Errorf("decode block pointer: %d bytes instead of %d", len(p), BlkPtrSize)
+		return BlkPtr{}, fmt.Errorf("decode block pointer: %d bytes instead of %d", len(p), BlkPtrSize)
+	}
+	return decodeBlkPtr(p, binary.LittleEndian), nil
+}
+
+// decodeBlkPtr reads the first BlkPtrSize bytes of p, written by a host of that byte order.
+func decodeBlkPtr(p []byte, order binary.ByteOrder) (b BlkPtr) {
+	p = p[:BlkPtrSize]
+	if order == binary.ByteOrder(binary.LittleEndian) { // without a call for every word
+		for i, w := range b.words() {
+			*w = binary.LittleEndian.Uint64(p[8*i:])
+		}
+		return b
 	}
 	for i, w := range b.words() {
-		*w = binary.LittleEndian.Uint64(p[8*i:])
+		*w = order.Uint64(p[8*i:])
 	}
-	return b, nil
+	return b
 }
 
 // Encode gives the BlkPtrSize bytes that DecodeBlkPtr reads.
@@ -137,6 +154,15 @@ func (b BlkPtr) PSize() uint64 {
 	return (bits(b.Prop, 16, 16) + 1) << sectorShift
 }
 
+// Redacted says that the block is not there because its dataset came out of a redacted send.
+func (b BlkPtr) Redacted() bool { return b.Embedded() && b.Checksum() == embeddedRedacted }
+
+// Free says that an entry of a livelist stands for a block that was freed instead of allocated.
+func (b BlkPtr) Free() bool { return b.Fill&1 == 1 }
+
+// Rewritten says that the block was moved without being changed (zfs rewrite).
+func (b BlkPtr) Rewritten() bool { return !b.Embedded() && bits(b.Pad[0], 63, 1) == 1 }
+
 // Birth is the txg in which the block was written where it lies, 0 for an embedded block.
 func (b BlkPtr) Birth() uint64 {
 	switch {
@@ -146,6 +172,23 @@ func (b BlkPtr) Birth() uint64 {
 		return b.PhysicalBirth
 	}
 	return b.LogicalBirth
+}
+
+// Allocated is the txg in which the block was allocated for the one who refers to it: what decides whether a snapshot
+// shares it (BP_GET_BIRTH in include/sys/spa.h).
+func (b BlkPtr) Allocated() uint64 {
+	if b.Rewritten() {
+		return b.Birth()
+	}
+	return b.LogicalBirth
+}
+
+// ASize is the allocated size in bytes of all copies; that of a gang block includes its members.
+func (b BlkPtr) ASize() (n uint64) {
+	for _, d := range b.DVAs() {
+		n += d.ASize()
+	}
+	return n
 }
 
 // DVAs are the addresses in use: those with an allocated size.

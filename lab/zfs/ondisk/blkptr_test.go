@@ -62,7 +62,7 @@ var realBlkPtrs = []struct {
 	},
 }
 
-func decode(t *testing.T, raw string) BlkPtr {
+func decode(t testing.TB, raw string) BlkPtr {
 	t.Helper()
 	p, err := hex.DecodeString(raw)
 	if err != nil {

@@ -1,0 +1,66 @@
+package ondisk
+
+import "context"
+
+// Extents are the ranges of top-level vdevs that are allocated for a block: every copy with its parity and padding, the
+// header and all parts of a gang block. What lies on removed vdevs is where it was moved to. A gang block needs its header
+// read; what cannot be told gives an error beside the ranges that can.
+func (p *Pool) Extents(ctx context.Context, b BlkPtr) ([]Piece, error) {
+	return p.extents(ctx, b, nil, 0)
+}
+
+func (p *Pool) extents(ctx context.Context, b BlkPtr, all []Piece, depth int) ([]Piece, error) {
+	if depth > maxGangDepth {
+		return all, corrupt("gang blocks nested deeper than %d", maxGangDepth)
+	}
+	if b.Hole() {
+		return all, nil
+	}
+	for _, d := range b.DVAs() {
+		size := d.ASize()
+		v, err := p.top(d.VDev())
+		if err != nil {
+			return all, err
+		}
+		if d.Gang() {
+			size = v.RawSize(oldGangHeader) // metaslab_free_dva; the asize counts the parts
+		}
+		if all, err = p.concrete(Piece{d.VDev(), d.Offset(), size}, all, 0); err != nil {
+			return all, err
+		}
+	}
+	if !b.Gang() {
+		return all, nil
+	}
+	members, err := p.GangMembers(ctx, b)
+	for _, m := range members {
+		if all, err = p.extents(ctx, m, all, depth+1); err != nil {
+			return all, err
+		}
+	}
+	return all, err
+}
+
+// concrete appends the places of a range on vdevs that were not removed.
+func (p *Pool) concrete(piece Piece, all []Piece, depth int) ([]Piece, error) {
+	v, err := p.top(piece.VDev)
+	if err != nil {
+		return all, err
+	}
+	if v.Type != vdevIndirect {
+		return append(all, piece), nil
+	}
+	if depth > maxIndirection {
+		return all, corrupt("the mapping of removed vdev %d goes round in circles", v.ID)
+	}
+	pieces, err := v.pieces(piece.Offset, piece.Size)
+	if err != nil {
+		return all, err
+	}
+	for _, q := range pieces {
+		if all, err = p.concrete(q, all, depth+1); err != nil {
+			return all, err
+		}
+	}
+	return all, nil
+}

@@ -1,0 +1,39 @@
+package ondisk
+
+import (
+	"maps"
+	"slices"
+	"strings"
+)
+
+// known says whether a feature that changes what a reader must understand is understood
+// (module/zcommon/zfeature_common.c). Features that only writers need to know may be any.
+func known(feature string) bool {
+	switch feature {
+	case "org.illumos:lz4_compress", "com.joyent:multi_vdev_crash_dump", "com.delphix:hole_birth",
+		"com.delphix:extensible_dataset", "com.delphix:embedded_data", "org.open-zfs:large_blocks",
+		"org.zfsonlinux:large_dnode", "org.illumos:sha512", "org.illumos:skein", "org.illumos:edonr",
+		"com.delphix:redaction_bookmarks", "com.delphix:redacted_datasets", "com.delphix:bookmark_written",
+		"com.delphix:device_removal", "com.datto:bookmark_v2", "com.datto:encryption", "org.freebsd:zstd_compress",
+		"com.delphix:head_errlog", "org.openzfs:blake3", "com.klarasystems:vdev_zaps_v2",
+		"com.delphix:redaction_list_spill", "org.zfsonlinux:longname", featureGangHeader,
+		// The pool is opened and the vdevs are refused, one by one: what lies on others can be read.
+		"org.openzfs:draid", "org.openzfs:raidz_expansion":
+		return true
+	}
+	return false
+}
+
+// checkFeatures names the active features that a reader must know and this one does not.
+func checkFeatures(active map[string]uint64) error {
+	var bad []string
+	for _, f := range slices.Sorted(maps.Keys(active)) {
+		if active[f] != 0 && !known(f) {
+			bad = append(bad, f)
+		}
+	}
+	if len(bad) > 0 {
+		return unsupported("feature %s", strings.Join(bad, ", "))
+	}
+	return nil
+}

@@ -1,0 +1,58 @@
+# What all pools of the tests share. The vdevs are sparse files in $P; what zdb and sha256sum say of a pool lies beside
+# them, and the whole directory is handed out.
+P=/root/p
+mkdir -p $P
+cd $P
+
+# vdevs SIZE NAME...: files for a pool.
+vdevs() {
+	local size=$1 n
+	shift
+	for n; do truncate -s "$size" "$P/$n"; done
+}
+
+# fill DIR: files of all shapes.
+fill() {
+	mkdir -p "$1/dir/sub"
+	seq 1 60000 >"$1/text"
+	head -c 300000 /dev/urandom >"$1/noise"
+	echo hello >"$1/small"
+	head -c 70 /dev/urandom >"$1/tiny noise"
+	: >"$1/empty"
+	truncate -s 10M "$1/sparse"
+	seq 1 500 | dd of="$1/sparse" bs=4k seek=2000 conv=notrunc status=none
+	seq 1 9 | dd of="$1/sparse" bs=1 seek=1000000 conv=notrunc status=none
+	head -c 131072 /dev/zero >"$1/zeroes"
+	(seq 1 3000; head -c 40000 /dev/zero; seq 1 3000) >"$1/dir/mixed"
+	echo deep >"$1/dir/sub/deep"
+	ln -s text "$1/link"
+}
+
+# many DIR N: a directory that needs a fat ZAP.
+many() {
+	mkdir -p "$1"
+	local i
+	for i in $(seq 1 "$2"); do echo "$i" >"$1/file with a name that is not short $i"; done
+}
+
+# attributes FILE N: N extended attributes of 300 bytes.
+attributes() {
+	python3 -c 'import os, sys
+for i in range(int(sys.argv[2])): os.setxattr(sys.argv[1], "user.a%d" % i, bytes([65 + i]) * 300)' "$1" "$2"
+}
+
+# sums DATASET [AS]: the hashes of all files of a mounted file system, as lines "hash dataset//path".
+sums() {
+	(cd "$(zfs get -Hpo value mountpoint "$1")" && find . -xdev -type f -print0 | sort -z | xargs -0r sha256sum) |
+		sed "s|  \./|  ${2:-$1}//|" >>$P/sums
+}
+
+# judge POOL: what zdb says of an exported pool.
+judge() {
+	local report
+	for report in blocks:-bbb objects:-ddddd metaslabs:-mmmm uberblock:-uuu; do
+		zdb -e -p $P ${report#*:} "$1" >$P/zdb.${report%:*} 2>$P/zdb.${report%:*}.err || echo "exit $?" >>$P/zdb.${report%:*}.err
+	done
+}
+
+parameter() { echo "$2" >/sys/module/zfs/parameters/$1; }
