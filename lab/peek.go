@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/vdevil/vdevil/lab/fault"
 	"github.com/vdevil/vdevil/lab/kernel"
@@ -37,12 +38,18 @@ func PeekAt(ctx context.Context, m *fault.Moment, what string) (p Peek, err erro
 	case what == "":
 		objects := p.list(m.Scope.ZFS.Objects(ctx))
 		p.Summary = core.Summarize(objects)
-	case slices.ContainsFunc(core.Classes(), func(c core.ClassInfo) bool { return c.Name == what }):
+	case isClass(what):
 		p.Objects, err = m.Scope.ZFS.Class(what)
 	default:
 		p.Value, err = peekValue(m, what)
 	}
 	return p, err
+}
+
+// isClass tells a class from a path.
+func isClass(what string) bool {
+	return strings.HasPrefix(what, "struct:") ||
+		slices.ContainsFunc(core.Classes(), func(c core.ClassInfo) bool { return c.Name == what })
 }
 
 // list collects what can be listed.

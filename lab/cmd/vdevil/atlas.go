@@ -115,7 +115,8 @@ func (a *app) atlasCommand() *cobra.Command {
 every bit of TARGET: the bit is flipped, the fork goes on with the rest of the workload, three more txgs are synced, and
 what happened is classified; where nothing was seen, zdb looks at the disks in a fresh guest. A few forks without a flip
 are the control. TARGET is a path as C would write it, from an argument of the function at the trigger, from a type that
-one of its arguments points to, or from spa("NAME"). vdevil peek shows what is there.
+one of its arguments points to, or from spa("NAME"). vdevil peek shows what is there. Where TARGET is all zeros, a hole,
+the function's next call is waited for.
 
 Results are kept as they come: an atlas that was interrupted goes on where it was when the same command is given again.
 The exit status is 0 when every control was masked and no trial was invalid, 1 otherwise.`,
