@@ -26,10 +26,6 @@ func BenchmarkThroughput(b *testing.B) {
 		b.Fatal(err)
 	}
 	cold := *l.Stable()
-	if cold.Dir, err = os.MkdirTemp(filepath.Dir(cp.Dir), "bench-"); err != nil {
-		b.Fatal(err)
-	}
-	b.Cleanup(func() { os.RemoveAll(cold.Dir) })
 	one := atlas.Atlas{
 		Target: "bp.blk_dva[0].dva_word[1]", Trigger: fault.Trigger{At: "zio_free_sync"}, Scenario: found[0], Image: img, Seed: 1,
 		Bits: &atlas.Range{First: 5, Last: 5}, Window: 4 * time.Second, Jobs: 1, Driver: l.Driver(), Stable: &cold,
@@ -38,12 +34,18 @@ func BenchmarkThroughput(b *testing.B) {
 	all := one
 	all.Bits, all.Jobs, all.Controls, all.Stable = &atlas.Range{First: 0, Last: 63}, runtime.NumCPU()+2, 2, l.Stable()
 	for b.Loop() {
+		if cold.Dir, err = os.MkdirTemp(filepath.Dir(cp.Dir), "bench-"); err != nil {
+			b.Fatal(err)
+		}
 		// The instant of the second is there before it is measured, as it is for all but the first trial of an atlas.
 		warm := all
 		warm.Bits, warm.Controls = &atlas.Range{First: 5, Last: 5}, 0
 		run(b, warm)
 		forked := run(b, all).Seconds() / 66
 		booted := run(b, one).Seconds()
+		if err := os.RemoveAll(cold.Dir); err != nil {
+			b.Fatal(err)
+		}
 		b.ReportMetric(60/forked, "forked/min")
 		b.ReportMetric(60/booted, "booted/min")
 		b.ReportMetric(booted/forked, "times")
