@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync/atomic"
 
 	"github.com/vdevil/vdevil/lab/guest"
@@ -27,6 +28,13 @@ func (t *run) now() *life {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	return t.lives[len(t.lives)-1]
+}
+
+// all are the machines of the trial so far, the first one first.
+func (t *run) all() []*life {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return slices.Clone(t.lives)
 }
 
 // enter makes a machine the one at work and begins to watch it. A trial that is over closes it: a step may come too late.

@@ -115,7 +115,7 @@ func Run(ctx context.Context, driver machine.Driver, p Plan) (r Result, err erro
 	if ctx.Err() != nil { // what was seen of a trial that was broken off counts for nothing
 		return r, errors.Join(ctx.Err(), b.discard())
 	}
-	return r, b.write(ctx, t.lives, r, p.Keep(r))
+	return r, b.write(ctx, t.all(), r, p.Keep(r))
 }
 
 func (r *Result) invalid(err error) {
