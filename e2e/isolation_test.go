@@ -74,14 +74,14 @@ func guestsAreApart(ctx SpecContext, one, other *guest.Guest) {
 		*guest.Guest
 		name string
 	}{{one, "one"}, {other, "other"}} {
-		_, err := g.Run(ctx, "echo "+g.name+" >/dev/shm/whose && echo "+g.name+" >/root/whose && sync /root/whose")
+		_, err := g.Run(ctx, "echo "+g.name+" >/dev/shm/whose && echo "+g.name+" >/var/tmp/whose && sync /var/tmp/whose")
 		Expect(err).NotTo(HaveOccurred())
 	}
 	_, err := one.Run(ctx, "yes one | dd of="+disk+" bs=1M count=8 iflag=fullblock oflag=direct")
 	Expect(err).NotTo(HaveOccurred())
 
 	// The caches are dropped: what is compared is what the disks hold.
-	show := "echo 3 >/proc/sys/vm/drop_caches; cat /dev/shm/whose /root/whose; head -c 8M " + disk + " | tr -d '\\0' | head -c 4"
+	show := "echo 3 >/proc/sys/vm/drop_caches; cat /dev/shm/whose /var/tmp/whose; head -c 8M " + disk + " | tr -d '\\0' | head -c 4"
 	for _, c := range []struct {
 		*guest.Guest
 		want string

@@ -8,6 +8,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/agnivade/levenshtein"
 )
 
 var sizeForm = regexp.MustCompile(`^([0-9]+(?:\.[0-9]+)?) ?([A-Za-z]*)$`)
@@ -91,7 +93,7 @@ var timeUnits = map[string]string{
 func instead(word string, known []string) string {
 	best, least := "", math.MaxInt
 	for _, k := range known {
-		n := distance(word, k)
+		n := levenshtein.ComputeDistance(word, k)
 		if len(word) > 2 && (strings.HasPrefix(k, word) || strings.HasPrefix(word, k)) {
 			n = min(n, 1)
 		}
@@ -108,27 +110,4 @@ func instead(word string, known []string) string {
 		return "write " + known[0]
 	}
 	return "write " + strings.Join(known[:len(known)-1], ", ") + " or " + known[len(known)-1]
-}
-
-// distance is the number of letters to insert, delete or replace, at most that of the longer word.
-func distance(a, b string) int {
-	if len(a) > 64 {
-		return len(a) // no word of ours is as long
-	}
-	row := make([]int, len(b)+1)
-	for j := range row {
-		row[j] = j
-	}
-	for i := range len(a) {
-		last := row[0]
-		row[0] = i + 1
-		for j := range len(b) {
-			cost := last
-			if a[i] != b[j] {
-				cost = 1 + min(last, row[j], row[j+1])
-			}
-			last, row[j+1] = row[j+1], cost
-		}
-	}
-	return row[len(b)]
 }

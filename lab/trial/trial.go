@@ -173,7 +173,7 @@ func (t *run) drive(ctx context.Context, r *Result) {
 	defer stop()
 	e := t.work(limited)
 	if e.err == nil && e.status != nil {
-		t.linger(limited, start.Add(t.Watch))
+		t.linger(ctx, start.Add(t.Watch))
 	}
 	// A broken connection or a failed command can be the first sign of a message that is still being printed.
 	t.settle(ctx, t.now(), e.err != nil || t.now().ended())
