@@ -5,7 +5,8 @@ import (
 	"testing"
 )
 
-// What zdb -by of 2.3.2 printed about pools of guests, shortened.
+// "leaked" is what zdb -by of 2.3.2 printed about a guest's pool; the others are made after the formats in cmd/zdb/zdb.c and
+// module/zfs/range_tree.c.
 func TestZDBFindings(t *testing.T) {
 	const clean = "Verifying deleted livelist entries\nVerifying metaslab entries\n" +
 		"\nTraversing all blocks to verify nothing leaked ...\n\n\n\tNo leaks (block sum matches space maps exactly)\n\n\tbp count:                    70\n"
