@@ -109,7 +109,7 @@ func buildPools(t testing.TB, version, script, dir string) {
 
 func runScript(t testing.TB, g *guest.Guest, m machine.Machine, scale machine.Scale, script string) {
 	t.Helper()
-	const hand = "\ncd /root && tar -S -cf - p | dd of=/dev/disk/by-id/virtio-v0 bs=1M conv=fsync status=none\n"
+	const hand = "\ncd /var/tmp && tar -S -cf - p | dd of=/dev/disk/by-id/virtio-v0 bs=1M conv=fsync status=none\n"
 	ctx, cancel := context.WithTimeout(t.Context(), scale.Limit(buildLimit))
 	defer cancel()
 	out, err := g.RunScript(ctx, script+hand)

@@ -205,7 +205,7 @@ func TestVDevs(t *testing.T) {
 	for _, v := range p.VDevs {
 		got = append(got, fmt.Sprintf("%v %d %s %v", v, len(v.Children), v.Bias, v.Log))
 	}
-	if want := []string{"mirror-0 3  false", "mirror-1 2 special false", "/root/p/l0 0 log true", "/root/p/x0 0 dedup false"}; !slices.Equal(sorted(got), sorted(want)) {
+	if want := []string{"mirror-0 3  false", "mirror-1 2 special false", "/var/tmp/p/l0 0 log true", "/var/tmp/p/x0 0 dedup false"}; !slices.Equal(sorted(got), sorted(want)) {
 		t.Errorf("%q", got)
 	}
 	if state, ok := p.Label.Uint64("state"); state != 1 || !ok {

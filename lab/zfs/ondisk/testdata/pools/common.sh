@@ -1,6 +1,6 @@
 # What all pools of the tests share. The vdevs are sparse files in $P; what zdb and sha256sum say of a pool lies beside
 # them, and the whole directory is handed out.
-P=/root/p
+P=/var/tmp/p
 mkdir -p $P
 cd $P
 
@@ -56,3 +56,22 @@ judge() {
 }
 
 parameter() { echo "$2" >/sys/module/zfs/parameters/$1; }
+
+# raidz LEVEL ASHIFT MEMBER...: the pool zr.
+raidz() {
+	local level=$1 ashift=$2
+	shift 2
+	vdevs 100M "$@"
+	zpool create -o ashift="$ashift" -O mountpoint=/zr zr "raidz$level" "${@/#/$P/}"
+	fill /zr
+	for c in off lz4 zstd; do zfs create -o compression=$c zr/$c && fill /zr/$c; done
+	zfs create -o recordsize=1M zr/large && fill /zr/large
+	zfs create -o recordsize=4k zr/little && fill /zr/little
+	zfs snapshot -r zr@s
+	rm /zr/off/noise
+	many /zr/many 300
+	zpool sync zr
+	for d in $(zfs list -Ho name -t filesystem -r zr); do sums $d; done
+	zpool export zr
+	judge zr
+}

@@ -1,14 +1,2 @@
 # raidz3 of 7 members, ashift 9.
-vdevs 100M r0 r1 r2 r3 r4 r5 r6 
-zpool create -o ashift=9 -O mountpoint=/zr zr raidz3 $P/r0 $P/r1 $P/r2 $P/r3 $P/r4 $P/r5 $P/r6 
-fill /zr
-for c in off lz4 zstd; do zfs create -o compression=$c zr/$c && fill /zr/$c; done
-zfs create -o recordsize=1M zr/large && fill /zr/large
-zfs create -o recordsize=4k zr/little && fill /zr/little
-zfs snapshot -r zr@s
-rm /zr/off/noise
-many /zr/many 300
-zpool sync zr
-for d in $(zfs list -Ho name -t filesystem -r zr); do sums $d; done
-zpool export zr
-judge zr
+raidz 3 9 r0 r1 r2 r3 r4 r5 r6
