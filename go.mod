@@ -6,6 +6,8 @@ require (
 	github.com/agnivade/levenshtein v1.2.1
 	github.com/chromedp/cdproto v0.0.0-20250724212937-08a3db8b4327
 	github.com/chromedp/chromedp v0.14.2
+	github.com/digitalocean/go-libvirt v0.0.0-20250512231903-57024326652b
+	github.com/dustin/go-humanize v1.0.1
 	github.com/goccy/go-yaml v1.19.2
 	github.com/gofrs/flock v0.12.1
 	github.com/klauspost/compress v1.18.0
@@ -20,6 +22,7 @@ require (
 	golang.org/x/sys v0.49.0
 	golang.org/x/term v0.47.0
 	gonum.org/v1/gonum v0.17.0
+	libvirt.org/go/libvirtxml v1.11010.0
 	lukechampine.com/blake3 v1.4.1
 )
 

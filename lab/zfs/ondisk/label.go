@@ -35,6 +35,8 @@ type Label struct {
 	Ring []Slot
 	// BadSlots is how many slots of the ring are neither empty nor good.
 	BadSlots int
+
+	slotShift uint // binary logarithm of the size of a slot
 }
 
 // Slot is a place in the ring of uberblocks.
@@ -100,13 +102,14 @@ func decodeConfig(h *checksum.Hasher, p []byte, offset uint64) (*nvlist.List, er
 func (l *Label) readRing(h *checksum.Hasher, ring []byte) {
 	if tree, ok := l.Config.List("vdev_tree"); ok {
 		if ashift, ok := tree.Uint64("ashift"); ok {
-			l.Ring, l.BadSlots = l.slots(h, ring, min(max(uint(min(ashift, 64)), minRingShift), maxRingShift))
+			l.slotShift = min(max(uint(min(ashift, 64)), minRingShift), maxRingShift)
+			l.Ring, l.BadSlots = l.slots(h, ring, l.slotShift)
 			return
 		}
 	}
 	for shift := uint(minRingShift); shift <= maxRingShift; shift++ {
 		if found, bad := l.slots(h, ring, shift); len(found) > len(l.Ring) {
-			l.Ring, l.BadSlots = found, bad
+			l.Ring, l.BadSlots, l.slotShift = found, bad, shift
 		}
 	}
 }

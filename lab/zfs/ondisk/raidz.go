@@ -313,31 +313,34 @@ func gfInvert(m [][]byte) [][]byte {
 	return out
 }
 
-// raidzCompare computes what all columns should hold and compares.
-func (v *VDev) raidzCompare(ctx context.Context, offset uint64, data []byte, depth int) []Damage {
-	s := v.newStripe(offset, uint64(len(data)))
+// raidzContent is what the columns of a block should hold.
+func (v *VDev) raidzContent(offset uint64, data []byte) (columns []column, content [][]byte) {
+	columns = v.newStripe(offset, uint64(len(data))).columns
 	var total uint64
-	for _, c := range s.columns[v.Parity:] {
+	for _, c := range columns[v.Parity:] {
 		total += c.size
 	}
 	padded := data
 	if uint64(len(data)) < total {
 		padded = append(bytes.Clone(data), make([]byte, total-uint64(len(data)))...)
 	}
-	parts := make([][]byte, 0, len(s.columns))
-	for _, c := range s.columns[v.Parity:] {
-		parts = append(parts, padded[:c.size])
+	content = make([][]byte, len(columns))
+	for i, c := range columns[v.Parity:] {
+		content[v.Parity+i] = padded[:c.size]
 		padded = padded[c.size:]
 	}
-	all := make([]Damage, 0, len(s.columns))
-	for i, c := range s.columns {
-		var want []byte
-		if i < v.Parity {
-			want = parityOf(i, parts, int(c.size))
-		} else {
-			want = parts[i-v.Parity]
-		}
-		all = append(all, v.Children[c.child].compare(ctx, c.offset, want, depth)...)
+	for i, c := range columns[:v.Parity] {
+		content[i] = parityOf(i, content[v.Parity:], int(c.size))
+	}
+	return columns, content
+}
+
+// raidzCompare computes what all columns should hold and compares.
+func (v *VDev) raidzCompare(ctx context.Context, offset uint64, data []byte, depth int) []Damage {
+	columns, content := v.raidzContent(offset, data)
+	all := make([]Damage, 0, len(columns))
+	for i, c := range columns {
+		all = append(all, v.Children[c.child].compare(ctx, c.offset, content[i], depth)...)
 	}
 	return all
 }

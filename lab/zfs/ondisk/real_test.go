@@ -13,50 +13,34 @@ import (
 	"testing"
 
 	"github.com/vdevil/vdevil/lab/zfs/ondisk"
+	"github.com/vdevil/vdevil/lab/zfs/ondisk/ondisktest"
 )
 
 // versions lets who has the time test with all of them: an image of each is built the first time.
 var versions = flag.Bool("versions", false, "test pools of all OpenZFS versions, not the default one alone")
 
-// realPools are the pools of the scripts, made with an OpenZFS version ("" is the default one); report is what the names
-// of zdb's reports begin with.
-var realPools = []struct{ version, script, pool, report string }{
-	{"", "single", "single", ""}, {"", "mirror", "glass", ""}, {"", "raidz1", "zr", ""}, {"", "raidz2", "zr", ""},
-	{"", "raidz3", "zr", ""}, {"", "gang", "gang", ""}, {"", "gang", "hang", "hang."}, {"", "dedup", "fast", ""},
-	{"", "dedup", "legacy", "legacy."}, {"", "cloned", "cloned", ""}, {"", "secret", "secret", ""},
-	{"", "checkpoint", "check", ""}, {"", "removed", "removed", ""}, {"", "freeing", "freeing", ""}, {"", "live", "live", ""},
-	{"", "old", "old", ""}, {"", "old", "none", "none."}, {"", "elder", "elder", ""}, {"", "replacing", "change", ""},
-	{"2.4.4", "rewrite", "rewrite", ""}, {"2.4.4", "gang", "gang", ""}, {"2.4.4", "gang", "hang", "hang."},
-	{"2.4.4", "dedup", "fast", ""}, {"2.4.4", "dedup", "legacy", "legacy."}, {"2.4.4", "cloned", "cloned", ""},
-	{"2.4.4", "removed", "removed", ""}, {"2.4.4", "live", "live", ""}, {"2.4.4", "single", "single", ""},
-	{"2.1.11", "single", "single", ""}, {"2.1.11", "mirror", "glass", ""}, {"2.1.11", "raidz2", "zr", ""},
-	{"2.1.11", "secret", "secret", ""}, {"2.1.11", "checkpoint", "check", ""}, {"2.1.11", "freeing", "freeing", ""},
-	{"2.1.11", "live", "live", ""}, {"2.1.11", "old", "old", ""}, {"2.1.11", "old", "none", "none."},
-	{"2.3.9", "single", "single", ""}, {"2.3.9", "dedup", "fast", ""}, {"2.3.9", "dedup", "legacy", "legacy."},
-}
-
 // What zdb says of a pool is what we read: uberblock, space maps entry by entry, datasets, the block pointers of all
 // objects, and what takes space; files have the content that was written; every copy of every block is good; what the
 // space maps say is allocated is what is referred to.
 func TestRealPools(t *testing.T) {
-	for _, c := range realPools {
-		if c.version != "" && !*versions {
+	for _, c := range ondisktest.Pools() {
+		if c.Version != "" && !*versions {
 			continue
 		}
-		t.Run(c.version+" "+c.script+" "+c.pool, func(t *testing.T) {
-			dir := poolDir(t, c.version, c.script)
-			p := openPool(t, dir, c.pool)
-			report := func(name string) string { return filepath.Join(dir, c.report+"zdb."+name) }
+		t.Run(c.Version+" "+c.Script+" "+c.Name, func(t *testing.T) {
+			dir := c.Dir(t)
+			p := c.Open(t)
+			report := func(name string) string { return c.Report(t, name) }
 			t.Run("uberblock", func(t *testing.T) { compareUberblock(t, p, report("uberblock")) })
 			t.Run("space maps", func(t *testing.T) { compareSpaceMaps(t, p, report("metaslabs")) })
 			t.Run("objects", func(t *testing.T) { compareObjects(t, p, report("objects")) })
 			t.Run("files", func(t *testing.T) { compareFiles(t, p, dir, nil) })
 			// zdb takes what the dedup log holds for leaked: TestDedupLogHoldsFreedBlocks.
-			t.Run("totals", func(t *testing.T) { compareTotals(t, p, report("blocks"), c.pool != "fast") })
+			t.Run("totals", func(t *testing.T) { compareTotals(t, p, report("blocks"), c.Name != "fast") })
 			t.Run("space", func(t *testing.T) { compareSpace(t, p) })
 			t.Run("copies", func(t *testing.T) {
 				// m2 and r2 were offline while the others were written, n0 and n1 were not resilvered.
-				old := map[string][]string{"mirror": {"m2"}, "replacing": {"r2", "n0", "n1"}}[c.script]
+				old := map[string][]string{"mirror": {"m2"}, "replacing": {"r2", "n0", "n1"}}[c.Script]
 				stale := checkAll(t, p, func(d ondisk.Damage) bool { return slices.Contains(old, filepath.Base(d.VDev.Path)) })
 				if (stale > 0) != (old != nil) {
 					t.Errorf("%d places are out of date", stale)

@@ -69,6 +69,9 @@ type Visitor struct {
 	Workers int
 	// Block is told of each reference, of an indirect block before what is below it.
 	Block func(Ref, BlkPtr) error
+	// Shared is told of each reference at which the walk of a dataset ends, because the block is not younger than the
+	// snapshot before, which has it at the same place and is where it is visited. It may be nil.
+	Shared func(Ref, BlkPtr) error
 	// Problem is told of a block that cannot be read, or does not hold what it should, so that what is below it is not
 	// visited. Nil ends the walk with the error.
 	Problem func(Ref, error) error
@@ -305,10 +308,10 @@ func (w *walk) zil(ctx context.Context, s subtree, o *ObjSet) error {
 }
 
 func (w *walk) root(ctx context.Context, s subtree, b BlkPtr) error {
-	if b.Hole() || b.Allocated() <= s.minTXG {
-		return nil
-	}
 	r := Ref{Kind: RefRoot, ObjSet: s.objset, Level: -1}
+	if b.Hole() || b.Allocated() <= s.minTXG {
+		return w.shared(r, b)
+	}
 	if err := w.Block(r, b); err != nil {
 		return err
 	}
@@ -350,8 +353,11 @@ func (w *walk) object(ctx context.Context, s subtree, o *Object) error {
 
 // block visits a block and what is below it.
 func (w *walk) block(ctx context.Context, s subtree, o *Object, r Ref, b BlkPtr) error {
-	if b.Hole() || b.Allocated() <= s.minTXG || w.completed(o, r) {
+	if w.completed(o, r) {
 		return nil
+	}
+	if b.Hole() || b.Allocated() <= s.minTXG {
+		return w.shared(r, b)
 	}
 	if err := w.Block(r, b); err != nil {
 		return err
@@ -363,6 +369,13 @@ func (w *walk) block(ctx context.Context, s subtree, o *Object, r Ref, b BlkPtr)
 		return w.split(func() error { return w.dnodes(ctx, s, o, r, b) })
 	}
 	return nil
+}
+
+func (w *walk) shared(r Ref, b BlkPtr) error {
+	if w.Shared == nil || b.Hole() {
+		return nil
+	}
+	return w.Shared(r, b)
 }
 
 func (w *walk) indirect(ctx context.Context, s subtree, o *Object, r Ref, b BlkPtr) error {

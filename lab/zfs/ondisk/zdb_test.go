@@ -17,42 +17,8 @@ import (
 	"testing"
 
 	"github.com/vdevil/vdevil/lab/zfs/ondisk"
+	"github.com/vdevil/vdevil/lab/zfs/ondisk/ondisktest"
 )
-
-// images are the vdev files in a directory: what is no report.
-func images(t testing.TB, dir string) []ondisk.Device {
-	t.Helper()
-	entries, err := os.ReadDir(dir)
-	if err != nil {
-		t.Fatal(err)
-	}
-	var all []ondisk.Device
-	for _, e := range entries {
-		info, err := e.Info()
-		if err != nil {
-			t.Fatal(err)
-		}
-		if info.Size() < 64<<20 {
-			continue
-		}
-		d, closer, err := ondisk.OpenDevice(filepath.Join(dir, e.Name()))
-		if err != nil {
-			t.Fatal(err)
-		}
-		t.Cleanup(func() { closer.Close() })
-		all = append(all, d)
-	}
-	return all
-}
-
-func openPool(t testing.TB, dir, name string) *ondisk.Pool {
-	t.Helper()
-	p, err := ondisk.Open(t.Context(), images(t, dir), ondisk.Options{Name: name, Workers: 2})
-	if err != nil {
-		t.Fatal(err)
-	}
-	return p
-}
 
 // lines of a report of zdb.
 func lines(t testing.TB, path string) []string {
@@ -494,68 +460,24 @@ func files(t testing.TB, fs *ondisk.FileSystem) map[string]uint64 {
 	return all
 }
 
-// totals are what zdb -b counts.
-type totals struct{ count, logical, physical, allocated, ganged, embedded uint64 }
-
-func zdbTotals(t testing.TB, report string) (totals, bool) {
-	var out totals
-	clean := false
-	for _, l := range lines(t, report) {
-		f := strings.Fields(l)
-		switch {
-		case strings.Contains(l, "No leaks (block sum matches space maps exactly)"):
-			clean = true
-		case strings.HasPrefix(l, "\tbp count:"):
-			out.count = number(t, f[2], 10)
-		case strings.HasPrefix(l, "\tganged count:"):
-			out.ganged = number(t, f[2], 10)
-		case strings.HasPrefix(l, "\tbp logical:"):
-			out.logical = number(t, f[2], 10)
-		case strings.HasPrefix(l, "\tbp physical:"):
-			out.physical = number(t, f[2], 10)
-		case strings.HasPrefix(l, "\tbp allocated:"):
-			out.allocated = number(t, f[2], 10)
-		case strings.HasPrefix(l, "\tadditional, non-pointer bps of type 0:"):
-			out.embedded = number(t, f[6], 10)
-		}
-	}
-	return out, clean
-}
-
 // compareTotals counts what a walk finds, as zdb -b does.
 func compareTotals(t *testing.T, p *ondisk.Pool, report string, noLeaks bool) {
-	var got totals
+	var got ondisktest.Totals
 	var mu sync.Mutex
 	err := p.Visit(t.Context(), &ondisk.Visitor{Workers: 2, Block: func(_ ondisk.Ref, b ondisk.BlkPtr) error {
 		mu.Lock()
 		defer mu.Unlock()
-		got.add(b)
+		got.Add(b)
 		return nil
 	}})
 	if err != nil {
 		t.Fatal(err)
 	}
-	want, clean := zdbTotals(t, report)
+	want, clean := ondisktest.ZDBTotals(t, report)
 	if got != want {
 		t.Errorf("counted %+v, zdb %+v", got, want)
 	}
 	if clean != noLeaks {
 		t.Errorf("zdb found no leaks: %v", clean)
-	}
-}
-
-func (x *totals) add(b ondisk.BlkPtr) {
-	x.count++
-	x.logical += b.LSize()
-	if b.Embedded() {
-		x.embedded++
-		return
-	}
-	x.physical += b.PSize()
-	x.allocated += b.ASize()
-	for _, d := range b.DVAs() {
-		if d.Gang() {
-			x.ganged++
-		}
 	}
 }

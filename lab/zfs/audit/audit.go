@@ -1,0 +1,175 @@
+// Package audit says whether a pool is consistent: whether what its space maps call allocated is exactly what somebody
+// refers to, and whether every list and table that frees blocks one day agrees with that. It uses the reader of package
+// ondisk alone, no code of ZFS, and writes nothing. What it calls a claim is somebody's word that a range of a vdev is his.
+//
+// All claims are collected and sorted by place; then each metaslab's space map is replayed and compared with the claims in
+// it; last, a second walk names the owners of what was found.
+package audit
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"sync"
+
+	"github.com/vdevil/vdevil/lab/zfs/ondisk"
+)
+
+// Options say how a pool is audited.
+type Options struct {
+	// Workers is how many goroutines walk, 0 for 1.
+	Workers int
+	// Memory is how many bytes of sorted claims are held in memory at most, 0 for 256 MiB: the first 8 MiB, and half of what
+	// there is when that is more. The rest goes to files. A block pointer needs 32 bytes for each copy (each part of a gang
+	// block), as do each entry of a deadlist, a dedup table and a block reference table, and, unless Quick, each reference at
+	// the border to what a snapshot has too.
+	Memory int64
+	// TempDir is where these files are, empty for the system's directory. They have no names and vanish with the process.
+	TempDir string
+	// Progress is called now and then, by one goroutine at a time; it may be nil.
+	Progress func(Progress)
+	// Quick leaves out whether datasets have what they share with the snapshots before them at the same place: a claim for
+	// each reference at the border to what they share, which may be many more than there are blocks.
+	Quick bool
+	// Data reads and verifies all blocks, as a scrub does, instead of those alone that lead to others.
+	Data bool
+}
+
+const defaultMemory = 256 << 20
+
+// Stage is a part of an audit.
+type Stage string
+
+// The stages, in their order.
+const (
+	Walking   Stage = "walking"            // the pool's trees, lists and tables
+	Comparing Stage = "comparing"          // claims with space maps
+	Naming    Stage = "looking for owners" // a second walk, if something was found
+)
+
+// Progress says how far an audit has come.
+type Progress struct {
+	Stage Stage
+	// Blocks is the number of block pointers that were seen in this stage; of Comparing, metaslabs.
+	Blocks uint64
+	// Done and Total are bytes of allocated space.
+	Done, Total uint64
+}
+
+// Pool audits an open pool. An error means that the audit was not possible; what is wrong with the pool is in the report.
+// The pool must not change meanwhile.
+func Pool(ctx context.Context, p *ondisk.Pool, o Options) (*Report, error) {
+	o.Workers = max(o.Workers, 1)
+	o.Memory = cmp.Or(o.Memory, defaultMemory)
+	o.TempDir = cmp.Or(o.TempDir, os.TempDir())
+	a := &auditor{
+		Options: o, pool: p, claims: newRuns(o.Memory, o.TempDir),
+		report: &Report{Pool: p.Name, GUID: p.GUID, TXG: p.Uberblock.TXG, Findings: []Finding{}, Omitted: map[Kind]uint64{}},
+		found:  map[Kind]int{}, mapOf: map[uint64]*ondisk.Metaslab{},
+	}
+	err := a.run(ctx)
+	if err := errors.Join(err, a.claims.close()); err != nil {
+		return nil, err
+	}
+	return a.report, nil
+}
+
+// auditor is one audit.
+type auditor struct {
+	Options
+	pool   *ondisk.Pool
+	before *ondisk.Pool // the checkpoint, nil if there is none
+	claims *runs
+	spaces []*vdevSpace
+	mapOf  map[uint64]*ondisk.Metaslab // by object of their space maps
+	total  uint64                      // bytes that are allocated, as headers of space maps say
+
+	mu     sync.Mutex
+	report *Report
+	found  map[Kind]int
+}
+
+func (a *auditor) run(ctx context.Context) error {
+	for _, v := range a.pool.VDevs {
+		if v != nil && v.Concrete() && v.MappingObject != 0 {
+			return &ondisk.UnsupportedError{What: fmt.Sprintf("vdev %d is being removed; let the removal end, or cancel it", v.ID)}
+		}
+	}
+	before, err := a.pool.OpenCheckpoint(ctx)
+	switch {
+	case err == nil:
+		a.before = before
+		a.report.Checkpoint = before.Uberblock.TXG
+	case !errors.Is(err, ondisk.ErrNotFound):
+		a.problem("checkpoint", 0, err)
+	}
+	if err := a.openSpaces(ctx); err != nil {
+		return err
+	}
+	now := &state{auditor: a, pool: a.pool}
+	if err := now.collect(ctx); err != nil {
+		return err
+	}
+	a.report.Totals = now.totals()
+	if a.before != nil {
+		then := &state{auditor: a, pool: a.before, flags: inCheckpoint}
+		if err := then.collect(ctx); err != nil {
+			return err
+		}
+	}
+	if err := a.compare(ctx); err != nil {
+		return err
+	}
+	if err := a.nameOwners(ctx); err != nil {
+		return err
+	}
+	a.finish()
+	return ctx.Err()
+}
+
+// maxRaw is how many findings of a kind are kept until neighbours are joined.
+const maxRaw = 10 * MaxFindings
+
+// find adds a finding.
+func (a *auditor) find(f Finding) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.found[f.Kind]++; a.found[f.Kind] > maxRaw {
+		a.report.Omitted[f.Kind]++
+		return
+	}
+	a.report.Findings = append(a.report.Findings, f)
+}
+
+// problem adds a structure of the pool that cannot be read.
+func (a *auditor) problem(what string, object uint64, err error) {
+	a.find(Finding{Kind: kindOf(err), Object: object, Detail: what + ": " + err.Error()})
+	a.incomplete()
+}
+
+func (a *auditor) incomplete() {
+	a.mu.Lock()
+	a.report.Incomplete = true
+	a.mu.Unlock()
+}
+
+func kindOf(err error) Kind {
+	if errors.Is(err, ondisk.ErrChecksum) {
+		return Checksum
+	}
+	return Unreadable
+}
+
+// tell reports progress.
+func (a *auditor) tell(p Progress) {
+	if a.Progress == nil {
+		return
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	p.Total = a.total
+	p.Done = min(p.Done, p.Total)
+	a.Progress(p)
+}

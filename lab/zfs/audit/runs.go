@@ -1,0 +1,207 @@
+package audit
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"iter"
+	"os"
+	"slices"
+	"sync"
+)
+
+// runs sorts claims that are added by several goroutines. What memory has no room for goes to files.
+type runs struct {
+	limit int64 // bytes in memory
+	dir   string
+
+	mu      sync.Mutex
+	filling []claim
+	sorted  [][]claim
+	held    int64 // bytes of sorted
+	total   int64 // bytes of sorted and files
+	files   []*os.File
+}
+
+// runLength is how many claims are sorted at once.
+const runLength = 1 << 15
+
+func newRuns(limit int64, dir string) *runs { return &runs{limit: limit, dir: dir} }
+
+func (r *runs) add(all ...claim) error {
+	r.mu.Lock()
+	if r.filling == nil {
+		r.filling = make([]claim, 0, runLength)
+	}
+	r.filling = append(r.filling, all...)
+	if len(r.filling) < runLength {
+		r.mu.Unlock()
+		return nil
+	}
+	full := r.filling
+	r.filling = nil
+	r.mu.Unlock()
+	return r.keep(full)
+}
+
+func (r *runs) keep(run []claim) error {
+	slices.SortFunc(run, func(a, b claim) int { return a.compare(&b) })
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.sorted = append(r.sorted, run)
+	size := int64(cap(run)) * claimSize
+	r.held += size
+	r.total += size
+	if r.held < min(r.limit, max(r.total/2, usuallyHeld)) {
+		return nil
+	}
+	return r.spill()
+}
+
+// usuallyHeld are the bytes that are held whatever there is. Of more, half is held: the number of files stays small, and
+// so does what an audit of a pool of usual size takes.
+const usuallyHeld = 8 << 20
+
+// spill moves what is in memory to one more file, which has no name and so is gone when the process is.
+func (r *runs) spill() (err error) {
+	f, err := os.CreateTemp(r.dir, "vdevil-audit-*")
+	if err != nil {
+		return fmt.Errorf("sorting on disk: %w", err)
+	}
+	r.files = append(r.files, f)
+	if err := os.Remove(f.Name()); err != nil {
+		return err
+	}
+	w := bufio.NewWriterSize(f, 1<<20)
+	record := make([]byte, claimSize)
+	for c := range merge(cursorsOf(r.sorted)) {
+		c.encode(record)
+		if _, err := w.Write(record); err != nil {
+			return fmt.Errorf("sorting on disk: %w", err)
+		}
+	}
+	if err := w.Flush(); err != nil {
+		return fmt.Errorf("sorting on disk: %w", err)
+	}
+	r.sorted, r.held = nil, 0
+	return nil
+}
+
+// all are the claims in order. Nothing is added any more.
+func (r *runs) all(ctx context.Context) iter.Seq2[*claim, error] {
+	return func(yield func(*claim, error) bool) {
+		if len(r.filling) > 0 {
+			slices.SortFunc(r.filling, func(a, b claim) int { return a.compare(&b) })
+			r.sorted = append(r.sorted, r.filling)
+			r.filling = nil
+		}
+		cursors := cursorsOf(r.sorted)
+		for _, f := range r.files {
+			if _, err := f.Seek(0, io.SeekStart); err != nil {
+				yield(nil, err)
+				return
+			}
+			cursors = append(cursors, &cursor{file: bufio.NewReaderSize(f, 1<<16)})
+		}
+		n := 0
+		for c := range merge(cursors) {
+			if n++; n%(1<<16) == 0 && ctx.Err() != nil {
+				yield(nil, ctx.Err())
+				return
+			}
+			if !yield(c, nil) {
+				return
+			}
+		}
+		for _, c := range cursors {
+			if c.err != nil {
+				yield(nil, fmt.Errorf("sorting on disk: %w", c.err))
+				return
+			}
+		}
+	}
+}
+
+func (r *runs) close() error {
+	all := make([]error, len(r.files))
+	for i, f := range r.files {
+		all[i] = f.Close()
+	}
+	return errors.Join(all...)
+}
+
+// cursor is a place in one run, in memory or in a file.
+type cursor struct {
+	now  claim
+	rest []claim
+	file *bufio.Reader
+	err  error
+}
+
+func cursorsOf(sorted [][]claim) (all []*cursor) {
+	for _, run := range sorted {
+		all = append(all, &cursor{rest: run})
+	}
+	return all
+}
+
+func (c *cursor) next() bool {
+	if c.file == nil {
+		if len(c.rest) == 0 {
+			return false
+		}
+		c.now, c.rest = c.rest[0], c.rest[1:]
+		return true
+	}
+	record := make([]byte, claimSize)
+	if _, err := io.ReadFull(c.file, record); err != nil {
+		if !errors.Is(err, io.EOF) {
+			c.err = err
+		}
+		return false
+	}
+	c.now.decode(record)
+	return true
+}
+
+// merge yields the claims of all runs in order. The one yielded is valid until the next.
+func merge(cursors []*cursor) iter.Seq[*claim] {
+	return func(yield func(*claim) bool) {
+		var heap []*cursor // a binary heap, the first in order on top
+		down := func(i int) {
+			for {
+				least := i
+				for _, k := range [...]int{2*i + 1, 2*i + 2} {
+					if k < len(heap) && heap[k].now.compare(&heap[least].now) < 0 {
+						least = k
+					}
+				}
+				if least == i {
+					return
+				}
+				heap[i], heap[least] = heap[least], heap[i]
+				i = least
+			}
+		}
+		for _, c := range cursors {
+			if c.next() {
+				heap = append(heap, c)
+			}
+		}
+		for i := len(heap)/2 - 1; i >= 0; i-- {
+			down(i)
+		}
+		for len(heap) > 0 {
+			if !yield(&heap[0].now) {
+				return
+			}
+			if !heap[0].next() {
+				heap[0] = heap[len(heap)-1]
+				heap = heap[:len(heap)-1]
+			}
+			down(0)
+		}
+	}
+}

@@ -1,0 +1,215 @@
+package audit
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/vdevil/vdevil/lab/zfs/ondisk"
+)
+
+// vdevSpace is what a top-level vdev says of its space.
+type vdevSpace struct {
+	vdev      *ondisk.VDev
+	metaslabs []ondisk.Metaslab
+	// logged are, by metaslab, the entries of log space maps that its own space map lacks, in their order.
+	logged map[uint64][]loggedEntry
+	// kept is what will be freed when the checkpoint is discarded, in the order of its space map.
+	kept []ondisk.Piece
+}
+
+type loggedEntry struct {
+	offset, size uint64
+	free         bool
+	txg          uint64
+	log          uint64 // its object
+	index        uint64
+}
+
+// maxUnits bounds the memory for one metaslab: 64 MiB for a bitmap.
+const maxUnits = 1 << 29
+
+// openSpaces finds the metaslabs of all vdevs, and reads the logs.
+func (a *auditor) openSpaces(ctx context.Context) error {
+	a.spaces = make([]*vdevSpace, len(a.pool.VDevs))
+	for id, v := range a.pool.VDevs {
+		if v == nil || !v.Concrete() {
+			continue
+		}
+		all, err := a.pool.Metaslabs(ctx, v)
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		if err != nil {
+			a.problem(fmt.Sprintf("metaslabs of vdev %d", id), v.MetaslabArray, err)
+			continue
+		}
+		if len(all) > 0 && all[0].Size>>v.AShift > maxUnits {
+			a.problem(fmt.Sprintf("metaslabs of vdev %d", id), 0, &ondisk.UnsupportedError{
+				What: fmt.Sprintf("metaslabs of 2^%d bytes in units of 2^%d", v.MetaslabShift, v.AShift)})
+			continue
+		}
+		a.spaces[id] = &vdevSpace{vdev: v, metaslabs: all, logged: map[uint64][]loggedEntry{}}
+		a.report.Capacity += uint64(len(all)) << v.MetaslabShift
+		for _, m := range all {
+			if m.Object == 0 {
+				continue
+			}
+			if s, err := m.SpaceMap(ctx); err == nil && s.Allocated > 0 { // load tells of errors
+				a.total += uint64(s.Allocated)
+			}
+		}
+		a.checkpointSpace(ctx, a.spaces[id])
+		a.sharedMaps(a.spaces[id])
+	}
+	for _, v := range a.pool.VDevs {
+		if v == nil || v.Concrete() {
+			continue
+		}
+		s, err := a.pool.ObsoleteSpaceMap(ctx, v)
+		if err != nil {
+			a.problem(fmt.Sprintf("obsolete space map of vdev %d", v.ID), 0, err)
+		} else if s != nil {
+			a.account(ctx, s, nil)
+		}
+	}
+	return a.readLogs(ctx)
+}
+
+// account compares the header of a space map with its entries, each of which do is told of.
+func (a *auditor) account(ctx context.Context, s *ondisk.SpaceMap, do func(e, debug ondisk.SpaceMapEntry)) (whole bool) {
+	sum := int64(0)
+	var debug ondisk.SpaceMapEntry
+	for e, err := range s.Entries(ctx) {
+		switch {
+		case err != nil:
+			if ctx.Err() == nil {
+				a.problem("space map", s.Object.ID, err)
+			}
+			return false
+		case e.Debug:
+			if e.TXG != 0 {
+				debug = e
+			}
+			continue
+		case e.Free:
+			sum -= int64(e.Size)
+		default:
+			sum += int64(e.Size)
+		}
+		if do != nil {
+			do(e, debug)
+		}
+	}
+	if sum != s.Allocated {
+		a.find(Finding{Kind: SpaceMapAccounting, Object: s.Object.ID, Detail: fmt.Sprintf(
+			"the header of space map %d says that %d bytes are allocated, its entries sum up to %d", s.Object.ID, s.Allocated, sum)})
+	}
+	return true
+}
+
+// checkpointSpace looks at the map of what will be freed when the checkpoint is discarded.
+func (a *auditor) checkpointSpace(ctx context.Context, space *vdevSpace) {
+	v := space.vdev
+	s, err := a.pool.CheckpointSpaceMap(ctx, v)
+	if err != nil {
+		a.problem(fmt.Sprintf("space map of the checkpoint of vdev %d", v.ID), 0, err)
+		return
+	}
+	if s == nil {
+		return
+	}
+	unit := uint64(1) << v.AShift
+	limit := uint64(len(space.metaslabs)) << v.MetaslabShift
+	a.account(ctx, s, func(e, _ ondisk.SpaceMapEntry) {
+		id := e.Offset >> v.MetaslabShift
+		if e.Offset >= limit || e.Size > (id+1)<<v.MetaslabShift-e.Offset || (e.Offset|e.Size)&(unit-1) != 0 || !e.Free {
+			a.find(Finding{
+				Kind: OutsideMetaslab, VDev: uint32(v.ID), Metaslab: id, Offset: e.Offset, Size: e.Size, Object: s.Object.ID,
+				Detail: entryName(e.Free, e.Index) + " of the space map of the checkpoint is no FREE within one metaslab",
+			})
+			return
+		}
+		space.kept = append(space.kept, ondisk.Piece{VDev: uint32(v.ID), Offset: e.Offset, Size: e.Size})
+	})
+}
+
+// sharedMaps finds metaslabs that have one space map together. Only the first keeps it.
+func (a *auditor) sharedMaps(space *vdevSpace) {
+	for i := range space.metaslabs {
+		m := &space.metaslabs[i]
+		if m.Object == 0 {
+			continue
+		}
+		if other, ok := a.mapOf[m.Object]; ok {
+			a.find(Finding{
+				Kind: SpaceMapAccounting, VDev: uint32(m.VDev.ID), Metaslab: m.ID, Offset: m.Start, Size: m.Size, Object: m.Object,
+				Detail: fmt.Sprintf("metaslab %d of vdev %d has the same space map", other.ID, other.VDev.ID),
+			})
+			a.incomplete()
+			m.Object = 0
+			continue
+		}
+		a.mapOf[m.Object] = m
+	}
+}
+
+// readLogs sorts the entries of log space maps by metaslab (spa_ld_log_sm_cb).
+func (a *auditor) readLogs(ctx context.Context) error {
+	logs, err := a.pool.LogSpaceMaps(ctx)
+	if err != nil {
+		a.problem("log space maps", 0, err)
+		return ctx.Err()
+	}
+	for _, l := range logs {
+		s, err := l.SpaceMap(ctx, a.pool)
+		if err != nil {
+			a.problem(fmt.Sprintf("log space map of txg %d", l.TXG), l.Object, err)
+			continue
+		}
+		a.account(ctx, s, func(e, _ ondisk.SpaceMapEntry) { a.logEntry(l, e) })
+	}
+	return ctx.Err()
+}
+
+func (a *auditor) logEntry(l ondisk.LogSpaceMap, e ondisk.SpaceMapEntry) {
+	id := uint64(0)
+	outside := func(format string, args ...any) {
+		a.find(Finding{
+			Kind: OutsideMetaslab, VDev: e.VDev, Metaslab: id, Offset: e.Offset, Size: e.Size, Object: l.Object,
+			Detail: fmt.Sprintf("%s of the log of txg %d ", entryName(e.Free, e.Index), l.TXG) + fmt.Sprintf(format, args...),
+		})
+	}
+	if uint64(e.VDev) >= uint64(len(a.pool.VDevs)) || a.pool.VDevs[e.VDev] == nil {
+		outside("names vdev %d, which does not exist", e.VDev)
+		return
+	}
+	space := a.spaces[e.VDev]
+	if space == nil { // a removed vdev, or one that was told of
+		return
+	}
+	id = e.Offset >> space.vdev.MetaslabShift
+	if id >= uint64(len(space.metaslabs)) {
+		outside("is beyond the last metaslab")
+		return
+	}
+	m := &space.metaslabs[id]
+	if !m.Applies(l.TXG, e) {
+		return
+	}
+	unit := uint64(1) << space.vdev.AShift
+	switch {
+	case e.Size > m.Start+m.Size-e.Offset:
+		outside("reaches beyond the end of its metaslab, %#x", m.Start+m.Size)
+	case (e.Offset|e.Size)&(unit-1) != 0:
+		outside("is not made of units of %d bytes", unit)
+	default:
+		space.logged[id] = append(space.logged[id], loggedEntry{e.Offset, e.Size, e.Free, l.TXG, l.Object, e.Index})
+	}
+}
+
+func entryName(free bool, index uint64) string {
+	if free {
+		return fmt.Sprintf("FREE (word %d)", index)
+	}
+	return fmt.Sprintf("ALLOC (word %d)", index)
+}

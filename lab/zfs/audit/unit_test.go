@@ -1,0 +1,111 @@
+package audit
+
+import (
+	"math/rand/v2"
+	"slices"
+	"sync"
+	"testing"
+)
+
+func TestBitmap(t *testing.T) {
+	const size = 1000
+	random := rand.New(rand.NewPCG(1, 2))
+	b, plain := newBitmap(size), make([]bool, size)
+	for range 300 {
+		from := random.Uint64N(size + 1)
+		to := from + random.Uint64N(size+1-from)
+		on := random.IntN(2) == 0
+		b.fill(from, to, on)
+		for i := from; i < to; i++ {
+			plain[i] = on
+		}
+		got := make([]bool, size)
+		b.each(0, size, true, func(from, to uint64) {
+			if from >= to || from > 0 && plain[from-1] || to < size && plain[to] {
+				t.Fatalf("%d to %d is no range of its own", from, to)
+			}
+			for i := from; i < to; i++ {
+				got[i] = true
+			}
+		})
+		if !slices.Equal(got, plain) {
+			t.Fatal("the ranges are not what was filled")
+		}
+		count := uint64(0)
+		for _, on := range plain {
+			if on {
+				count++
+			}
+		}
+		if b.count() != count {
+			t.Fatalf("%d bits, not %d", b.count(), count)
+		}
+		from = random.Uint64N(size + 1)
+		to = from + random.Uint64N(size+1-from)
+		want := from
+		for want < to && plain[want] {
+			want++
+		}
+		if got := b.next(from, to, false); got != want {
+			t.Fatalf("next of %d to %d that is off is %d, not %d", from, to, got, want)
+		}
+	}
+}
+
+// Claims come back in order and whole, from memory and from files.
+func TestRuns(t *testing.T) {
+	for _, limit := range []int64{1 << 40, 3 * runLength * claimSize, 1} {
+		dir := t.TempDir()
+		r := newRuns(limit, dir)
+		const workers, each = 4, 50_000
+		want := make([]claim, workers*each)
+		random := rand.New(rand.NewPCG(3, 4))
+		for i := range want {
+			want[i] = claim{
+				offset: random.Uint64(), extra: random.Uint64(), size: random.Uint32(), print: random.Uint32(), of: random.Uint32(),
+				vdev: uint16(random.Uint32N(3)), kind: claimKind(random.Uint32N(6)), flags: claimFlags(random.Uint32N(4)),
+			}
+			if i%3 == 0 && i > 0 { // some at one place
+				want[i].vdev, want[i].offset = want[i-1].vdev, want[i-1].offset
+			}
+		}
+		var all sync.WaitGroup
+		for w := range workers {
+			all.Go(func() {
+				for _, c := range want[w*each : (w+1)*each] {
+					if err := r.add(c); err != nil {
+						t.Error(err)
+					}
+				}
+			})
+		}
+		all.Wait()
+		var got []claim
+		for c, err := range r.all(t.Context()) {
+			if err != nil {
+				t.Fatal(err)
+			}
+			if n := len(got); n > 0 && got[n-1].compare(c) > 0 {
+				t.Fatalf("%+v comes before %+v", got[n-1], *c)
+			}
+			got = append(got, *c)
+		}
+		if wantFiles := limit < 1<<40; (len(r.files) > 0) != wantFiles {
+			t.Errorf("%d files with %d bytes in memory", len(r.files), limit)
+		}
+		whole := func(a, b claim) int {
+			x, y := make([]byte, claimSize), make([]byte, claimSize)
+			a.encode(x)
+			b.encode(y)
+			return slices.Compare(x, y)
+		}
+		slices.SortFunc(got, whole)
+		slices.SortFunc(want, whole)
+		if !slices.Equal(got, want) {
+			t.Errorf("what came out is not what went in")
+		}
+		if err := r.close(); err != nil {
+			t.Error(err)
+		}
+	}
+}
