@@ -150,7 +150,7 @@ func mutate(r *rand.Rand, data []byte) []byte {
 func TestForgedMetadata(t *testing.T) {
 	pools := []struct{ script, pool string }{{"single", "single"}, {"freeing", "freeing"}, {"dedup", "fast"}, {"removed", "removed"}, {"cloned", "cloned"}, {"live", "live"}, {"checkpoint", "check"}}
 	for i, c := range pools {
-		p := openPool(t, poolDir(t, "", c.script), c.pool)
+		p := openPool(t, poolDir(t, c.script), c.pool)
 		blocks := metadata(t, p)
 		r := rand.New(rand.NewPCG(uint64(i), 4))
 		slow := 0
@@ -187,7 +187,7 @@ const forgeries = 50
 
 // Damage without a valid checksum is found by the checksum: what is read is right or an error.
 func TestBitRot(t *testing.T) {
-	dir := poolDir(t, "", "single")
+	dir := poolDir(t, "single")
 	good := openPool(t, dir, "single")
 	devices := images(t, dir)
 	devices[0] = rot(devices[0], 7)

@@ -15,7 +15,7 @@ import (
 
 // TestLabels compares with zdb -lu: the ring of uberblocks in every label, the pool's name and txg.
 func TestLabels(t *testing.T) {
-	dir := poolDir(t, "", "single")
+	dir := poolDir(t, "single")
 	d := images(t, dir)[0]
 	all, err := ondisk.ReadLabels(t.Context(), d)
 	if err != nil {
@@ -74,7 +74,7 @@ func (b blank) ReadAt(p []byte, at int64) (int, error) {
 
 // One label is enough, whichever it is, and a device without any is no member.
 func TestOneLabelIsEnough(t *testing.T) {
-	dir := poolDir(t, "", "single")
+	dir := poolDir(t, "single")
 	d := images(t, dir)[0]
 	const size = 256 << 10
 	for keep := -1; keep < 4; keep++ {
@@ -108,7 +108,7 @@ func TestOneLabelIsEnough(t *testing.T) {
 
 // A whole disk that was given to a pool has a partition table; the vdev is in a partition.
 func TestWholeDisk(t *testing.T) {
-	dir := poolDir(t, "", "whole")
+	dir := poolDir(t, "whole")
 	p := openPool(t, dir, "whole")
 	if len(p.Missing) != 0 || len(p.Unused) != 0 {
 		t.Errorf("missing %v, unused %v", p.Missing, p.Unused)
@@ -119,7 +119,7 @@ func TestWholeDisk(t *testing.T) {
 	if err != nil || len(parts) != 2 {
 		t.Errorf("%v, %v", parts, err)
 	}
-	if parts, err := ondisk.Partitions(t.Context(), images(t, poolDir(t, "", "single"))[0]); parts != nil || err != nil {
+	if parts, err := ondisk.Partitions(t.Context(), images(t, poolDir(t, "single"))[0]); parts != nil || err != nil {
 		t.Errorf("a vdev has partitions: %v, %v", parts, err)
 	}
 }

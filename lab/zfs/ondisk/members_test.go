@@ -65,7 +65,7 @@ func TestMissingMembers(t *testing.T) {
 		script string
 		parity int
 	}{{"raidz1", 1}, {"raidz2", 2}, {"raidz3", 3}} {
-		dir := poolDir(t, "", c.script)
+		dir := poolDir(t, c.script)
 		all := members(t, dir, "r")
 		for first := range all {
 			lost := func(n int) (there, noisy []ondisk.Device) {
@@ -111,7 +111,7 @@ func TestMissingMembers(t *testing.T) {
 
 // Some members missing, some noise: the parity serves both.
 func TestMissingAndNoisy(t *testing.T) {
-	all := members(t, poolDir(t, "", "raidz3"), "r")
+	all := members(t, poolDir(t, "raidz3"), "r")
 	devices := slices.Clone(all[2:])
 	devices[3] = rot(devices[3], 1)
 	p, err := ondisk.Open(t.Context(), devices[1:], ondisk.Options{})
@@ -127,8 +127,8 @@ func TestMissingAndNoisy(t *testing.T) {
 
 // Any one member of a mirror that is not out of date is enough, in any company.
 func TestMirrorMembers(t *testing.T) {
-	dir := poolDir(t, "", "mirror")
-	strangers := members(t, poolDir(t, "", "raidz1"), "r")
+	dir := poolDir(t, "mirror")
+	strangers := members(t, poolDir(t, "raidz1"), "r")
 	rest := slices.DeleteFunc(images(t, dir), func(d ondisk.Device) bool {
 		return slices.Contains([]string{"m0", "m1", "m2", "s0"}, filepath.Base(d.Name))
 	})
@@ -149,7 +149,7 @@ func TestMirrorMembers(t *testing.T) {
 		}
 		readAll(t, p)
 	}
-	two := images(t, poolDir(t, "", "gang"))
+	two := images(t, poolDir(t, "gang"))
 	if _, err := ondisk.Open(t.Context(), two, ondisk.Options{}); err == nil || !strings.Contains(err.Error(), "gang") || !strings.Contains(err.Error(), "hang") {
 		t.Errorf("two pools: %v", err)
 	}
@@ -160,7 +160,7 @@ func TestMirrorMembers(t *testing.T) {
 
 // Copies on a stale member are told, with the place.
 func TestCheckTellsWhere(t *testing.T) {
-	all := members(t, poolDir(t, "", "raidz2"), "r")
+	all := members(t, poolDir(t, "raidz2"), "r")
 	devices := slices.Clone(all)
 	devices[1], devices[4] = rot(all[1], 1), rot(all[4], 4)
 	p, err := ondisk.Open(t.Context(), devices, ondisk.Options{})
@@ -193,7 +193,7 @@ func TestCheckTellsWhere(t *testing.T) {
 
 // The pool as it was at every uberblock that is left, as far as it has not been overwritten.
 func TestOlderUberblocks(t *testing.T) {
-	dir := poolDir(t, "", "single")
+	dir := poolDir(t, "single")
 	now := openPool(t, dir, "single")
 	read := 0
 	for _, u := range now.Uberblocks {
@@ -219,7 +219,7 @@ func TestOlderUberblocks(t *testing.T) {
 
 // A member that is being replaced is two devices: what one of them lacks the other has, before parity is needed.
 func TestReplacingMembers(t *testing.T) {
-	all := members(t, poolDir(t, "", "replacing"), "")
+	all := members(t, poolDir(t, "replacing"), "")
 	without := func(names ...string) []ondisk.Device {
 		return slices.DeleteFunc(slices.Clone(all), func(d ondisk.Device) bool { return slices.Contains(names, filepath.Base(d.Name)) })
 	}

@@ -7,7 +7,7 @@ import (
 	"github.com/vdevil/vdevil/lab/zfs/ondisk/ondisktest"
 )
 
-func poolDir(t testing.TB, version, name string) string { return ondisktest.Dir(t, version, name) }
+func poolDir(t testing.TB, name string) string { return ondisktest.Dir(t, "", name) }
 
 func images(t testing.TB, dir string) []ondisk.Device { return ondisktest.Images(t, dir) }
 

@@ -52,7 +52,7 @@ func TestRealPools(t *testing.T) {
 
 // The content of a volume.
 func TestVolume(t *testing.T) {
-	dir := poolDir(t, "", "single")
+	dir := poolDir(t, "single")
 	p := openPool(t, dir, "single")
 	sets, err := p.Datasets(t.Context())
 	if err != nil {
@@ -88,7 +88,7 @@ func TestVolume(t *testing.T) {
 
 // What zfs list says of datasets.
 func TestDatasets(t *testing.T) {
-	dir := poolDir(t, "", "single")
+	dir := poolDir(t, "single")
 	p := openPool(t, dir, "single")
 	sets, err := p.Datasets(t.Context())
 	if err != nil {
@@ -135,7 +135,7 @@ func TestIntentLogs(t *testing.T) {
 }
 
 func compareLogs(t *testing.T, pool string) {
-	dir := poolDir(t, "", pool)
+	dir := poolDir(t, pool)
 	p := openPool(t, dir, pool)
 	sets, err := p.Datasets(t.Context())
 	if err != nil {
@@ -184,7 +184,7 @@ func compareLogs(t *testing.T, pool string) {
 
 // What the vdevs of a pool are.
 func TestVDevs(t *testing.T) {
-	p := openPool(t, poolDir(t, "", "mirror"), "glass")
+	p := openPool(t, poolDir(t, "mirror"), "glass")
 	got := make([]string, 0, len(p.VDevs))
 	for _, v := range p.VDevs {
 		got = append(got, fmt.Sprintf("%v %d %s %v", v, len(v.Children), v.Bias, v.Log))
@@ -195,7 +195,7 @@ func TestVDevs(t *testing.T) {
 	if state, ok := p.Label.Uint64("state"); state != 1 || !ok {
 		t.Errorf("an exported pool has state %d", state)
 	}
-	p = openPool(t, poolDir(t, "", "removed"), "removed")
+	p = openPool(t, poolDir(t, "removed"), "removed")
 	got = make([]string, 0, len(p.VDevs))
 	for _, v := range p.VDevs {
 		got = append(got, v.Type)

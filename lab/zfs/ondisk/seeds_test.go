@@ -27,7 +27,7 @@ func seeds(t *testing.T) map[string][]byte {
 		}
 	}
 	for _, c := range []struct{ script, pool string }{{"single", "single"}, {"old", "old"}, {"cloned", "cloned"}, {"dedup", "fast"}, {"live", "live"}, {"gang", "gang"}} {
-		p := openPool(t, poolDir(t, "", c.script), c.pool)
+		p := openPool(t, poolDir(t, c.script), c.pool)
 		sets, err := p.Datasets(t.Context())
 		if err != nil {
 			t.Fatal(err)

@@ -55,7 +55,7 @@ func renderDDT(t testing.TB, p *ondisk.Pool, d *ondisk.DDT) (out []string, count
 }
 
 func TestDedupTables(t *testing.T) {
-	dir := poolDir(t, "", "dedup")
+	dir := poolDir(t, "dedup")
 	for pool, report := range map[string]string{"legacy": "legacy.zdb.ddt", "fast": "zdb.ddt"} {
 		t.Run(pool, func(t *testing.T) {
 			p := openPool(t, dir, pool)
@@ -92,7 +92,7 @@ func TestDedupTables(t *testing.T) {
 
 // Blocks whose last reference is gone stay allocated until the log is flushed. zdb takes them for leaked.
 func TestDedupLogHoldsFreedBlocks(t *testing.T) {
-	dir := poolDir(t, "", "dedup")
+	dir := poolDir(t, "dedup")
 	p := openPool(t, dir, "fast")
 	tables, err := p.DDTs(t.Context())
 	if err != nil {
@@ -137,7 +137,7 @@ func TestDedupLogHoldsFreedBlocks(t *testing.T) {
 }
 
 func TestBlockReferenceTable(t *testing.T) {
-	dir := poolDir(t, "", "cloned")
+	dir := poolDir(t, "cloned")
 	p := openPool(t, dir, "cloned")
 	tables, err := p.BRTs(t.Context())
 	if err != nil {
@@ -191,7 +191,7 @@ func TestBlockReferenceTable(t *testing.T) {
 }
 
 func TestCheckpoint(t *testing.T) {
-	dir := poolDir(t, "", "checkpoint")
+	dir := poolDir(t, "checkpoint")
 	p := openPool(t, dir, "check")
 	before, err := p.OpenCheckpoint(t.Context())
 	if err != nil {
@@ -228,14 +228,14 @@ func TestCheckpoint(t *testing.T) {
 	if old["text"] == 0 || now["text"] != 0 || old["after/text"] != 0 || now["after/text"] == 0 {
 		t.Errorf("before: %v, after: %v", old, now)
 	}
-	if _, err := openPool(t, poolDir(t, "", "secret"), "secret").Checkpoint(t.Context()); !errors.Is(err, ondisk.ErrNotFound) {
+	if _, err := openPool(t, poolDir(t, "secret"), "secret").Checkpoint(t.Context()); !errors.Is(err, ondisk.ErrNotFound) {
 		t.Errorf("a pool without checkpoint: %v", err)
 	}
 }
 
 // What is encrypted is refused as such, the structure around it is read.
 func TestEncrypted(t *testing.T) {
-	p := openPool(t, poolDir(t, "", "secret"), "secret")
+	p := openPool(t, poolDir(t, "secret"), "secret")
 	sets, err := p.Datasets(t.Context())
 	if err != nil {
 		t.Fatal(err)
@@ -285,7 +285,7 @@ func TestEncrypted(t *testing.T) {
 
 // What is not supported is named.
 func TestRefused(t *testing.T) {
-	dir := poolDir(t, "", "refused")
+	dir := poolDir(t, "refused")
 	for pool, want := range map[string]string{"spread": "draid", "grown": "expanded raidz"} {
 		_, err := ondisk.Open(t.Context(), images(t, dir), ondisk.Options{Name: pool})
 		var refused *ondisk.UnsupportedError
@@ -297,7 +297,7 @@ func TestRefused(t *testing.T) {
 
 // Lists of blocks to be freed, and livelists of clones, say the same as their headers.
 func TestFreeing(t *testing.T) {
-	p := openPool(t, poolDir(t, "", "freeing"), "freeing")
+	p := openPool(t, poolDir(t, "freeing"), "freeing")
 	pending, err := p.Pending(t.Context())
 	if err != nil {
 		t.Fatal(err)
@@ -458,7 +458,7 @@ func TestLookup(t *testing.T) {
 		}
 		return n
 	}
-	p := openPool(t, poolDir(t, "", "single"), "single")
+	p := openPool(t, poolDir(t, "single"), "single")
 	sets, err := p.Datasets(t.Context())
 	if err != nil {
 		t.Fatal(err)
@@ -489,7 +489,7 @@ func TestLookup(t *testing.T) {
 			}
 		}
 	}
-	q := openPool(t, poolDir(t, "", "dedup"), "fast")
+	q := openPool(t, poolDir(t, "dedup"), "fast")
 	tables, err := q.DDTs(t.Context())
 	if err != nil {
 		t.Fatal(err)

@@ -100,7 +100,7 @@ func TestRewriteSame(t *testing.T) {
 				continue // which uberblock it is has nothing to do with the pool
 			}
 			t.Run(fmt.Sprintf("%s %s %d", c.script, c.pool, mode), func(t *testing.T) {
-				w, devices := newWriter(t, poolDir(t, "", c.script), c.pool, mode)
+				w, devices := newWriter(t, poolDir(t, c.script), c.pool, mode)
 				before, old := ondisktest.Contents(t, w.Pool()), w.Pool().Uberblock
 				written, refused := 0, map[string]int{}
 				for _, at := range targetsOf(t, w.Pool()) {
@@ -159,7 +159,7 @@ func withUberblock(t testing.TB, d ondisk.Device, u ondisk.Uberblock) (n int) {
 func TestChange(t *testing.T) {
 	for _, c := range writerPools {
 		t.Run(c.script+" "+c.pool, func(t *testing.T) {
-			w, devices := newWriter(t, poolDir(t, "", c.script), c.pool, ondisk.InPlace)
+			w, devices := newWriter(t, poolDir(t, c.script), c.pool, ondisk.InPlace)
 			before := ondisktest.Contents(t, w.Pool())
 			sums := map[string]string{}
 			for _, d := range devices {
@@ -230,7 +230,7 @@ func fileSum(t testing.TB, path string) string {
 
 // What does not fit changes nothing.
 func TestChangeThatDoesNotFit(t *testing.T) {
-	w, devices := newWriter(t, poolDir(t, "", "single"), "single", ondisk.InPlace)
+	w, devices := newWriter(t, poolDir(t, "single"), "single", ondisk.InPlace)
 	noise := rand.NewChaCha8([32]byte{1})
 	refused := 0
 	for _, at := range targetsOf(t, w.Pool()) {
@@ -243,7 +243,7 @@ func TestChangeThatDoesNotFit(t *testing.T) {
 			continue
 		}
 		// It was not compressed before, so it is now the noise; that is another test's business.
-		if w, devices = newWriter(t, poolDir(t, "", "single"), "single", ondisk.InPlace); len(devices) == 0 {
+		if w, devices = newWriter(t, poolDir(t, "single"), "single", ondisk.InPlace); len(devices) == 0 {
 			t.Fatal("no devices")
 		}
 	}
@@ -266,10 +266,10 @@ func TestWriterRefuses(t *testing.T) {
 		_, err := ondisk.NewWriter(t.Context(), devices, ondisk.InPlace, o)
 		return err
 	}
-	if err := refused("check", images(t, poolDir(t, "", "checkpoint")), ondisk.Options{}); !errors.As(err, &no) || !strings.Contains(no.What, "checkpoint") {
+	if err := refused("check", images(t, poolDir(t, "checkpoint")), ondisk.Options{}); !errors.As(err, &no) || !strings.Contains(no.What, "checkpoint") {
 		t.Error(err)
 	}
-	raidz := images(t, poolDir(t, "", "raidz2"))
+	raidz := images(t, poolDir(t, "raidz2"))
 	if err := refused("zr", raidz[1:], ondisk.Options{}); !errors.Is(err, ondisk.ErrMissing) {
 		t.Error(err)
 	}
@@ -280,7 +280,7 @@ func TestWriterRefuses(t *testing.T) {
 
 // An edit that fails, and one that changes the size, leave no trace.
 func TestEditThatFails(t *testing.T) {
-	w, devices := newWriter(t, poolDir(t, "", "old"), "old", ondisk.InPlace)
+	w, devices := newWriter(t, poolDir(t, "old"), "old", ondisk.InPlace)
 	problem := errors.New("no")
 	for _, at := range targetsOf(t, w.Pool()) {
 		_, err := w.Block(t.Context(), at, func(block []byte, _ binary.ByteOrder) error {
@@ -308,7 +308,7 @@ func TestEditThatFails(t *testing.T) {
 
 // What a clone changes, its origin reads too, for they share the block.
 func TestSnapshotsFollow(t *testing.T) {
-	w, devices := newWriter(t, poolDir(t, "", "single"), "single", ondisk.InPlace)
+	w, devices := newWriter(t, poolDir(t, "single"), "single", ondisk.InPlace)
 	text := func(p *ondisk.Pool, name string) (*ondisk.Object, byte) {
 		t.Helper()
 		o := fileOf(t, p, name, "/text")

@@ -1,0 +1,159 @@
+package lab
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strconv"
+	"strings"
+
+	"github.com/vdevil/vdevil/lab/zfs/audit"
+	"github.com/vdevil/vdevil/lab/zfs/audit/device"
+	"github.com/vdevil/vdevil/lab/zfs/ondisk"
+)
+
+// AuditOptions say which pool is audited, and how.
+type AuditOptions struct {
+	// Paths are images and block devices, in any order. What is no member of the pool is left out.
+	Paths []string
+	// Pool is the name or GUID of one of several pools, empty for the only one.
+	Pool string
+	// TXG audits the pool as an older uberblock has it: the newest that is not younger. 0 is the newest.
+	TXG uint64
+	// Live audits a pool that is imported. It changes meanwhile, so findings may be no more than that.
+	Live bool
+	// Quick, Data, Memory, TempDir and Progress are those of audit.Options.
+	Quick    bool
+	Data     bool
+	Memory   int64
+	TempDir  string
+	Progress func(audit.Progress)
+}
+
+// Audited is a report and what should be known to judge it.
+type Audited struct {
+	*audit.Report
+	Notes []string `json:"notes,omitempty"`
+}
+
+// auditCache is what an audit's cache of metadata may take, in bytes: it walks each tree once.
+const auditCache = 4 << 20
+
+// Audit opens devices, read-only, and audits the pool on them. An error says that it was not possible: what is wrong with
+// the pool is in the report.
+func Audit(ctx context.Context, o AuditOptions) (a Audited, err error) {
+	workers := runtime.NumCPU()
+	var devices []ondisk.Device
+	for _, path := range o.Paths {
+		d, closer, e := device.Open(ctx, path, device.Options{Live: o.Live, Connections: workers})
+		if e != nil {
+			return a, e
+		}
+		defer func(c io.Closer) { err = errors.Join(err, c.Close()) }(closer)
+		devices = append(devices, d)
+	}
+	opts := ondisk.Options{Name: o.Pool, TXG: o.TXG, CacheBytes: auditCache, Workers: workers}
+	if guid, err := strconv.ParseUint(o.Pool, 10, 64); err == nil {
+		opts.Name, opts.GUID = "", guid
+	}
+	p, err := ondisk.Open(ctx, devices, opts)
+	if err != nil {
+		return a, err
+	}
+	if Imported(p) && !o.Live {
+		return a, &device.InUseError{Path: "pool " + p.Name, Who: "it is imported on this computer"}
+	}
+	a.Report, err = audit.Pool(ctx, p, audit.Options{
+		Workers: workers, Memory: o.Memory, TempDir: o.TempDir, Quick: o.Quick, Data: o.Data, Progress: o.Progress,
+	})
+	if err != nil {
+		return a, err
+	}
+	a.Notes = notes(p)
+	now, err := newest(ctx, p)
+	if err != nil || !now.after(p) {
+		return a, err
+	}
+	if !o.Live {
+		return a, &device.InUseError{Path: "pool " + p.Name, Who: fmt.Sprintf("it went on from txg %d to %d meanwhile", p.Uberblocks[0].TXG, now.TXG)}
+	}
+	a.Notes = append(a.Notes, fmt.Sprintf("the pool went on from txg %d to %d meanwhile: space that was freed and used again looks damaged; "+
+		"what a second audit does not find was not there", p.Uberblocks[0].TXG, now.TXG))
+	return a, nil
+}
+
+// kstats is where OpenZFS has a directory for each imported pool.
+const kstats = "/proc/spl/kstat/zfs"
+
+// Imported says that this computer has the pool imported. Versions before 2.2 do not tell its GUID, so that another one of
+// the same name counts.
+func Imported(p *ondisk.Pool) bool {
+	if p.Name == "" || filepath.Base(p.Name) != p.Name || p.Name[0] == '.' {
+		return false // names of pools begin with a letter and have no slash
+	}
+	dir := filepath.Join(kstats, p.Name)
+	if _, err := os.Stat(dir); err != nil {
+		return false
+	}
+	guid, err := os.ReadFile(filepath.Join(dir, "guid"))
+	return err != nil || strings.TrimSpace(string(guid)) == strconv.FormatUint(p.GUID, 10)
+}
+
+// notes are what a pool's labels say of its past.
+func notes(p *ondisk.Pool) (all []string) {
+	const imported, destroyed = 0, 2 // pool_state_t
+	state, _ := p.Label.Uint64("state")
+	host, _ := p.Label.String("hostname")
+	switch state {
+	case imported:
+		all = append(all, fmt.Sprintf("the pool was not exported: host %q had it last, and may have it still", host))
+	case destroyed:
+		all = append(all, "the pool was destroyed")
+	}
+	for _, v := range p.Missing {
+		all = append(all, fmt.Sprintf("no device was given for %v (GUID %d)", v, v.GUID))
+	}
+	if p.Uberblock.TXG != p.Uberblocks[0].TXG {
+		all = append(all, fmt.Sprintf("this is txg %d of a pool at txg %d: what was freed since may have been written over",
+			p.Uberblock.TXG, p.Uberblocks[0].TXG))
+	}
+	return all
+}
+
+// moment is the newest uberblock of a pool at a time.
+type moment struct{ ondisk.Uberblock }
+
+func (m moment) after(p *ondisk.Pool) bool {
+	u := p.Uberblocks[0]
+	return m.TXG > u.TXG || m.TXG == u.TXG && m.Timestamp > u.Timestamp
+}
+
+// newest reads the labels again.
+func newest(ctx context.Context, p *ondisk.Pool) (m moment, err error) {
+	for _, top := range p.VDevs {
+		if top == nil {
+			continue
+		}
+		for v := range top.All() {
+			if v.Device == nil {
+				continue
+			}
+			labels, err := ondisk.ReadLabels(ctx, *v.Device)
+			if err != nil {
+				return m, fmt.Errorf("labels of %v: %w", v, err)
+			}
+			for _, l := range labels {
+				for _, s := range l.Ring {
+					if u := s.Uberblock; u.TXG > m.TXG || u.TXG == m.TXG && u.Timestamp > m.Timestamp {
+						m.Uberblock = u
+					}
+				}
+			}
+		}
+	}
+	return m, nil
+}

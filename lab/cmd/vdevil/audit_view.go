@@ -1,0 +1,95 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"os"
+	"sync"
+	"time"
+
+	"github.com/dustin/go-humanize"
+
+	"github.com/vdevil/vdevil/lab/zfs/audit"
+)
+
+// auditView shows how far an audit has come: on a terminal in one line that is written over, elsewhere in a line now and
+// then.
+type auditView struct {
+	w     io.Writer
+	width func() int // of the terminal, nil if it is none
+	now   func() time.Time
+
+	mu     sync.Mutex
+	stage  audit.Stage
+	begun  time.Time // the stage
+	last   time.Time // a line was written
+	opened bool      // there is a line on the terminal
+}
+
+const lineEvery = 10 * time.Second // where there is no terminal
+
+func (a *app) newAuditView(now func() time.Time) *auditView {
+	v := &auditView{w: a.err, now: now}
+	if fd, ok := terminal(a.err); ok && os.Getenv("TERM") != "dumb" {
+		v.width = func() int { w, _ := size(fd); return w }
+	}
+	return v
+}
+
+func (v *auditView) progress(p audit.Progress) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	now := v.now()
+	if p.Stage != v.stage {
+		v.stage, v.begun = p.Stage, now
+		if v.last.IsZero() {
+			v.last = now
+		}
+	}
+	every := lineEvery
+	if v.width != nil {
+		every = refresh
+	}
+	if now.Sub(v.last) < every {
+		return
+	}
+	v.last = now
+	v.line(auditLine(p, now.Sub(v.begun)))
+}
+
+// line writes; that it cannot be written is no reason to end an audit.
+func (v *auditView) line(text string) {
+	if v.width == nil {
+		_, _ = fmt.Fprintln(v.w, text)
+		return
+	}
+	if w := v.width(); len(text) >= w {
+		text = text[:w-1]
+	}
+	_, _ = fmt.Fprintf(v.w, "\r\x1b[K%s", text)
+	v.opened = true
+}
+
+func (v *auditView) close() {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if v.opened {
+		v.line("")
+	}
+}
+
+// auditLine has no characters outside of ASCII.
+func auditLine(p audit.Progress, took time.Duration) string {
+	what := "block pointers"
+	if p.Stage == audit.Comparing {
+		what = "metaslabs"
+	}
+	text := fmt.Sprintf("%s: %s %s", p.Stage, humanize.Comma(int64(p.Blocks)), what)
+	if p.Total == 0 || p.Done == 0 || took <= 0 {
+		return text
+	}
+	rate := float64(p.Done) / took.Seconds()
+	left := time.Duration(float64(p.Total-p.Done) / rate * float64(time.Second))
+	return fmt.Sprintf("%s, %d%% of %s, %s/s, %s left", text, 100*p.Done/p.Total, humanize.IBytes(p.Total),
+		humanize.IBytes(uint64(rate)), clock(left))
+}

@@ -1,0 +1,337 @@
+package forge_test
+
+import (
+	"context"
+	_ "embed"
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/vdevil/vdevil/images"
+	"github.com/vdevil/vdevil/lab"
+	"github.com/vdevil/vdevil/lab/guest"
+	"github.com/vdevil/vdevil/lab/labtest"
+	"github.com/vdevil/vdevil/lab/machine"
+	"github.com/vdevil/vdevil/lab/zfs/forge"
+	"github.com/vdevil/vdevil/lab/zfs/ondisk"
+	"github.com/vdevil/vdevil/lab/zfs/panics"
+)
+
+//go:embed testdata/pool.sh
+var poolScript string
+
+// Limits on the reference host, with room.
+const (
+	connectLimit = 120 * time.Second
+	scriptLimit  = 180 * time.Second
+	stepLimit    = 120 * time.Second
+)
+
+// bench is a guest of one OpenZFS version and the pool of pool.sh, exported.
+type bench struct {
+	lab  *lab.Lab
+	img  *images.Image
+	cp   *machine.Checkpoint
+	disk string
+}
+
+func newBench(t *testing.T, version string) *bench {
+	t.Helper()
+	b := &bench{lab: labtest.Open(t)}
+	var err error
+	if b.img, err = b.lab.Image(t.Context(), version); err != nil {
+		t.Fatal(err)
+	}
+	if b.cp, err = b.lab.Stable().Booted(t.Context(), b.img, labtest.Machine()); err != nil {
+		t.Fatal(err)
+	}
+	m, g := b.fork(t, machine.ForkOptions{})
+	ctx, cancel := context.WithTimeout(t.Context(), b.cp.Scale.Limit(scriptLimit))
+	defer cancel()
+	out, err := g.RunScript(ctx, poolScript)
+	if err != nil {
+		t.Fatalf("%v\n%s%s%s", err, out.Stdout, out.Stderr, m.Console().Tail(2048))
+	}
+	t.Logf("%s", out.Stdout)
+	if err := m.PowerOff(); err != nil {
+		t.Fatal(err)
+	}
+	b.disk = filepath.Join(t.TempDir(), "v0")
+	if err := machine.CloneFile(t.Context(), b.disk, m.Disks()[0].Path); err != nil {
+		t.Fatal(err)
+	}
+	return b
+}
+
+// forge makes a forged copy of the pool's disk.
+func (b *bench) forge(t *testing.T, name string, mode ondisk.WriteMode) (string, forge.Record) {
+	t.Helper()
+	f, err := forge.Find(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	copied := filepath.Join(t.TempDir(), "v0")
+	if err := machine.CloneFile(t.Context(), copied, b.disk); err != nil {
+		t.Fatal(err)
+	}
+	device, closer, err := ondisk.OpenDevice(b.disk)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer closer.Close()
+	w, err := ondisk.NewWriter(t.Context(), []ondisk.Device{device}, mode, ondisk.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	record, err := f.Make(t.Context(), w, forge.Options{Seed: 1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	out, err := os.OpenFile(copied, os.O_RDWR, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(w.Commit(t.Context(), []ondisk.Target{out}), out.Close()); err != nil {
+		t.Fatal(err)
+	}
+	return copied, record
+}
+
+// life is a guest with a disk that it has not seen before.
+type life struct {
+	m     machine.Machine
+	g     *guest.Guest
+	scale machine.Scale
+}
+
+func (b *bench) enter(t *testing.T, disk string) *life {
+	t.Helper()
+	m, g := b.fork(t, machine.ForkOptions{Disks: map[string]string{"v0": disk}})
+	ctx, cancel := context.WithTimeout(t.Context(), b.cp.Scale.Limit(stepLimit))
+	defer cancel()
+	if err := g.Rescan(ctx); err != nil {
+		t.Fatal(err)
+	}
+	return &life{m, g, b.cp.Scale}
+}
+
+func (b *bench) fork(t *testing.T, o machine.ForkOptions) (machine.Machine, *guest.Guest) {
+	t.Helper()
+	m := labtest.Fork(t, b.lab, b.cp, o)
+	ctx, cancel := context.WithTimeout(t.Context(), b.cp.Scale.Limit(connectLimit))
+	defer cancel()
+	g, err := guest.Connect(ctx, m, guest.Keys{Login: b.img.LoginKey, Host: b.img.HostKey})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { g.Close() })
+	return m, g
+}
+
+// do runs commands until one does not end well, or the kernel says something: what that was, or nothing.
+func (l *life) do(t *testing.T, commands ...string) (printed, end string) {
+	t.Helper()
+	for _, c := range commands {
+		ctx, cancel := context.WithTimeout(t.Context(), l.scale.Limit(stepLimit))
+		crash := l.watch(ctx, cancel)
+		out, err := l.g.Run(ctx, c)
+		cancel()
+		printed += string(out.Stdout) + string(out.Stderr)
+		if event := <-crash; event != "" {
+			return printed, event
+		}
+		var exit *guest.ExitError
+		if errors.As(err, &exit) {
+			return printed, fmt.Sprintf("`%s`: %s", c, strings.TrimSpace(exit.Stderr))
+		}
+		if err != nil {
+			return printed, fmt.Sprintf("`%s` hangs", c)
+		}
+	}
+	return printed, ""
+}
+
+// watch ends the context soon after the kernel has fallen, and then tells its event.
+func (l *life) watch(ctx context.Context, cancel context.CancelFunc) <-chan string {
+	found := make(chan string, 1)
+	from := l.m.Console().Len()
+	go func() {
+		var s panics.Scanner
+		p := make([]byte, 4096)
+		reader := l.m.Console().Reader(ctx, from)
+		var events []panics.Event
+		for {
+			n, err := reader.Read(p)
+			events = append(events, s.Feed(p[:n])...)
+			if fatal(events) != "" && !s.Pending() {
+				cancel()
+			}
+			if err != nil {
+				break
+			}
+		}
+		found <- fatal(append(events, s.Flush()...))
+	}()
+	return found
+}
+
+func fatal(events []panics.Event) string {
+	for _, e := range events {
+		if e.Class == panics.Panic || e.Class == panics.Oops {
+			return fmt.Sprintf("%s: `%s` (%s)", e.Class, strings.SplitN(e.Text, "\n", 2)[0], e.Signature())
+		}
+	}
+	return ""
+}
+
+// warned are the signatures of what zfs_recover let pass.
+func (l *life) warned() (all []string) {
+	count := map[string]int{}
+	for _, e := range panics.Scan(l.m.Console().Bytes()[l.m.Console().Start():]) {
+		if e.Class == panics.Warned {
+			if s := e.Signature(); count[s] == 0 {
+				all = append(all, s)
+			}
+			count[e.Signature()]++
+		}
+	}
+	return all
+}
+
+const (
+	importIt  = "udevadm settle; zpool import -d /dev/disk/by-id tank"
+	loadAll   = "echo 1 >/sys/module/zfs/parameters/metaslab_debug_load"
+	recoverIt = "echo 1 >/sys/module/zfs/parameters/zfs_recover"
+	scrub     = "zpool scrub -w tank; zpool status tank | grep -e scan: -e errors:"
+	destroyA  = "zfs destroy tank/fs@a; zpool sync tank; zpool sync tank"
+	destroyB  = "zfs destroy tank/fs@b; zpool sync tank; zpool sync tank"
+	removeAll = "rm -rf /tank/fs/* /tank/dedup/* /tank/clones/*; for i in 1 2 3 4; do zpool sync tank; done"
+	writeSome = "for i in 1 2 3 4 5 6 7 8; do head -c 20000000 /dev/urandom >/tank/new$i; done; for i in 1 2 3 4; do zpool sync tank; done"
+	readAll   = "cat $(find /tank -type f) | sha256sum"
+	exportIt  = "zpool export tank"
+
+	importReadOnly = "udevadm settle; zpool import -o readonly=on -d /dev/disk/by-id tank"
+	importRewind   = "udevadm settle; zpool import -F -d /dev/disk/by-id tank"
+	secondOpinion  = `zdb -e -p /dev -b -y tank >/tmp/zdb 2>&1; echo zdb exit $?; tr '\r' '\n' </tmp/zdb |
+		grep -e ERROR -e leaked -e '!=' -e segment -e ASSERT -e VERIFY -e mismatch -e error: -e 'No leaks' | head -5`
+)
+
+// lives are what a forged pool goes through, each in a fresh guest with a fresh copy. What is to help against a panic is only
+// tried after one.
+var lives = []struct {
+	name       string
+	steps      []string
+	afterPanic bool
+}{
+	{"import, all metaslabs loaded", []string{loadAll, importIt}, false},
+	{"life", []string{importIt, scrub, destroyA, destroyB, writeSome, scrub, removeAll, exportIt, loadAll, importIt}, false},
+	{"read-only", []string{secondOpinion, importReadOnly, readAll, exportIt}, false},
+	{"import -F", []string{loadAll, importRewind}, true},
+	{"zfs_recover=1", []string{recoverIt, loadAll, importIt, scrub, destroyA, destroyB, writeSome, scrub, removeAll, exportIt, importIt}, true},
+}
+
+var (
+	only     = flag.String("only", "", "the forgeries of the table, a regular expression")
+	through  = flag.String("lives", "", "what the forged pools of the table go through, a regular expression")
+	table    = flag.String("table", "", "write the table of all forgeries and outcomes to this file")
+	versions = flag.String("versions", "", "OpenZFS versions of the guests, with commas between; the default one if empty")
+)
+
+// A pool whose blocks were written again as they are is imported, scrubbed and read as if nothing had happened, with the
+// newest uberblock changed and with a newer one; no file has other bytes.
+func TestRewrittenPoolIsSound(t *testing.T) {
+	b := newBench(t, "")
+	sums := map[string]bool{}
+	for _, mode := range []ondisk.WriteMode{ondisk.InPlace, ondisk.NewTXG} {
+		disk, _ := b.forge(t, "none", mode)
+		l := b.enter(t, disk)
+		sum, end := l.do(t, loadAll, importIt, readAll)
+		printed, scrubEnd := l.do(t, scrub, destroyA, destroyB, exportIt, importIt)
+		if end != "" || scrubEnd != "" || len(l.warned()) > 0 || !strings.Contains(printed, "repaired 0B") || !strings.Contains(printed, "with 0 errors") {
+			t.Errorf("mode %d: %q %q %v\n%s", mode, end, scrubEnd, l.warned(), printed)
+		}
+		sums[sum] = true
+	}
+	if len(sums) != 1 {
+		t.Errorf("the files read differently: %v", sums)
+	}
+}
+
+// A space map that frees the same space twice is no matter to a scrub, and panics whenever it is loaded; the text of the
+// message changed with 2.3.4.
+func TestDuplicateFreePanics(t *testing.T) {
+	const old, later = "adding existent segment to range tree", "overlapping with existing one"
+	text := map[string]string{"": old, "2.1.11": old, "2.3.2": old, "2.3.9": later, "2.4.4": later}
+	for _, version := range strings.Split(*versions, ",") {
+		t.Run(version, func(t *testing.T) {
+			b := newBench(t, version)
+			disk, record := b.forge(t, "spacemap-duplicate-free", ondisk.InPlace)
+			t.Log(record.Effect)
+			l := b.enter(t, disk)
+			printed, end := l.do(t, importIt, scrub, exportIt)
+			if end != "" || !strings.Contains(printed, "with 0 errors") {
+				t.Errorf("%s\n%s", end, printed)
+			}
+			_, end = l.do(t, loadAll, importIt)
+			if !strings.Contains(end, text[version]) || !strings.Contains(end, "(range-tree-add-overlap@space_map_load_callback)") {
+				t.Errorf("import with all space maps loaded: %q instead of %q", end, text[version])
+			}
+			t.Log(end)
+		})
+	}
+}
+
+// What ZFS makes of each forgery: with -table all of it, which takes a while.
+func TestTable(t *testing.T) {
+	if *table == "" {
+		return
+	}
+	out, err := os.OpenFile(*table, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o644)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer out.Close()
+	for _, version := range strings.Split(*versions, ",") {
+		b := newBench(t, version)
+		for _, f := range forge.All() {
+			if !regexp.MustCompile(*only).MatchString(f.Name) {
+				continue
+			}
+			t.Run(version+" "+f.Name, func(t *testing.T) {
+				disk, record := b.forge(t, f.Name, ondisk.InPlace)
+				fmt.Fprintf(out, "## %s %s\n%s\n", version, f.Name, record.Effect)
+				panicked := false
+				for _, c := range lives {
+					if c.afterPanic && !panicked || !regexp.MustCompile(*through).MatchString(c.name) {
+						continue
+					}
+					l := b.enter(t, disk)
+					end, at, printed := "", "", ""
+					for _, s := range c.steps {
+						var p string
+						at = s
+						p, end = l.do(t, s)
+						printed += p
+						if end != "" {
+							break
+						}
+					}
+					result := "fine to the end"
+					if end != "" {
+						result, panicked = fmt.Sprintf("at `%s`: %s", at, end), true
+					}
+					fmt.Fprintf(out, "### %s\n%s\nwarned: %v\n%s\n", c.name, result, l.warned(), printed)
+					if err := l.m.PowerOff(); err != nil {
+						t.Error(err)
+					}
+				}
+			})
+		}
+	}
+}
