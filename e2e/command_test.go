@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -17,11 +18,14 @@ import (
 
 	"github.com/vdevil/vdevil/lab"
 	"github.com/vdevil/vdevil/lab/host"
+	"github.com/vdevil/vdevil/lab/machine/libvirt"
 )
 
 // The exit statuses that the command promises.
 const (
 	held    = 0
+	notHeld = 1
+	misused = 2
 	trouble = 3
 )
 
@@ -29,6 +33,7 @@ const (
 type home struct {
 	dir, run string
 	vdevil   string
+	driver   []string // arguments of commands that start guests
 }
 
 // home makes one, empty, on the file system where the user's cache is: an image does not fit into a /tmp in memory. It
@@ -39,6 +44,9 @@ func (b *bench) home() home {
 	_, _ = rand.Read(id[:]) // never fails
 	name := "e2e-" + hex.EncodeToString(id[:])
 	h := home{dir: filepath.Join(lab.MachinesDir(b.dirs), name), run: filepath.Join(b.dirs.Run, name), vdevil: b.vdevil}
+	if b.driver != lab.Drivers()[0] {
+		h.driver = []string{"--driver", b.driver, "--connect", b.uri}
+	}
 	for _, dir := range []string{h.dir, h.run} {
 		DeferCleanup(os.RemoveAll, dir)
 		Expect(host.Claim(dir)).To(Succeed())
@@ -73,6 +81,14 @@ func (h home) dirs() host.Dirs {
 
 // command is vdevil with arguments. It does not take CI's word for a user's yes.
 func (h home) command(args ...string) *exec.Cmd {
+	if slices.Contains([]string{"run", "atlas", "peek", "shell"}, args[0]) {
+		args = append(args, h.driver...)
+	}
+	return h.plain(args...)
+}
+
+// plain is vdevil with nothing but arguments.
+func (h home) plain(args ...string) *exec.Cmd {
 	cmd := exec.Command(h.vdevil, args...)
 	d := h.dirs()
 	cmd.Env = append(os.Environ(), "CI=", "XDG_CACHE_HOME="+filepath.Dir(d.Cache), "XDG_STATE_HOME="+filepath.Dir(d.State),
@@ -122,8 +138,11 @@ func interrupt(s *gexec.Session) {
 // owned are the directories of machines, and of their sockets, that a process has claimed.
 func (h home) owned(pid int) (dirs []string) {
 	GinkgoHelper()
-	for _, parent := range []string{lab.MachinesDir(h.dirs()), h.dirs().Run} {
+	for _, parent := range []string{lab.MachinesDir(h.dirs()), h.dirs().Run, libvirt.Storage} {
 		entries, err := os.ReadDir(parent)
+		if os.IsNotExist(err) { // nobody has used it yet
+			continue
+		}
 		Expect(err).NotTo(HaveOccurred())
 		for _, e := range entries {
 			owner, err := os.ReadFile(filepath.Join(parent, e.Name(), "owner"))

@@ -3,6 +3,7 @@ package e2e
 import (
 	"context"
 	"slices"
+	"strings"
 	"syscall"
 	"time"
 
@@ -25,8 +26,8 @@ func deathSpecs(b *bench) {
 			Consistently(m.Done()).ShouldNot(BeClosed())
 
 			Expect(syscall.Kill(b.qemu(m).PID, syscall.SIGKILL)).To(Succeed())
-			Eventually(m.Done(), soon).Should(BeClosed())
-			Eventually(waiting, soon).Should(Receive(MatchError(machine.ErrDied)))
+			Eventually(m.Done(), b.soon).Should(BeClosed())
+			Eventually(waiting, b.soon).Should(Receive(MatchError(machine.ErrDied)))
 		}, NodeTimeout(patience(time.Minute)))
 
 		It("is noticed when its kernel panics", func(ctx SpecContext) {
@@ -38,17 +39,19 @@ func deathSpecs(b *bench) {
 				running <- err
 			}()
 			printed(ctx, m, "Kernel panic - not syncing")
-			Eventually(m.Done(), soon).Should(BeClosed())
+			Eventually(m.Done(), b.soon).Should(BeClosed())
 			// Nobody waits for a command whose guest is gone.
-			Eventually(running, soon).Should(Receive(HaveOccurred()))
+			Eventually(running, b.soon).Should(Receive(HaveOccurred()))
 		}, NodeTimeout(patience(time.Minute)))
 	})
 }
 
-// qemu is the process of a machine of this lab.
+// qemu is the process of a machine.
 func (b *bench) qemu(m machine.Machine) process {
 	GinkgoHelper()
-	mine := slices.DeleteFunc(qemus(syscall.Getpid()), func(p process) bool { return !slices.Contains(p.Args, "vdevil-"+m.ID()) })
+	mine := processes(func(p process) bool {
+		return p.Program() == "qemu-system-x86_64" && slices.ContainsFunc(p.Args, func(arg string) bool { return strings.Contains(arg, "vdevil-"+m.ID()) })
+	})
 	Expect(mine).To(HaveLen(1))
 	return mine[0]
 }

@@ -9,6 +9,7 @@
 //	go test -timeout 60m ./e2e -ginkgo.label-filter='cause:memory && zfs:2.3.2'
 //	go test -timeout 6h ./e2e -ginkgo.label-filter='scenario'           every scenario on every version
 //	go test -timeout 60m ./e2e -ginkgo.junit-report=junit.xml -ginkgo.json-report=report.json
+//	go test -timeout 6h ./e2e -ginkgo.label-filter=driver:libvirt       every scenario, its guests run by a libvirtd
 //	go run github.com/onsi/ginkgo/v2/ginkgo -p ./e2e                    in parallel, the lab's CPUs shared out
 //
 // Without a label filter all but cost:nightly is run, which leaves out the versions that no expectation is stated for;
@@ -16,5 +17,6 @@
 // suffice. Shortly before it is over, the suite ends its guests and says which spec it was at.
 //
 // Labels are scenario or promise; for scenarios also cause:software, cause:memory or cause:disk, control where there is a
-// control arm, cost:fast or cost:nightly, and zfs:VERSION.
+// control arm, cost:fast or cost:nightly, and zfs:VERSION. What another driver than the default one does, in a libvirtd that
+// the suite starts for itself, has driver:libvirt.
 package e2e

@@ -17,6 +17,8 @@ import (
 	"github.com/vdevil/vdevil/lab/host/hosttest"
 	"github.com/vdevil/vdevil/lab/labtest"
 	"github.com/vdevil/vdevil/lab/machine"
+	"github.com/vdevil/vdevil/lab/machine/libvirt"
+	"github.com/vdevil/vdevil/lab/machine/libvirt/libvirttest"
 	"github.com/vdevil/vdevil/scenarios"
 )
 
@@ -25,6 +27,10 @@ type bench struct {
 	dirs   host.Dirs
 	lab    *lab.Lab
 	vdevil string // path of the command
+	// driver runs the guests; uri is that of the libvirtd that does, if one does.
+	driver, uri string
+	// soon is when the end of a guest is noticed.
+	soon time.Duration
 }
 
 func TestE2E(t *testing.T) {
@@ -41,7 +47,10 @@ func TestE2E(t *testing.T) {
 		// go test kills without a word to the guests, and without saying which spec it was.
 		suite.Timeout = min(suite.Timeout, time.Until(deadline)-time.Minute)
 	}
-	b := &bench{}
+	b := &bench{driver: lab.Drivers()[0], soon: soon}
+	// libvirt has its say about an end, and that waits for init to bury the process.
+	underLibvirt := &bench{driver: libvirt.Name, soon: 5 * soon}
+	var daemon *libvirttest.Daemon
 	SynchronizedBeforeSuite(func(SpecContext) []byte {
 		path, err := gexec.Build("github.com/vdevil/vdevil/lab/cmd/vdevil")
 		Expect(err).NotTo(HaveOccurred())
@@ -50,10 +59,20 @@ func TestE2E(t *testing.T) {
 		b.vdevil = string(path)
 		b.dirs = hosttest.Dirs(GinkgoTB())
 		// Without the host's packages there is no lab: that may take an apt-get.
-		b.lab = b.open(ctx, b.dirs, max(1, runtime.NumCPU()/suite.ParallelTotal))
+		jobs := max(1, runtime.NumCPU()/suite.ParallelTotal)
+		b.lab = b.open(ctx, b.dirs, jobs)
+		daemon = libvirttest.Start(GinkgoTB())
+		underLibvirt.vdevil, underLibvirt.dirs, underLibvirt.uri = b.vdevil, b.dirs, daemon.URI
+		underLibvirt.lab = underLibvirt.open(ctx, b.dirs, jobs)
 	}, NodeTimeout(patience(0)))
 	SynchronizedAfterSuite(func() {}, gexec.CleanupBuildArtifacts)
 
+	Describe("under libvirt", Label("driver:"+libvirt.Name), func() {
+		scenarioSpecs(underLibvirt, all)
+		isolationSpecs(underLibvirt)
+		deathSpecs(underLibvirt)
+		libvirtSpecs(underLibvirt, func() *libvirttest.Daemon { return daemon })
+	})
 	scenarioSpecs(b, all)
 	killedLabSpecs(b)
 	interruptSpecs(b)
@@ -61,6 +80,8 @@ func TestE2E(t *testing.T) {
 	deathSpecs(b)
 	errorSpecs(b)
 	atlasSpecs(b)
+	auditSpecs(b)
+	crashSpecs(b)
 	RunSpecs(t, "vdevil", suite, reporter)
 }
 
@@ -75,7 +96,7 @@ func patience(d time.Duration) time.Duration {
 func (b *bench) open(ctx SpecContext, d host.Dirs, jobs int) *lab.Lab {
 	GinkgoHelper()
 	l, err := lab.Open(ctx, lab.Options{
-		Dirs: d, Jobs: jobs, Install: host.InstallOptions{Yes: true, Out: os.Stderr, Lock: d.Cache},
+		Dirs: d, Driver: b.driver, Connect: b.uri, Jobs: jobs, Install: host.InstallOptions{Yes: true, Out: os.Stderr, Lock: d.Cache},
 		Progress: func(p lab.Progress) {
 			if p.Took == 0 || p.Done {
 				GinkgoWriter.Printf("%s %s\n", p.What, p.Took)

@@ -27,7 +27,7 @@ func scenarioSpecs(b *bench, all []*scenarios.Scenario) {
 				if !s.Applies(recipe.OpenZFS) {
 					continue
 				}
-				It(fmt.Sprintf("%s on OpenZFS %s", s.Name, recipe.OpenZFS), labels(s, recipe), func(ctx SpecContext) {
+				It(fmt.Sprintf("%s on OpenZFS %s", s.Name, recipe.OpenZFS), b.labels(s, recipe), func(ctx SpecContext) {
 					r := b.ask(ctx, s, recipe.OpenZFS)
 					if !recipe.Default {
 						// What a scenario foretells, it foretells for the default version alone. Elsewhere the verdict is
@@ -48,10 +48,10 @@ func scenarioSpecs(b *bench, all []*scenarios.Scenario) {
 	})
 }
 
-// labels are the scenario's own with the version. Versions beside the default one are for the night.
-func labels(s *scenarios.Scenario, r images.Recipe) Labels {
+// labels are the scenario's own with the version. Versions and drivers beside the default ones are for the night.
+func (b *bench) labels(s *scenarios.Scenario, r images.Recipe) Labels {
 	list := s.Labels()
-	if !r.Default {
+	if !r.Default || b.driver != lab.Drivers()[0] {
 		list = slices.DeleteFunc(list, func(l string) bool { return strings.HasPrefix(l, "cost:") })
 		list = append(list, "cost:"+string(scenarios.Nightly))
 	}

@@ -9,12 +9,13 @@ import (
 
 	"github.com/vdevil/vdevil/images"
 	"github.com/vdevil/vdevil/lab/host"
+	"github.com/vdevil/vdevil/lab/machine/libvirt"
 	"github.com/vdevil/vdevil/lab/trial"
 )
 
 // Collect removes what labs left that were killed, directories of machines, checkpoints and images half made, and the
-// checkpoints of images that are no more. Machines themselves die with their lab. What belongs to a lab that is alive is
-// not touched. It returns what it removed.
+// checkpoints of images that are no more. QEMU children die with their lab, libvirt's domains are destroyed. What belongs to
+// a lab that is alive is not touched. It returns what it removed.
 func Collect(ctx context.Context, d host.Dirs) (removed []string, err error) {
 	store, err := images.Open(ctx, d)
 	if err != nil {
@@ -23,6 +24,7 @@ func Collect(ctx context.Context, d host.Dirs) (removed []string, err error) {
 	for _, collect := range []func() ([]string, error){
 		func() ([]string, error) { return abandoned(d.Run) },
 		func() ([]string, error) { return abandoned(MachinesDir(d)) },
+		func() ([]string, error) { return abandoned(libvirt.Storage) },
 		store.Clean,
 		func() ([]string, error) { return checkpoints(d, store) },
 	} {
@@ -32,13 +34,24 @@ func Collect(ctx context.Context, d host.Dirs) (removed []string, err error) {
 	return removed, err
 }
 
-// abandoned removes the directories of machines whose lab is gone.
-func abandoned(parent string) ([]string, error) {
+// abandoned removes the directories of machines whose lab is gone, and their domains first: a directory is all that tells
+// of a domain.
+func abandoned(parent string) (removed []string, err error) {
 	dirs, err := host.Abandoned(parent)
 	for _, dir := range dirs {
-		err = errors.Join(err, os.RemoveAll(dir))
+		domain, e := libvirt.Collect(dir)
+		if domain != "" {
+			removed = append(removed, "domain "+domain)
+		}
+		if e == nil {
+			e = os.RemoveAll(dir)
+		}
+		if e == nil {
+			removed = append(removed, dir)
+		}
+		err = errors.Join(err, e)
 	}
-	return dirs, err
+	return removed, err
 }
 
 // checkpoints removes those of images that are gone. Which are gone cannot be told while one is damaged: that is left to

@@ -15,7 +15,7 @@ import (
 	"github.com/vdevil/vdevil/lab/guest"
 	"github.com/vdevil/vdevil/lab/host"
 	"github.com/vdevil/vdevil/lab/machine"
-	"github.com/vdevil/vdevil/lab/machine/qemu"
+	"github.com/vdevil/vdevil/lab/machine/vm"
 	"github.com/vdevil/vdevil/lab/trial"
 	"github.com/vdevil/vdevil/scenarios"
 )
@@ -26,6 +26,10 @@ const Version = "0.1.0"
 // Options say where and how a lab works.
 type Options struct {
 	Dirs host.Dirs
+	// Driver is what runs the guests, one of Drivers(); empty for the first.
+	Driver string
+	// Connect is the URI of the libvirtd to use, empty for the system's.
+	Connect string
 	// Mirror is where packages for images come from, empty for the default of the suite.
 	Mirror string
 	// Install says what to do about packages that this computer lacks.
@@ -51,7 +55,7 @@ type Progress struct {
 // Lab has found its host in order and its driver working.
 type Lab struct {
 	opts   Options
-	driver *qemu.Driver
+	driver *vm.Driver
 	images *images.Store
 	stable *trial.Stable
 }
@@ -64,7 +68,7 @@ func Open(ctx context.Context, o Options) (*Lab, error) {
 	if o.Jobs == 0 {
 		o.Jobs = runtime.NumCPU()
 	}
-	if err := host.Install(ctx, host.Missing(), o.Install); err != nil {
+	if err := host.Install(ctx, host.Missing(needs(o.Driver)...), o.Install); err != nil {
 		return nil, err
 	}
 	if _, err := Collect(ctx, o.Dirs); err != nil {
@@ -74,15 +78,13 @@ func Open(ctx context.Context, o Options) (*Lab, error) {
 	if err != nil {
 		return nil, err
 	}
-	driver, err := qemu.New(ctx, qemu.Options{
-		Dir: MachinesDir(o.Dirs), Run: o.Dirs.Run, Accel: host.Accel(), Ahead: o.Jobs,
-	})
+	driver, err := newDriver(ctx, o)
 	if err != nil {
 		return nil, err
 	}
 	l := &Lab{opts: o, driver: driver, images: store}
 	l.stable = &trial.Stable{
-		Dir: checkpointsDir(o.Dirs), Driver: driver, Open: qemu.Open, Progress: l.progress,
+		Dir: checkpointsDir(o.Dirs), Driver: driver, Open: vm.Open, Progress: l.progress,
 		Kernels: &trial.Kernels{Dir: filepath.Join(o.Dirs.Cache, "types")},
 	}
 	return l, nil

@@ -30,12 +30,14 @@ const (
 	needQEMUMajor, needQEMUMinor = 7, 2
 )
 
-// Doctor examines this computer. It changes nothing.
-func Doctor(ctx context.Context, d Dirs) []Check { return this().doctor(ctx, d) }
+// Doctor examines this computer. It changes nothing. More are packages that are needed beside those of the lab.
+func Doctor(ctx context.Context, d Dirs, more ...Package) []Check {
+	return this().doctor(ctx, d, more...)
+}
 
-func (c *computer) doctor(ctx context.Context, d Dirs) []Check {
+func (c *computer) doctor(ctx context.Context, d Dirs, more ...Package) []Check {
 	checks := []Check{c.checkAccel()}
-	for _, p := range c.needed() {
+	for _, p := range append(c.needed(), more...) {
 		checks = append(checks, c.checkPackage(p))
 	}
 	checks = append(checks, c.checkQEMU(ctx), checkDisk(d.Cache), c.checkMemory(), c.checkPtrace(), c.checkEDAC())

@@ -31,11 +31,22 @@ var packages = []Package{
 	{Needs: "newuidmap", Name: "uidmap", Why: "lets an ordinary user build a file system that belongs to root", rootless: true},
 }
 
-// Missing are the packages that this computer lacks for the calling user.
-func Missing() []Package { return this().missing() }
+// Libvirt lists what the lab needs besides to have libvirt run its guests.
+func Libvirt() []Package {
+	return []Package{
+		{Needs: "libvirtd", Name: "libvirt-daemon-system", Why: "runs the guests for --driver libvirt"},
+		{
+			Needs: "/usr/lib/x86_64-linux-gnu/libvirt/connection-driver/libvirt_driver_qemu.so", Name: "libvirt-daemon-driver-qemu",
+			Why: "lets libvirtd run QEMU",
+		},
+	}
+}
 
-func (c *computer) missing() []Package {
-	return slices.DeleteFunc(c.needed(), func(p Package) bool { return c.has(p) })
+// Missing are the packages that this computer lacks for the calling user, of those that the lab needs always and of more.
+func Missing(more ...Package) []Package { return this().missing(more...) }
+
+func (c *computer) missing(more ...Package) []Package {
+	return slices.DeleteFunc(append(c.needed(), more...), func(p Package) bool { return c.has(p) })
 }
 
 // needed are the packages that the user who asks needs.

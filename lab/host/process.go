@@ -17,9 +17,12 @@ type Process struct {
 }
 
 // Self is the calling process.
-func Self() (Process, error) {
-	started, err := startTime("/proc", os.Getpid())
-	return Process{PID: os.Getpid(), Started: started}, err
+func Self() (Process, error) { return ProcessOf(os.Getpid()) }
+
+// ProcessOf is the process that has a PID now.
+func ProcessOf(pid int) (Process, error) {
+	started, err := startTime("/proc", pid)
+	return Process{PID: pid, Started: started}, err
 }
 
 // Alive says whether the process still runs. One that has ended but was not waited for does not.

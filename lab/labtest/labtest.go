@@ -12,15 +12,24 @@ import (
 	"github.com/vdevil/vdevil/scenarios"
 )
 
-// Open opens a lab that is closed with the test.
+// Open opens a lab with the default driver that is closed with the test.
 func Open(t testing.TB) *lab.Lab {
 	t.Helper()
+	return OpenDriver(t, "", "")
+}
+
+// OpenDriver opens a lab with a driver, and for libvirt's the URI to connect to.
+func OpenDriver(t testing.TB, driver, connect string) *lab.Lab {
+	t.Helper()
 	d := hosttest.Dirs(t)
-	l, err := lab.Open(t.Context(), lab.Options{Dirs: d, Install: hosttest.Install(d), Progress: func(p lab.Progress) {
-		if p.Took == 0 || p.Done {
-			t.Logf("%s %s", p.What, p.Took)
-		}
-	}})
+	l, err := lab.Open(t.Context(), lab.Options{
+		Dirs: d, Driver: driver, Connect: connect, Install: hosttest.Install(d),
+		Progress: func(p lab.Progress) {
+			if p.Took == 0 || p.Done {
+				t.Logf("%s %s", p.What, p.Took)
+			}
+		},
+	})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -68,6 +68,7 @@ type DiskConfig struct {
 // guest has written so far; writing it is what a vdev fault does.
 type Disk struct {
 	Name string `json:"name"`
+	// Path is empty for a disk that an NBD server has.
 	Path string `json:"path"`
 	Size int64  `json:"size"`
 }
@@ -79,12 +80,20 @@ type ForkOptions struct {
 	Freezable bool
 	// Paused forks start with their CPUs stopped.
 	Paused bool
+	// For says what the fork is for, in a line for people who look at what runs on this computer.
+	For string
 	// Next is how many more forks of the same checkpoint will be asked for; some may be made ready ahead.
 	Next int
 	// Disks are raw files to begin with in place of the checkpoint's data disks, by name. They are copied; each must have
 	// the size of the disk it replaces. The guest is not told: it must not have read the disk before.
 	Disks map[string]string
+	// NBD are UNIX sockets of servers that have data disks, by name, each exported under the disk's name, in place of raw
+	// files. A server that goes away is waited for; after ReconnectDelay the guest gets errors. Such a fork is not Freezable.
+	NBD map[string]string
 }
+
+// ReconnectDelay is how long the requests of a guest wait for an NBD server that has gone away, in seconds.
+const ReconnectDelay = 5
 
 // Memory is the guest's physical memory.
 type Memory interface {
@@ -124,7 +133,8 @@ type Machine interface {
 	Done() <-chan struct{}
 	// Wait blocks until the machine has ended; the error is nil after PowerOff, Close or an orderly shutdown.
 	Wait(ctx context.Context) error
-	// Close ends the machine and deletes its disks and sockets. Closing twice is harmless.
+	// Close ends the machine and deletes its disks and sockets, at the latest when the driver is closed. Closing twice is
+	// harmless.
 	Close() error
 }
 

@@ -7,18 +7,23 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/vdevil/vdevil/lab"
 	"github.com/vdevil/vdevil/lab/host"
 )
 
 func (a *app) doctorCommand() *cobra.Command {
 	var asJSON bool
+	var driver driverFlags
 	cmd := &cobra.Command{
 		Use:   "doctor",
 		Short: "Check whether this computer can run the lab",
 		Long: `Doctor examines the accelerator, the host packages, disk and memory, what the kernel allows, and the memory errors that
 this computer has counted itself. It changes nothing. Each line is good, or says what to do; the exit status is 3 when
-one is not good. vdevil run installs missing packages by itself.`,
+one is not good. vdevil run installs missing packages by itself. With --driver libvirt, the daemon is examined, too: whether
+it answers, as whom it runs QEMU, and what that user may reach.`,
 		Example: `  vdevil doctor
+  vdevil doctor --driver libvirt
+  vdevil doctor --driver libvirt --connect qemu:///session
   vdevil doctor --json`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -26,7 +31,13 @@ one is not good. vdevil run installs missing packages by itself.`,
 			if err != nil {
 				return err
 			}
-			checks := host.Doctor(cmd.Context(), dirs)
+			if err := driver.check(); err != nil {
+				return err
+			}
+			checks, err := lab.Doctor(cmd.Context(), dirs, driver.name.value, driver.connect)
+			if err != nil {
+				return err
+			}
 			if asJSON {
 				err = writeJSON(a.out, checks)
 			} else {
@@ -36,6 +47,7 @@ one is not good. vdevil run installs missing packages by itself.`,
 		},
 	}
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
+	driver.add(cmd.Flags())
 	return cmd
 }
 

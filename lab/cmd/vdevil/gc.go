@@ -16,9 +16,9 @@ func (a *app) gcCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:   "gc",
 		Short: "Remove what killed labs have left behind",
-		Long: `Gc removes the directories of machines whose lab is gone, and checkpoints and images that were half made. What belongs
-to a lab that runs is not touched; neither are results, images and checkpoints that are whole. Every run does the same
-when it begins.`,
+		Long: `Gc removes the directories of machines whose lab is gone, destroys their domains where libvirt runs them, and removes
+checkpoints and images that were half made. What belongs to a lab that runs is not touched; neither are domains of others,
+nor results, images and checkpoints that are whole. Every run does the same when it begins.`,
 		Example: `  vdevil gc`,
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {

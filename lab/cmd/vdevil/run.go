@@ -16,6 +16,7 @@ import (
 	"github.com/vdevil/vdevil/lab"
 	"github.com/vdevil/vdevil/lab/campaign"
 	"github.com/vdevil/vdevil/lab/host"
+	"github.com/vdevil/vdevil/lab/machine/libvirt"
 	"github.com/vdevil/vdevil/lab/report"
 	"github.com/vdevil/vdevil/scenarios"
 )
@@ -24,25 +25,62 @@ import (
 type labFlags struct {
 	yes    bool
 	mirror string
-	driver choice
+	driver driverFlags
 	jobs   uint
 }
 
 func (f *labFlags) add(flags *pflag.FlagSet) {
-	f.driver = choice{value: "qemu", words: []string{"qemu"}}
 	flags.BoolVar(&f.yes, "yes", false, "install missing host packages without asking, as CI=true does")
 	flags.StringVar(&f.mirror, "mirror", "", "`URL` to take the guests' packages from (default: the suite's own)")
-	flags.Var(&f.driver, "driver", "what runs the guests")
+	f.driver.add(flags)
+}
+
+// driverFlags choose what runs the guests.
+type driverFlags struct {
+	name    choice
+	connect string
+}
+
+func (f *driverFlags) add(flags *pflag.FlagSet) {
+	f.name = choice{value: lab.Drivers()[0], words: lab.Drivers()}
+	flags.Var(&f.name, "driver", "what runs the guests: a QEMU child, or the libvirtd of this computer")
+	flags.StringVar(&f.connect, "connect", "", "`URI` of the libvirtd, with --driver libvirt (default: "+libvirt.System+")")
+}
+
+// repeat are the arguments that choose the same.
+func (f *driverFlags) repeat() (words []string) {
+	if f.name.value != lab.Drivers()[0] {
+		words = append(words, "--driver", f.name.value)
+	}
+	if f.connect != "" {
+		words = append(words, "--connect", shellWord(f.connect))
+	}
+	return words
+}
+
+// check refuses what can be seen to be wrong before anything is opened.
+func (f *driverFlags) check() error {
+	if f.connect == "" {
+		return nil
+	}
+	if f.name.value != libvirt.Name {
+		return usage(errors.New("--connect says which libvirtd: it needs --driver libvirt"))
+	}
+	_, err := libvirt.ParseURI(f.connect)
+	return usage(err)
 }
 
 // open opens the lab, and tells view what takes long.
 func (a *app) open(ctx context.Context, f labFlags, view observer) (*lab.Lab, error) {
+	if err := f.driver.check(); err != nil {
+		return nil, err
+	}
 	dirs, err := host.DefaultDirs()
 	if err != nil {
 		return nil, err
 	}
 	return lab.Open(ctx, lab.Options{
-		Dirs: dirs, Mirror: f.mirror, Jobs: int(f.jobs), Progress: view.progress, Install: a.install(ctx, f.yes, dirs),
+		Dirs: dirs, Driver: f.driver.name.value, Connect: f.driver.connect, Mirror: f.mirror, Jobs: int(f.jobs), Progress: view.progress, Install: a.install(ctx, f.yes, dirs),
 	})
 }
 

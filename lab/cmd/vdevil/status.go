@@ -36,14 +36,15 @@ func (e *notHeldError) Error() string { return e.text }
 // status is the exit status for an error of a command that has run.
 func status(err error) int {
 	var (
-		wrong *usageError
-		file  *scenarios.Error
-		came  *notHeldError
+		wrong  *usageError
+		file   *scenarios.Error
+		closed *unreadableError
+		came   *notHeldError
 	)
 	switch {
 	case err == nil:
 		return held
-	case errors.As(err, &wrong), errors.As(err, &file):
+	case errors.As(err, &wrong), errors.As(err, &file), errors.As(err, &closed):
 		return misused
 	case errors.As(err, &came):
 		return notHeld

@@ -19,8 +19,8 @@ import (
 	"github.com/vdevil/vdevil/lab/guest"
 	"github.com/vdevil/vdevil/lab/labtest"
 	"github.com/vdevil/vdevil/lab/machine"
-	"github.com/vdevil/vdevil/lab/machine/qemu"
 	"github.com/vdevil/vdevil/lab/machine/qmp"
+	"github.com/vdevil/vdevil/lab/machine/vm"
 	"github.com/vdevil/vdevil/scenarios"
 )
 
@@ -37,7 +37,7 @@ func BenchmarkStart(b *testing.B) {
 	if err != nil {
 		b.Fatal(err)
 	}
-	driver := l.Driver().(*qemu.Driver)
+	driver := l.Driver().(*vm.Driver)
 	for b.Loop() {
 		cold := measureCold(b, driver, img)
 		cp := prepared(b, l.Stable().Prepared, img, 1<<30)
@@ -100,7 +100,7 @@ func prepared(b *testing.B, prepare func(context.Context, *images.Image, scenari
 }
 
 // measureFork times from the request to a machine whose CPUs run. The private memory, in bytes, is that of an idle fork.
-func measureFork(b *testing.B, d *qemu.Driver, cp *machine.Checkpoint, next int) (median time.Duration, private int64) {
+func measureFork(b *testing.B, d *vm.Driver, cp *machine.Checkpoint, next int) (median time.Duration, private int64) {
 	var times []time.Duration
 	for i := range rounds + 1 {
 		d.Settle()

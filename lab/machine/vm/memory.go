@@ -1,4 +1,4 @@
-package qemu
+package vm
 
 import (
 	"context"
@@ -8,8 +8,6 @@ import (
 	"strconv"
 	"strings"
 	"sync"
-
-	"github.com/vdevil/vdevil/lab/machine/qmp"
 )
 
 const (
@@ -23,7 +21,7 @@ const (
 // memory reaches the guest's memory through the memory of the QEMU process: with no stop of the guest, in any
 // alignment, and in the fork's private copy of a page.
 type memory struct {
-	monitor *qmp.Client
+	monitor Monitor
 	pid     int
 
 	mu    sync.Mutex
@@ -60,6 +58,16 @@ func (m *memory) each(ctx context.Context, flag int, addr uint64, p []byte, do f
 	return nil
 }
 
+// hmp runs a line of the human monitor and returns what it prints. A command that fails says so in its text only.
+func hmp(ctx context.Context, m Monitor, line string) (string, error) {
+	var out string
+	err := m.Execute(ctx, "human-monitor-command", map[string]string{"command-line": line}, &out)
+	if err != nil {
+		return "", fmt.Errorf("%q: %w", line, err)
+	}
+	return out, nil
+}
+
 func unit(addr uint64) (base, size uint64) {
 	size = chunk
 	if addr < lowRAM {
@@ -76,7 +84,7 @@ func (m *memory) host(ctx context.Context, base uint64) (uint64, error) {
 		return h, nil
 	}
 	// The answer is: Host virtual address for 0x1000 (ram) is 0x7f12c0001000.
-	out, err := m.monitor.HMP(ctx, fmt.Sprintf("gpa2hva %#x", base))
+	out, err := hmp(ctx, m.monitor, fmt.Sprintf("gpa2hva %#x", base))
 	if err != nil {
 		return 0, err
 	}

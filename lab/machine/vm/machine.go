@@ -1,12 +1,10 @@
-package qemu
+package vm
 
 import (
 	"context"
 	"errors"
 	"fmt"
 	"net"
-	"os"
-	"os/exec"
 	"regexp"
 	"strconv"
 	"strings"
@@ -14,7 +12,6 @@ import (
 
 	"github.com/vdevil/vdevil/lab/machine"
 	"github.com/vdevil/vdevil/lab/machine/gdb"
-	"github.com/vdevil/vdevil/lab/machine/qmp"
 )
 
 // tail is how much of a console an error shows.
@@ -22,10 +19,9 @@ const tail = 2048
 
 // vm is one QEMU process.
 type vm struct {
-	*spec
+	*Spec
 	driver  *Driver
-	cmd     *exec.Cmd
-	qmp     *qmp.Client
+	process Process
 	console *machine.Console
 	ports   map[int]int // guest port to port on 127.0.0.1
 	memory  memory
@@ -44,50 +40,36 @@ var (
 	_ machine.MCEInjector = (*vm)(nil)
 )
 
-// start runs QEMU and connects to its monitor. history is the console of the checkpoint.
-func (d *Driver) start(ctx context.Context, s *spec, history []byte) (_ *vm, err error) {
-	m := &vm{spec: s, driver: d, done: make(chan struct{})}
-	if m.console, err = machine.NewConsole(s.console(), history); err != nil {
+// start runs QEMU. history is the console of the checkpoint.
+func (d *Driver) start(ctx context.Context, s *Spec, history []byte) (_ *vm, err error) {
+	m := &vm{Spec: s, driver: d, done: make(chan struct{})}
+	if m.console, err = machine.NewConsole(s.Console(), history); err != nil {
 		return nil, err
 	}
-	log, err := os.Create(s.log())
-	if err != nil {
+	if err := d.grant(s.Files); err != nil {
 		m.console.Close()
 		return nil, err
 	}
-	defer log.Close()
-	m.cmd = exec.Command(program, s.args()...) //nolint:noctx // the machine outlives the call that started it
-	m.cmd.Stdout, m.cmd.Stderr = m.console, log
-	if err := d.spawner.Start(m.cmd); err != nil {
+	if m.process, err = d.launcher.Launch(ctx, s, m.console); err != nil {
+		var e *machine.Error
+		if errors.As(err, &e) {
+			e.Console = m.console.Tail(tail)
+		}
 		m.console.Close()
 		return nil, err
 	}
 	go m.reap()
-	defer func() {
-		if err != nil {
-			err = m.explain("start QEMU", err)
-			m.kill()
-		}
-	}()
-	dial, stop := context.WithCancel(ctx)
-	defer stop()
-	go func() { // a QEMU that refuses its options never opens the monitor
-		select {
-		case <-m.done:
-			stop()
-		case <-dial.Done():
-		}
-	}()
-	if m.qmp, err = qmp.Dial(dial, s.socket("qmp")); err != nil {
+	m.memory = memory{monitor: m.process, pid: m.process.PID()}
+	if m.ports, err = m.forwards(ctx); err != nil {
+		err = m.explain("start QEMU", err)
+		m.kill()
 		return nil, err
 	}
-	m.memory = memory{monitor: m.qmp, pid: m.cmd.Process.Pid}
-	m.ports, err = m.forwards(ctx)
-	return m, err
+	return m, nil
 }
 
 func (m *vm) reap() {
-	err := m.cmd.Wait()
+	err := m.process.Wait()
 	m.console.Close()
 	m.mu.Lock()
 	if !m.ended && err != nil {
@@ -101,7 +83,7 @@ func (m *vm) reap() {
 var forward = regexp.MustCompile(`TCP\[HOST_FORWARD\]\s+\d+\s+127\.0\.0\.1\s+(\d+)\s+\S+\s+(\d+)`)
 
 func (m *vm) forwards(ctx context.Context) (map[int]int, error) {
-	info, err := m.qmp.HMP(ctx, "info usernet")
+	info, err := hmp(ctx, m.process, "info usernet")
 	if err != nil {
 		return nil, err
 	}
@@ -128,32 +110,36 @@ func (m *vm) explain(op string, err error) error {
 		}
 	default:
 	}
-	log, _ := os.ReadFile(m.log())
+	log := m.process.Log()
 	return &machine.Error{Op: op, Err: err, Console: m.console.Tail(tail), Log: log[max(0, len(log)-tail):]}
 }
 
 // execute runs a monitor command.
 func (m *vm) execute(ctx context.Context, command string, args, result any) error {
-	if err := m.qmp.Execute(ctx, command, args, result); err != nil {
+	if err := m.process.Execute(ctx, command, args, result); err != nil {
 		return m.explain("monitor command "+command, err)
 	}
 	return nil
 }
 
 // ID names the machine in files and messages.
-func (m *vm) ID() string { return m.id }
+func (m *vm) ID() string { return m.Spec.ID }
 
 // Console is everything the guest printed.
 func (m *vm) Console() *machine.Console { return m.console }
 
-// Command is QEMU's command line.
-func (m *vm) Command() []string { return m.cmd.Args }
+// Command is what started the machine.
+func (m *vm) Command() []string { return m.process.Command() }
 
 // Disks are the raw files behind the data disks.
 func (m *vm) Disks() []machine.Disk {
-	disks := make([]machine.Disk, 0, len(m.spec.Disks))
-	for _, d := range m.spec.Disks {
-		disks = append(disks, machine.Disk{Name: d.Name, Size: d.Size, Path: m.disk(d.Name)})
+	disks := make([]machine.Disk, 0, len(m.Config.Disks))
+	for _, d := range m.Config.Disks {
+		disk := machine.Disk{Name: d.Name, Size: d.Size}
+		if m.NBD[d.Name] == "" {
+			disk.Path = m.Disk(d.Name)
+		}
+		disks = append(disks, disk)
 	}
 	return disks
 }
@@ -162,7 +148,7 @@ func (m *vm) Disks() []machine.Disk {
 func (m *vm) Dial(ctx context.Context, port int) (net.Conn, error) {
 	local, ok := m.ports[port]
 	if !ok {
-		return nil, fmt.Errorf("machine %s forwards no port to guest port %d", m.id, port)
+		return nil, fmt.Errorf("machine %s forwards no port to guest port %d", m.ID(), port)
 	}
 	var d net.Dialer
 	c, err := d.DialContext(ctx, "tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(local)))
@@ -181,7 +167,7 @@ func (m *vm) Resume(ctx context.Context) error { return m.control(ctx, "cont") }
 // control is refused while a debugger is attached: the stub would take its next command for an interrupt and lose it.
 func (m *vm) control(ctx context.Context, command string) error {
 	if m.debugged() {
-		return fmt.Errorf("%s: the CPUs of machine %s are its debugger's", command, m.id)
+		return fmt.Errorf("%s: the CPUs of machine %s are its debugger's", command, m.ID())
 	}
 	return m.execute(ctx, command, nil, nil)
 }
@@ -230,7 +216,7 @@ const tripleFault = "raising triple fault"
 // MachineCheck injects an uncorrected memory error.
 func (m *vm) MachineCheck(ctx context.Context, phys uint64) error {
 	command := fmt.Sprintf("mce -b 0 %d %#x %#x %#x %#x", memoryBank, uint64(mciStatus), mcgStatus, phys, mciMisc)
-	out, err := m.qmp.HMP(ctx, command)
+	out, err := hmp(ctx, m.process, command)
 	if out = strings.TrimSpace(out); err == nil && out != "" && !strings.Contains(out, tripleFault) {
 		err = errors.New(out)
 	}
@@ -257,7 +243,7 @@ func (m *vm) Debug(ctx context.Context) (machine.Debugger, error) {
 	}
 	m.mu.Unlock()
 	if taken {
-		return nil, fmt.Errorf("machine %s has a debugger already", m.id)
+		return nil, fmt.Errorf("machine %s has a debugger already", m.ID())
 	}
 	var err error
 	if d.Client, err = m.attach(ctx); err != nil {
@@ -268,11 +254,11 @@ func (m *vm) Debug(ctx context.Context) (machine.Debugger, error) {
 }
 
 func (m *vm) attach(ctx context.Context) (*gdb.Client, error) {
-	path := m.socket("gdb")
-	if _, err := m.qmp.HMP(ctx, "gdbserver unix:"+path+",server=on,wait=off"); err != nil {
+	path := m.Socket("gdb")
+	if _, err := hmp(ctx, m.process, "gdbserver unix:"+path+",server=on,wait=off"); err != nil {
 		return nil, err
 	}
-	return gdb.Dial(ctx, path, gdb.Options{Hardware: m.accel == machine.KVM})
+	return gdb.Dial(ctx, path, gdb.Options{Hardware: m.Accel == machine.KVM})
 }
 
 // Close detaches: the machine runs on.
@@ -300,10 +286,7 @@ func (m *vm) kill() {
 	m.mu.Lock()
 	m.ended = true
 	m.mu.Unlock()
-	if m.qmp != nil {
-		m.qmp.Close()
-	}
-	_ = m.cmd.Process.Kill() // an error means that it is dead already
+	m.process.Kill()
 	<-m.done
 }
 
@@ -320,11 +303,11 @@ func (m *vm) Wait(ctx context.Context) error {
 	}
 }
 
-// Close kills the process and deletes its files.
+// Close kills the process and has its files deleted.
 func (m *vm) Close() (err error) {
 	m.closed.Do(func() {
 		m.kill()
-		err = m.remove()
+		err = m.process.Discard(m.remove)
 	})
 	return err
 }

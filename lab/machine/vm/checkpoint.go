@@ -1,4 +1,4 @@
-package qemu
+package vm
 
 import (
 	"bytes"
@@ -14,14 +14,13 @@ import (
 	"time"
 
 	"github.com/vdevil/vdevil/lab/machine"
-	"github.com/vdevil/vdevil/lab/machine/qmp"
 )
 
 // Checkpoint freezes the machine into dir. Device state goes through a migration into a file of about 1 MB; memory is in
 // the RAM file already and is only moved, like the disks.
 func (m *vm) Checkpoint(ctx context.Context, dir string, scale machine.Scale) (*machine.Checkpoint, error) {
-	if !m.shared {
-		return nil, fmt.Errorf("machine %s maps its memory privately: fork it with Freezable to take a checkpoint", m.id)
+	if !m.Shared {
+		return nil, fmt.Errorf("machine %s maps its memory privately: fork it with Freezable to take a checkpoint", m.ID())
 	}
 	if _, err := os.Stat(dir); err == nil {
 		return nil, fmt.Errorf("checkpoint %s exists already", dir)
@@ -31,7 +30,7 @@ func (m *vm) Checkpoint(ctx context.Context, dir string, scale machine.Scale) (*
 	}
 	m.kill()
 	cp := &machine.Checkpoint{
-		Dir: dir, Config: m.Config, Driver: m.driver.Name(), Version: m.driver.Version(), Accel: m.accel,
+		Dir: dir, Config: m.Config, Driver: m.driver.Name(), Version: m.driver.Version(), Accel: m.Accel,
 		Made: time.Now().UTC(), Scale: scale,
 	}
 	if err := m.publish(cp); err != nil {
@@ -48,15 +47,18 @@ func (m *vm) save(ctx context.Context) error {
 			return err
 		}
 	}
-	if err := setCapabilities(ctx, m.qmp); err != nil {
+	if err := ignoreShared(ctx, m.process); err != nil {
 		return err
 	}
 	var config net.ListenConfig
-	l, err := config.Listen(ctx, "unix", m.socket("migrate"))
+	l, err := config.Listen(ctx, "unix", m.Socket("migrate"))
 	if err != nil {
 		return err
 	}
 	defer l.Close() //nolint:errcheck // it has served its one connection
+	if err := m.driver.give(m.Socket("migrate")); err != nil {
+		return err
+	}
 	state := make(chan error, 1)
 	var buf bytes.Buffer
 	go func() {
@@ -67,15 +69,10 @@ func (m *vm) save(ctx context.Context) error {
 		}
 		state <- err
 	}()
-	if err := m.migrate(ctx, "migrate", "unix:"+m.socket("migrate")); err != nil {
+	if err := m.process.Execute(ctx, "migrate", map[string]string{"uri": "unix:" + m.Socket("migrate")}, nil); err != nil {
 		return err
 	}
-	select {
-	case err = <-state:
-	case <-ctx.Done():
-		err = ctx.Err()
-	}
-	if err != nil {
+	if err := m.migrated(ctx, state); err != nil {
 		return err
 	}
 	stream := buf.Bytes()
@@ -118,7 +115,7 @@ func (m *vm) publish(cp *machine.Checkpoint) (err error) {
 
 // Open reads the checkpoint in dir. Its files are checked for presence and size.
 func Open(dir string) (*machine.Checkpoint, error) {
-	f := files{dir: dir}
+	f := Files{Dir: dir}
 	b, err := os.ReadFile(f.manifest())
 	if err != nil {
 		return nil, err
@@ -129,7 +126,7 @@ func Open(dir string) (*machine.Checkpoint, error) {
 	}
 	want := map[string]int64{f.ram(): cp.Config.Memory}
 	for _, d := range cp.Config.Disks {
-		want[f.disk(d.Name)] = d.Size
+		want[f.Disk(d.Name)] = d.Size
 	}
 	for _, path := range append(f.saved(cp.Config.Disks), f.state()) {
 		info, err := os.Stat(path)
@@ -143,60 +140,41 @@ func Open(dir string) (*machine.Checkpoint, error) {
 	return cp, nil
 }
 
-// setCapabilities makes migration leave out memory that lies in a shared file, and report its progress as events.
-func setCapabilities(ctx context.Context, c *qmp.Client) error {
+// ignoreShared makes migration leave out memory that lies in a shared file.
+func ignoreShared(ctx context.Context, m Monitor) error {
 	type capability struct {
 		Capability string `json:"capability"`
 		State      bool   `json:"state"`
 	}
-	return c.Execute(ctx, "migrate-set-capabilities", map[string]any{
-		"capabilities": []capability{{"x-ignore-shared", true}, {"events", true}},
+	return m.Execute(ctx, "migrate-set-capabilities", map[string]any{
+		"capabilities": []capability{{"x-ignore-shared", true}},
 	}, nil)
 }
 
-// migrate starts a migration in either direction and waits until it has come to an end.
-func (m *vm) migrate(ctx context.Context, command, uri string) error {
-	events, cancel := m.qmp.Subscribe("MIGRATION")
-	defer cancel()
-	if err := m.qmp.Execute(ctx, command, map[string]string{"uri": uri}, nil); err != nil {
-		return err
-	}
-	return m.migrated(ctx, events)
-}
-
-func (m *vm) migrated(ctx context.Context, events <-chan qmp.Event) error {
-	for {
-		select {
-		case e, ok := <-events:
-			if !ok {
-				return qmp.ErrClosed
-			}
-			var data struct{ Status string }
-			if err := json.Unmarshal(e.Data, &data); err != nil {
-				return err
-			}
-			switch data.Status {
-			case "completed":
-				return nil
-			case "failed", "cancelled":
-				return m.migrationError(ctx, data.Status)
-			}
-		case <-m.done:
-			return machine.ErrDied
-		case <-ctx.Done():
-			return ctx.Err()
+// migrated waits for a migration in either direction. QEMU closes its end of the stream when the migration has come to an
+// end (migrate_fd_cleanup and migration_incoming_state_destroy in migration/migration.c); closed tells of that.
+func (m *vm) migrated(ctx context.Context, closed <-chan error) error {
+	select {
+	case err := <-closed:
+		if err != nil {
+			return err
 		}
+	case <-m.done:
+		return machine.ErrDied
+	case <-ctx.Done():
+		return ctx.Err()
 	}
-}
-
-func (m *vm) migrationError(ctx context.Context, status string) error {
 	var info struct {
-		Desc string `json:"error-desc"`
+		Status string
+		Desc   string `json:"error-desc"`
 	}
-	if err := m.qmp.Execute(ctx, "query-migrate", nil, &info); err != nil {
+	if err := m.process.Execute(ctx, "query-migrate", nil, &info); err != nil {
 		return err
 	}
-	return fmt.Errorf("migration %s: %s", status, info.Desc)
+	if info.Status != "completed" {
+		return fmt.Errorf("migration %s: %s", info.Status, info.Desc)
+	}
+	return nil
 }
 
 // globalStateSize is the fixed room for the name of a run state in QEMU's migration stream (migration/global_state.c:

@@ -1,4 +1,4 @@
-package qemu
+package vm
 
 import (
 	"context"
@@ -16,15 +16,20 @@ import (
 // Fork starts a machine from a checkpoint. Restoring takes about 50 ms, most of it QEMU's own start; a fork that
 // was restored ahead only has to be let go.
 func (d *Driver) Fork(ctx context.Context, cp *machine.Checkpoint, o machine.ForkOptions) (machine.Machine, error) {
-	if cp.Driver != d.Name() || cp.Version != d.version || cp.Accel != d.opts.Accel {
+	if cp.Driver != d.Name() || cp.Version != d.Version() || cp.Accel != d.opts.Accel {
 		return nil, fmt.Errorf("checkpoint %s was made by %s (%s, %s), not by %s (%s, %s): device state does not carry over",
-			cp.Dir, cp.Driver, cp.Version, cp.Accel, d.Name(), d.version, d.opts.Accel)
+			cp.Dir, cp.Driver, cp.Version, cp.Accel, d.Name(), d.Version(), d.opts.Accel)
 	}
 	m, err := d.take(ctx, cp, o)
 	if err != nil {
 		return nil, fmt.Errorf("fork %s: %w", cp.Dir, err)
 	}
-	err = m.exchange(ctx, o.Disks)
+	if d, ok := m.process.(describer); ok && o.For != "" {
+		err = d.Describe(ctx, o.For)
+	}
+	if err == nil {
+		err = m.exchange(ctx, o.Disks)
+	}
 	if err == nil && !o.Paused {
 		err = m.Resume(ctx)
 	}
@@ -38,7 +43,7 @@ func (d *Driver) Fork(ctx context.Context, cp *machine.Checkpoint, o machine.For
 // of a raw file's content.
 func (m *vm) exchange(ctx context.Context, disks map[string]string) error {
 	for name, from := range disks {
-		i := slices.IndexFunc(m.spec.Disks, func(d machine.DiskConfig) bool { return d.Name == name })
+		i := slices.IndexFunc(m.Config.Disks, func(d machine.DiskConfig) bool { return d.Name == name })
 		if i < 0 {
 			return fmt.Errorf("fork: the checkpoint has no disk %s", name)
 		}
@@ -46,10 +51,10 @@ func (m *vm) exchange(ctx context.Context, disks map[string]string) error {
 		if err != nil {
 			return fmt.Errorf("fork: disk %s: %w", name, err)
 		}
-		if size := m.spec.Disks[i].Size; info.Size() != size {
+		if size := m.Config.Disks[i].Size; info.Size() != size {
 			return fmt.Errorf("fork: %s has %d bytes, disk %s has %d", from, info.Size(), name, size)
 		}
-		if err := machine.OverwriteFile(ctx, m.disk(name), from); err != nil {
+		if err := machine.OverwriteFile(ctx, m.Disk(name), from); err != nil {
 			return fmt.Errorf("fork: disk %s: %w", name, err)
 		}
 	}
@@ -59,8 +64,8 @@ func (m *vm) exchange(ctx context.Context, disks map[string]string) error {
 // take finds a machine restored ahead or restores one now, and sees to it that as many are restored ahead as will be
 // asked for.
 func (d *Driver) take(ctx context.Context, cp *machine.Checkpoint, o machine.ForkOptions) (*vm, error) {
-	if o.Freezable {
-		return d.restore(ctx, cp, true)
+	if o.Freezable || len(o.NBD) > 0 {
+		return d.restore(ctx, cp, o.Freezable, o.NBD)
 	}
 	d.mu.Lock()
 	q := d.ahead[cp.Dir]
@@ -74,18 +79,22 @@ func (d *Driver) take(ctx context.Context, cp *machine.Checkpoint, o machine.For
 	}
 	m, err := q.take(ctx)
 	if m == nil && err == nil {
-		m, err = d.restore(ctx, cp, false)
+		m, err = d.restore(ctx, cp, false, nil)
 	}
-	q.fill(min(o.Next, d.opts.Ahead), func(ctx context.Context) (*vm, error) { return d.restore(ctx, cp, false) })
+	q.fill(min(o.Next, d.opts.Ahead), func(ctx context.Context) (*vm, error) { return d.restore(ctx, cp, false, nil) })
 	return m, err
 }
 
 // restore brings a checkpoint back to life, its CPUs stopped.
-func (d *Driver) restore(ctx context.Context, cp *machine.Checkpoint, freezable bool) (*vm, error) {
+func (d *Driver) restore(ctx context.Context, cp *machine.Checkpoint, freezable bool, nbd map[string]string) (*vm, error) {
+	if freezable && len(nbd) > 0 {
+		return nil, errors.New("a checkpoint cannot hold the disks of an NBD server: fork without Freezable")
+	}
 	s, err := d.prepare(cp.Config)
 	if err != nil {
 		return nil, err
 	}
+	s.NBD = nbd
 	m, err := d.load(ctx, cp, s, freezable)
 	if err != nil {
 		return nil, errors.Join(err, s.remove())
@@ -93,26 +102,31 @@ func (d *Driver) restore(ctx context.Context, cp *machine.Checkpoint, freezable 
 	return m, nil
 }
 
-func (d *Driver) load(ctx context.Context, cp *machine.Checkpoint, s *spec, freezable bool) (*vm, error) {
-	from := files{dir: cp.Dir}
-	s.ram, s.shared, s.incoming = from.ram(), freezable, true
+func (d *Driver) load(ctx context.Context, cp *machine.Checkpoint, s *Spec, freezable bool) (*vm, error) {
+	from := Files{Dir: cp.Dir}
+	s.RAM, s.Shared, s.Incoming = from.ram(), freezable, true
 	copies := map[string]string{}
 	for _, disk := range s.Disks {
-		copies[s.disk(disk.Name)] = from.disk(disk.Name)
+		if s.NBD[disk.Name] == "" {
+			copies[s.Disk(disk.Name)] = from.Disk(disk.Name)
+		}
 	}
 	if freezable { // its checkpoint must stand without this one
-		s.ram = s.files.ram()
-		copies[s.ram] = from.ram()
-		copies[s.overlay()] = from.overlay()
-	} else if err := overlay(ctx, s.overlay(), from.overlay(), "qcow2"); err != nil {
-		return nil, err
+		s.RAM = s.ram()
+		copies[s.RAM] = from.ram()
+		copies[s.Overlay()] = from.Overlay()
+	} else {
+		s.Base = from.Overlay()
+		if err := overlay(ctx, s.Overlay(), s.Base, "qcow2"); err != nil {
+			return nil, err
+		}
 	}
 	for dst, src := range copies {
 		if err := machine.CloneFile(ctx, dst, src); err != nil {
 			return nil, err
 		}
 	}
-	history, err := os.ReadFile(from.console())
+	history, err := os.ReadFile(from.Console())
 	if err != nil {
 		return nil, err
 	}
@@ -135,13 +149,11 @@ func (m *vm) receive(ctx context.Context, path string) error {
 		return err
 	}
 	defer state.Close()
-	if err := setCapabilities(ctx, m.qmp); err != nil {
+	if err := ignoreShared(ctx, m.process); err != nil {
 		return err
 	}
-	events, cancel := m.qmp.Subscribe("MIGRATION")
-	defer cancel()
-	socket := m.socket("migrate")
-	if err := m.qmp.Execute(ctx, "migrate-incoming", map[string]string{"uri": "unix:" + socket}, nil); err != nil {
+	socket := m.Socket("migrate")
+	if err := m.process.Execute(ctx, "migrate-incoming", map[string]string{"uri": "unix:" + socket}, nil); err != nil {
 		return err
 	}
 	var dialer net.Dialer
@@ -153,7 +165,12 @@ func (m *vm) receive(ctx context.Context, path string) error {
 	if _, err := io.Copy(c, state); err != nil {
 		return err
 	}
-	return m.migrated(ctx, events)
+	closed := make(chan error, 1)
+	go func() { // until QEMU has taken it all, or the connection is closed on this side
+		_, err := io.Copy(io.Discard, c)
+		closed <- err
+	}()
+	return m.migrated(ctx, closed)
 }
 
 // queue holds machines of one checkpoint that were restored before anybody asked.
@@ -234,4 +251,17 @@ func (q *queue) close() (err error) {
 		err = errors.Join(err, m.Close())
 	}
 	return err
+}
+
+// Settle waits until no machine is being restored ahead any more: measurements begin then.
+func (d *Driver) Settle() {
+	d.mu.Lock()
+	queues := make([]*queue, 0, len(d.ahead))
+	for _, q := range d.ahead {
+		queues = append(queues, q)
+	}
+	d.mu.Unlock()
+	for _, q := range queues {
+		q.work.Wait()
+	}
 }

@@ -1,0 +1,49 @@
+package e2e
+
+import (
+	"encoding/json"
+	"time"
+
+	. "github.com/onsi/ginkgo/v2"
+	. "github.com/onsi/gomega"
+	"github.com/onsi/gomega/gexec"
+
+	"github.com/vdevil/vdevil/lab/crash"
+)
+
+// crashSpecs: what fsync has promised is there after a power cut at any moment, and an interrupted study leaves nothing.
+func crashSpecs(b *bench) {
+	Describe("crash states", Label("promise"), func() {
+		It("keep what fsync has promised", func(ctx SpecContext) {
+			h := b.furnished()
+			session := h.start("crash", "crash-storm", "--images", "8", "--promises", "5s", "--json")
+			Eventually(ctx, session).Should(gexec.Exit(held))
+			var r crash.Report
+			Expect(json.Unmarshal(session.Out.Contents(), &r)).To(Succeed())
+			Expect(r.Verdicts).To(HaveLen(8))
+			Expect(r.Promised).To(BeNumerically(">", 0))
+			Expect(r.Flushes).To(BeNumerically(">", 4))
+			kinds := map[crash.Kind]int{}
+			for _, v := range r.Verdicts {
+				kinds[v.Kind]++
+				Expect(v.Invalid).To(BeEmpty())
+				Expect(v.Consistent()).To(BeTrue(), "%+v", v)
+				Expect(v.Broken).To(BeEmpty())
+			}
+			Expect(kinds).To(HaveLen(3))
+		}, NodeTimeout(patience(3*time.Minute)))
+
+		It("are cleared away when a study is interrupted", func(ctx SpecContext) {
+			h := b.furnished()
+			session := h.start("crash", "crash-storm", "--images", "50")
+			Eventually(ctx, func(g Gomega) {
+				runs(session)
+				g.Expect(string(session.Err.Contents())).To(ContainSubstring("recorded "))
+			}).Should(Succeed())
+			interrupt(session)
+			Eventually(ctx, session).Should(gexec.Exit(trouble))
+			Expect(family(session)).To(BeEmpty())
+			Expect(h.owned(session.Command.Process.Pid)).To(BeEmpty())
+		}, NodeTimeout(patience(3*time.Minute)))
+	})
+}

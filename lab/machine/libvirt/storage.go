@@ -1,0 +1,64 @@
+package libvirt
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/vdevil/vdevil/lab/machine/vm"
+)
+
+// Storage is where the machines of the system's libvirtd lie when root is asked for them: its QEMU runs as a user of its
+// own, who cannot enter root's home directory. libvirt's own directory for images is open to it on every distribution.
+const Storage = "/var/lib/libvirt/images/vdevil"
+
+// StorageError says that QEMU cannot enter a directory of the lab.
+type StorageError struct {
+	Dir    string // the one that is closed
+	Of     string // the directory of machines
+	User   string // whom QEMU runs as
+	Remedy string
+}
+
+func (e *StorageError) Error() string {
+	return fmt.Sprintf("libvirt runs QEMU as %s, who may not enter %s, so %s is no place for machines: %s", e.User, e.Dir, e.Of, e.Remedy)
+}
+
+// enterable makes dir, and checks that a user may enter it and all directories above it. Access control lists are not
+// looked at: what they forbid, QEMU tells.
+func enterable(dir string, user vm.Owner) error {
+	if err := os.MkdirAll(dir, 0o711); err != nil {
+		return fmt.Errorf("storage of machines: %w", err)
+	}
+	for path := dir; ; path = filepath.Dir(path) {
+		var st unix.Stat_t
+		if err := unix.Stat(path, &st); err != nil {
+			return fmt.Errorf("storage of machines: %s: %w", path, err)
+		}
+		bit := uint32(unix.S_IXOTH)
+		switch {
+		case int(st.Uid) == user.UID:
+			bit = unix.S_IXUSR
+		case int(st.Gid) == user.GID:
+			bit = unix.S_IXGRP
+		}
+		if st.Mode&bit == 0 && user.UID != 0 {
+			return &StorageError{Dir: path, Of: dir, User: nameOf(user), Remedy: fmt.Sprintf("chmod o+x %s", path)}
+		}
+		if path == filepath.Dir(path) {
+			return nil
+		}
+	}
+}
+
+// removeLog deletes what libvirt logged of a domain, for as many machines as a lab has. It may be another user's, who
+// then keeps it.
+func removeLog(path string) {
+	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return
+	}
+}

@@ -1,0 +1,183 @@
+package vm
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+
+	"github.com/vdevil/vdevil/lab/host"
+	"github.com/vdevil/vdevil/lab/machine"
+)
+
+// Files are the host files of one machine. Disks and memory lie in Dir, which may have a long name; sockets in Run, whose
+// name is short because a UNIX socket address holds 107 bytes at most.
+type Files struct {
+	Dir, Run string
+}
+
+// Overlay is the root disk.
+func (f Files) Overlay() string { return filepath.Join(f.Dir, "root.qcow2") }
+
+// Disk is a data disk.
+func (f Files) Disk(name string) string { return filepath.Join(f.Dir, "disk-"+name+".raw") }
+
+// Console is what the guest printed.
+func (f Files) Console() string { return filepath.Join(f.Dir, "console.log") }
+
+// Log is what QEMU said of itself, where the driver has it.
+func (f Files) Log() string { return filepath.Join(f.Dir, "qemu.log") }
+
+// Socket is the path of a UNIX socket.
+func (f Files) Socket(name string) string { return filepath.Join(f.Run, name+".sock") }
+
+func (f Files) ram() string      { return filepath.Join(f.Dir, "ram") }
+func (f Files) state() string    { return filepath.Join(f.Dir, "state") }
+func (f Files) manifest() string { return filepath.Join(f.Dir, "checkpoint.json") }
+
+// saved are the files of a machine that a checkpoint consists of, but for the device state.
+func (f Files) saved(disks []machine.DiskConfig) []string {
+	all := make([]string, 0, 3+len(disks))
+	all = append(all, f.ram(), f.Overlay(), f.Console())
+	for _, d := range disks {
+		all = append(all, f.Disk(d.Name))
+	}
+	return all
+}
+
+func (f Files) remove() error { return errors.Join(os.RemoveAll(f.Run), os.RemoveAll(f.Dir)) }
+
+// Spec is what one QEMU process is started with.
+type Spec struct {
+	machine.Config
+	Files
+	ID    string
+	Accel machine.Accel
+	// RAM is the file behind the guest's memory. A shared one is written through, so that a checkpoint finds the memory
+	// there; a fork maps the checkpoint's file privately.
+	RAM    string
+	Shared bool
+	// Base is the qcow2 file below the overlay of a fork that was not copied; the image's root disk lies below it.
+	Base string
+	// NBD are the sockets of servers that have data disks in place of files, by the disk's name.
+	NBD map[string]string
+	// Incoming processes wait for a migration stream instead of booting.
+	Incoming bool
+}
+
+// Name is that of the process and of the domain.
+func (s *Spec) Name() string { return NamePrefix + s.ID }
+
+// NamePrefix is what the names of all machines begin with.
+const NamePrefix = "vdevil-"
+
+// MemoryBackend is the value of QEMU's -object that has the guest's memory, under the id "ram".
+func (s *Spec) MemoryBackend() string {
+	share := "off"
+	if s.Shared {
+		share = "on"
+	}
+	return fmt.Sprintf("memory-backend-file,id=ram,size=%dM,mem-path=%s,share=%s", s.Memory>>20, Escape(s.RAM), share)
+}
+
+// Netdev is the value of QEMU's -netdev of the id "net". It lets the host reach the guest's ports and the guest reach
+// nothing. Port 0: the kernel chooses, QEMU tells.
+func (s *Spec) Netdev() string {
+	n := "user,id=net,restrict=on"
+	for _, p := range s.Ports {
+		n += fmt.Sprintf(",hostfwd=tcp:127.0.0.1:0-:%d", p)
+	}
+	return n
+}
+
+// The devices that no driver has words of its own for, as values of QEMU's -device.
+const (
+	NetDevice     = "virtio-net-pci,netdev=net,romfile="
+	PvpanicDevice = "pvpanic-pci"
+)
+
+// Escape doubles commas, as QEMU's option syntax wants them in file names.
+func Escape(path string) string { return strings.ReplaceAll(path, ",", ",,") }
+
+// Owner is a user of this computer by its numbers.
+type Owner struct{ UID, GID int }
+
+// prepare makes the directories of a new machine, marked as ours so that gc can tell what a killed lab left.
+func (d *Driver) prepare(c machine.Config) (*Spec, error) {
+	d.mu.Lock()
+	closed := d.closed
+	d.mu.Unlock()
+	if closed {
+		return nil, errors.New("the driver is closed")
+	}
+	var b [4]byte
+	if _, err := rand.Read(b[:]); err != nil {
+		return nil, err
+	}
+	id := hex.EncodeToString(b[:])
+	s := &Spec{Config: c, ID: id, Accel: d.opts.Accel, Files: Files{
+		Dir: filepath.Join(d.opts.Dir, id),
+		Run: filepath.Join(d.opts.Run, id),
+	}}
+	dirs := []string{s.Dir}
+	if s.Run != s.Dir {
+		dirs = append(dirs, s.Run)
+	}
+	for _, dir := range dirs {
+		if err := host.Claim(dir); err != nil {
+			return nil, errors.Join(err, s.remove())
+		}
+	}
+	return s, nil
+}
+
+// grant gives the machine's directories and what is in them to whoever runs QEMU.
+func (d *Driver) grant(f Files) error {
+	if d.opts.Owner == nil {
+		return nil
+	}
+	for _, dir := range []string{f.Dir, f.Run} {
+		entries, err := os.ReadDir(dir)
+		if err != nil {
+			return err
+		}
+		for _, e := range entries {
+			if err := d.give(filepath.Join(dir, e.Name())); err != nil {
+				return err
+			}
+		}
+		if err := d.give(dir); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (d *Driver) give(path string) error {
+	if d.opts.Owner == nil {
+		return nil
+	}
+	return os.Lchown(path, d.opts.Owner.UID, d.opts.Owner.GID)
+}
+
+// overlay makes a qcow2 file in which a guest's writes to its root disk end up.
+func overlay(ctx context.Context, path, backing, format string) error {
+	out, err := exec.CommandContext(ctx, "qemu-img", "create", "-q", "-f", "qcow2", "-b", backing, "-F", format, path).CombinedOutput()
+	if err != nil {
+		return fmt.Errorf("overlay of %s: %w: %s", backing, err, strings.TrimSpace(string(out)))
+	}
+	return nil
+}
+
+func sparse(path string, size int64) error {
+	f, err := os.OpenFile(path, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o644)
+	if err != nil {
+		return err
+	}
+	return errors.Join(f.Truncate(size), f.Close())
+}
