@@ -32,7 +32,7 @@ func dva() Map {
 	m := sampleHead("blkptr.blk_dva[0]")
 	m.Type, m.Size = "dva_t", 128
 	for bit := range 64 {
-		b := ended(bit, "dva_word[0]", trial.Latent, "", "zdb -y: space freed that is in use")
+		b := ended(bit, "dva_word[0]", trial.Latent, "", "free-but-referenced: vdev 0, metaslab 0, offset 0x32fc00, size 0x8000")
 		switch {
 		case bit == 4 || bit >= 24 && bit < 32:
 			b = ended(bit, "dva_word[0]", trial.Masked, "", "")
@@ -57,7 +57,7 @@ func dva() Map {
 		case i == 63:
 			b = ended(bit, "dva_word[1]", trial.Detected, "", "pool reports 1 checksum error")
 		case i == 4 || i == 6 || i >= 8 && i < 12:
-			b = ended(bit, "dva_word[1]", trial.Latent, "", "zdb -y: space freed that is in use")
+			b = ended(bit, "dva_word[1]", trial.Latent, "", "free-but-referenced: vdev 0, metaslab 0, offset 0x32fc00, size 0x8000")
 		case i == 13:
 			b = ended(bit, "dva_word[1]", trial.Corrupt, "", "sha256 of /tank/fs/f3 differs")
 		case i == 16:

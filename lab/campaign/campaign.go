@@ -202,7 +202,7 @@ func (c *Campaign) prepare(ctx context.Context, s *scenarios.Scenario, img *imag
 	}
 	p := trial.Plan{
 		Scenario: s, Resolved: resolved, OpenZFS: img.OpenZFS, Image: img, CampaignSeed: c.Seed,
-		Kernels: c.Stable.Kernels, Judge: trial.ZDB{Driver: c.Driver},
+		Kernels: c.Stable.Kernels, Judge: trial.Auditor{}, Second: trial.ZDB{Driver: c.Driver},
 	}
 	p.Keep = func(r trial.Result) bool { return c.Keep == KeepAll || c.Keep == KeepFailed && !asExpected(s, r) }
 	if p.Booted, err = c.Stable.Booted(ctx, img, resolved.Machine); err != nil {
@@ -230,6 +230,9 @@ func (c *Campaign) one(p trial.Plan, number, next int) trial.Plan {
 	p.Seed = seed(c.Seed, name, p.OpenZFS, arm, number)
 	p.Bundle = filepath.Join(c.Dir, name+"-"+p.OpenZFS, fmt.Sprintf("%s-%03d", arm, number))
 	p.Repeat = Repeat(p.Scenario, p.OpenZFS, c.Seed, arm, number)
+	if d := c.Driver.Name(); d != "qemu" {
+		p.Repeat += " --driver " + d
+	}
 	return p
 }
 

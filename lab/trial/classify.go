@@ -118,9 +118,14 @@ func (r *Result) judgePool(status guest.PoolStatus) {
 		r.atLeast(Detected, "the pool names "+strings.Join(status.Damaged, ", "))
 	case status.Repaired > 0:
 		r.atLeast(Healed, fmt.Sprintf("%d bytes repaired", status.Repaired))
+	case checksumErrors(status) > 0: // a bad copy that is read is written anew from a good one
+		r.atLeast(Healed, fmt.Sprintf("%d checksum errors, and nothing is lost", checksumErrors(status)))
 	}
 	for _, f := range r.Findings {
-		if f.Result == guest.Wrong || f.Result != guest.Intact && !slices.Contains(status.Damaged, f.Path) {
+		switch {
+		case f.Result == guest.Unreadable: // which its reader is told
+			r.atLeast(Detected, fmt.Sprintf("%s is unreadable: %s", f.Path, f.Detail))
+		case f.Result == guest.Wrong || f.Result != guest.Intact && !reported(f.Path, status):
 			r.atLeast(Corrupt, fmt.Sprintf("%s is %s and the pool does not report it", f.Path, f.Result))
 		}
 	}
@@ -129,6 +134,25 @@ func (r *Result) judgePool(status guest.PoolStatus) {
 	if r.Outcome == Detected && len(damaged) > 0 && !slices.Equal(damaged, named) {
 		r.atLeast(Corrupt, fmt.Sprintf("damaged were %s, the pool names %s", strings.Join(damaged, ", "), strings.Join(named, ", ")))
 	}
+}
+
+// checksumErrors are those that the devices are charged with.
+func checksumErrors(status guest.PoolStatus) (n uint64) {
+	for _, d := range status.Devices {
+		if d.Leaf {
+			n += d.Checksum
+		}
+	}
+	return n
+}
+
+// reported says whether the pool names a file, or something of its dataset that is no file: without that the dataset may
+// not even be mounted. Of a block of dnodes zpool status -v knows that there is damage and names nothing.
+func reported(path string, status guest.PoolStatus) bool {
+	return status.ScanErrors > 0 && len(status.Damaged) == 0 || slices.ContainsFunc(status.Damaged, func(d string) bool {
+		dataset, _, object := strings.Cut(d, ":<")
+		return d == path || object && strings.HasPrefix(path, "/"+dataset+"/")
+	})
 }
 
 // atLeast makes the outcome o unless it is worse already.

@@ -149,6 +149,7 @@ func TestJudgePool(t *testing.T) {
 	}{
 		{"clean", guest.PoolStatus{}, guest.Findings{{Path: "/tank/a", Result: guest.Intact}}, nil, Masked},
 		{"repaired", guest.PoolStatus{Repaired: 512}, nil, damaged, Healed},
+		{"a bad copy was met and written anew", guest.PoolStatus{Devices: []guest.Device{{Leaf: true, Checksum: 1}}}, nil, nil, Healed},
 		{"repaired, but wrong bytes", guest.PoolStatus{Repaired: 512}, guest.Findings{{Path: "/tank/a", Result: guest.Wrong}}, damaged, Corrupt},
 		{
 			"named in full", guest.PoolStatus{ScanErrors: 2, Damaged: []string{"/tank/b", "/tank/a"}},
@@ -156,7 +157,10 @@ func TestJudgePool(t *testing.T) {
 		},
 		{"one named too few", guest.PoolStatus{ScanErrors: 2, Damaged: []string{"/tank/a"}}, nil, damaged, Corrupt},
 		{"one named too many", guest.PoolStatus{Damaged: []string{"/tank/a", "/tank/b", "/tank/c"}}, nil, damaged, Corrupt},
-		{"unreadable, and nobody said so", guest.PoolStatus{}, guest.Findings{{Path: "/tank/a", Result: guest.Missing}}, nil, Corrupt},
+		{"missing, in a dataset that is named", guest.PoolStatus{ScanErrors: 1, Damaged: []string{"tank/d:<0x0>"}}, guest.Findings{{Path: "/tank/d/a", Result: guest.Missing}}, nil, Detected},
+		{"missing, in another dataset", guest.PoolStatus{ScanErrors: 1, Damaged: []string{"tank/e:<0x0>"}}, guest.Findings{{Path: "/tank/d/a", Result: guest.Missing}}, nil, Corrupt},
+		{"unreadable, as its reader was told", guest.PoolStatus{}, guest.Findings{{Path: "/tank/a", Result: guest.Unreadable}}, nil, Detected},
+		{"missing, and nobody said so", guest.PoolStatus{}, guest.Findings{{Path: "/tank/a", Result: guest.Missing}}, nil, Corrupt},
 		{
 			"a withheld strike damaged nothing", guest.PoolStatus{ScanErrors: 1, Damaged: []string{"/tank/a"}}, nil,
 			[]fault.Injection{{File: "/tank/b", Withheld: true}}, Detected,

@@ -20,6 +20,14 @@ func faultOf(f *scenarios.Fault) (fault.Fault, error) {
 		return memory.DVAFlip{At: f.BlkptrDVAFlip.At, After: f.BlkptrDVAFlip.After}, nil
 	case f.VdevBitrot != nil:
 		return vdev.Bitrot{Disks: f.VdevBitrot.Disks, Extents: f.VdevBitrot.Extents, Bytes: f.VdevBitrot.Bytes}, nil
+	case f.Vdev != nil:
+		v := f.Vdev
+		return vdev.Structure{
+			Class: vdev.Class(v.Class), Dataset: v.Dataset, Disk: v.Disk, Offset: v.Offset, Blocks: v.Blocks, All: v.AllCopies,
+			Damage: vdev.Damage{Bits: v.Flip, Zero: v.Zero, Garbage: v.Garbage},
+		}, nil
+	case f.Forge != nil:
+		return vdev.Forge{Forgery: f.Forge.Forgery, Dataset: f.Forge.Dataset, File: f.Forge.File}, nil
 	case f.Memory != nil:
 		return memoryFault(f.Memory)
 	case f.Register != nil:

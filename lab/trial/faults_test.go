@@ -8,6 +8,7 @@ import (
 	"github.com/vdevil/vdevil/lab/fault"
 	"github.com/vdevil/vdevil/lab/fault/cpu"
 	"github.com/vdevil/vdevil/lab/fault/memory"
+	"github.com/vdevil/vdevil/lab/fault/vdev"
 	"github.com/vdevil/vdevil/scenarios"
 )
 
@@ -45,6 +46,14 @@ func TestFaultOf(t *testing.T) {
 				Rate: &scenarios.Rate{FITPerMbit: 50000, TimeScale: 10}, Class: "zfs", Stuck: &scenarios.Stuck{Value: 1, Every: time.Second}, ECC: "chipkill",
 			}},
 			memory.Fault{Rate: &memory.Rate{FITPerMbit: 50000, TimeScale: 10}, Class: "zfs", Damage: memory.Stuck{Value: 1, Every: time.Second}, ECC: memory.Chipkill},
+		},
+		{
+			scenarios.Fault{Vdev: &scenarios.VdevFault{Class: "dnode", Dataset: "tank/d", Blocks: 2, AllCopies: true, Garbage: 64}},
+			vdev.Structure{Class: vdev.DNode, Dataset: "tank/d", Blocks: 2, All: true, Damage: vdev.Damage{Garbage: 64}},
+		},
+		{
+			scenarios.Fault{Vdev: &scenarios.VdevFault{Disk: "v1", Offset: 512, Flip: 3}},
+			vdev.Structure{Disk: "v1", Offset: 512, Damage: vdev.Damage{Bits: 3}},
 		},
 		{
 			scenarios.Fault{Register: &scenarios.RegisterFault{Trigger: at("space_map_write"), Argument: "maptype", Bit: 3}},

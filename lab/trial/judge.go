@@ -2,11 +2,11 @@ package trial
 
 import (
 	"context"
-	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
-	"github.com/vdevil/vdevil/lab/guest"
+	"github.com/vdevil/vdevil/lab/fault"
 	"github.com/vdevil/vdevil/lab/machine"
 )
 
@@ -16,37 +16,11 @@ type Judge interface {
 	Judge(ctx context.Context, p Plan, disks []machine.Disk) (findings []string, err error)
 }
 
-// ZDB judges by zdb of the guest's own OpenZFS, in a fresh fork that has never seen the fault.
-type ZDB struct {
-	Driver machine.Driver
-}
-
-// zdbLimit is what zdb gets on the reference host.
-const zdbLimit = connectLimit + prepareLimit
-
-// Judge implements Judge.
-func (z ZDB) Judge(ctx context.Context, p Plan, disks []machine.Disk) (findings []string, err error) {
-	ctx, cancel := context.WithTimeout(ctx, p.Booted.Scale.Limit(zdbLimit))
-	defer cancel()
-	vm, err := fresh(ctx, z.Driver, p.Booted, disks, p.Next)
-	if err != nil {
-		return nil, err
-	}
-	defer func() { err = errors.Join(err, vm.Close()) }()
-	g, err := guest.Connect(ctx, vm, keys(p.Image))
-	if err != nil {
-		return nil, err
-	}
-	defer g.Close()
-	if err := g.Rescan(ctx); err != nil {
-		return nil, err
-	}
-	return g.ZDB(ctx, p.Resolved.Pool.Name)
-}
-
 // audit switches the machine off and has its disks judged, unless what was seen is worse than anything that could be found.
+// What the judge finds is shown to zdb, whose answer is written down and decides nothing. A pool that has reported what was
+// damaged on its disks is not judged: that it cannot be read is no news.
 func (t *run) audit(ctx context.Context, r *Result) {
-	if t.Judge == nil || r.Outcome == Invalid || Worst(r.Outcome, Latent) == r.Outcome {
+	if t.Judge == nil || r.Outcome == Invalid || Worst(r.Outcome, Latent) == r.Outcome || r.Outcome == Detected && onDisks(r.Injections) {
 		return
 	}
 	err := t.now().leave()
@@ -57,7 +31,18 @@ func (t *run) audit(ctx context.Context, r *Result) {
 		r.invalid(fmt.Errorf("judge the disks (%s seen): %w", r.Outcome, err))
 		return
 	}
-	if len(r.Audit) > 0 {
-		r.atLeast(Latent, strings.Join(r.Audit, "; "))
+	if len(r.Audit) == 0 {
+		return
 	}
+	r.atLeast(Latent, strings.Join(r.Audit, "; "))
+	if t.Second != nil {
+		if r.ZDB, err = t.Second.Judge(ctx, t.Plan, t.now().vm.Disks()); err != nil {
+			r.ZDB = []string{err.Error()}
+		}
+	}
+}
+
+// onDisks says that a fault changed something on a disk.
+func onDisks(injections []fault.Injection) bool {
+	return slices.ContainsFunc(injections, func(i fault.Injection) bool { return i.Disk != "" && !i.Withheld })
 }

@@ -40,8 +40,9 @@ type Plan struct {
 	Booted *machine.Checkpoint `json:"-"`
 	// Kernels knows the guest's kernel, for faults that hit what has a type.
 	Kernels *Kernels `json:"-"`
-	// Judge looks at the disks of a trial in which nothing was seen. Without one such damage stays unseen.
-	Judge Judge `json:"-"`
+	// Judge looks at the disks of a trial in which nothing was seen. Without one such damage stays unseen. Second is asked
+	// for another opinion when Judge has found something.
+	Judge, Second Judge `json:"-"`
 	// Before is done to the fork before its CPUs run, for faults that strike at the very instant of the checkpoint.
 	Before func(context.Context, machine.Machine) ([]fault.Injection, error) `json:"-"`
 	// Watch is how long a trial goes on at least, from the moment the CPUs run, on this host.
@@ -72,8 +73,9 @@ type Result struct {
 	Injections []fault.Injection `json:"injections,omitempty"`
 	Status     *guest.PoolStatus `json:"pool,omitempty"`
 	Findings   guest.Findings    `json:"findings,omitempty"`
-	// Audit is what the judge found inconsistent on the disks.
+	// Audit is what the judge found inconsistent on the disks, ZDB what the second one says to that.
 	Audit []string `json:"audit,omitempty"`
+	ZDB   []string `json:"zdb,omitempty"`
 	// Workload is what the workloads say they have done.
 	Workload []Work `json:"workload,omitempty"`
 	// Survived are the signatures of the panics that steps required, after which the trial went on.
@@ -146,13 +148,18 @@ type strike struct {
 	err        error
 }
 
+// title names the trial.
+func (p *Plan) title() string {
+	return fmt.Sprintf("%s on OpenZFS %s, %s/%d", p.Resolved.Scenario, p.OpenZFS, p.Resolved.Arm.Name, p.Number)
+}
+
 // begin forks the checkpoint.
 func (t *run) begin(ctx context.Context, r *Result) error {
 	if t.Refused != nil {
 		return t.Refused
 	}
 	t.scale = t.Checkpoint.Scale
-	vm, err := t.driver.Fork(ctx, t.Checkpoint, machine.ForkOptions{Next: t.Next, Paused: t.Before != nil})
+	vm, err := t.driver.Fork(ctx, t.Checkpoint, machine.ForkOptions{For: t.title(), Next: t.Next, Paused: t.Before != nil})
 	if err != nil {
 		return err
 	}

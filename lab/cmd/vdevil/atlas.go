@@ -113,7 +113,7 @@ func (a *app) atlasCommand() *cobra.Command {
 		Short: "Flip every bit of one structure, one at a time, and draw what happened",
 		Long: `Atlas runs a scenario's workload until the trigger fires, freezes the guest at that instant, and forks it once for
 every bit of TARGET: the bit is flipped, the fork goes on with the rest of the workload, three more txgs are synced, and
-what happened is classified; where nothing was seen, zdb looks at the disks in a fresh guest. A few forks without a flip
+what happened is classified; where nothing was seen, the disks are audited as vdevil audit does. A few forks without a flip
 are the control. TARGET is a path as C would write it, from an argument of the function at the trigger, from a type that
 one of its arguments points to, or from spa("NAME"). vdevil peek shows what is there. Where TARGET is all zeros, a hole,
 the function's next call is waited for.
@@ -209,6 +209,7 @@ func (f *atlasFlags) repeat(target string) string {
 	if f.version != "" {
 		words = append(words, "--zfs", f.version)
 	}
+	words = append(words, f.driver.repeat()...)
 	return strings.Join(words, " ")
 }
 
