@@ -38,6 +38,10 @@ func (d *decoder) decodeFault(n *node, m Machine) *Fault {
 		out.BlkptrDVAFlip = d.decodeDVAFlip(f.vals["blkptr-dva-flip"])
 	case f.has("vdev-bitrot"):
 		out.VdevBitrot = d.decodeBitrot(f.vals["vdev-bitrot"], m)
+	case f.has("vdev"):
+		out.Vdev = d.decodeVdev(f.vals["vdev"], m)
+	case f.has("forge"):
+		out.Forge = d.decodeForge(f.vals["forge"])
 	case f.has("memory"):
 		out.Memory = d.decodeMemory(f.vals["memory"])
 	case f.has("register"):

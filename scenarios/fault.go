@@ -6,12 +6,14 @@ import "time"
 type Fault struct {
 	BlkptrDVAFlip *BlkptrDVAFlip `json:"blkptr-dva-flip,omitempty"`
 	VdevBitrot    *VdevBitrot    `json:"vdev-bitrot,omitempty"`
+	Vdev          *VdevFault     `json:"vdev,omitempty"`
+	Forge         *Forge         `json:"forge,omitempty"`
 	Memory        *MemoryFault   `json:"memory,omitempty"`
 	Register      *RegisterFault `json:"register,omitempty"`
 }
 
 // faultKinds are the words of a file, in the order of the fields.
-var faultKinds = []string{"blkptr-dva-flip", "vdev-bitrot", "memory", "register"}
+var faultKinds = []string{"blkptr-dva-flip", "vdev-bitrot", "vdev", "forge", "memory", "register"}
 
 // Kind is the fault's word in a file.
 func (f *Fault) Kind() string {
@@ -22,6 +24,10 @@ func (f *Fault) Kind() string {
 		return "blkptr-dva-flip"
 	case f.VdevBitrot != nil:
 		return "vdev-bitrot"
+	case f.Vdev != nil:
+		return "vdev"
+	case f.Forge != nil:
+		return "forge"
 	case f.Memory != nil:
 		return "memory"
 	default:
@@ -43,6 +49,34 @@ type VdevBitrot struct {
 	Disks   []string `json:"disks"`
 	Extents int      `json:"extents"` // places
 	Bytes   int      `json:"bytes"`   // in each place
+}
+
+// VdevFault damages what lies on the disks, by what it is, or at an offset of a disk. Class, or Disk and Offset, is set;
+// and exactly one of Flip, Zero and Garbage.
+type VdevFault struct {
+	// Class is a kind of thing on a pool's devices, Dataset the one it is looked for in, empty for all.
+	Class   string `json:"class,omitempty"`
+	Dataset string `json:"dataset,omitempty"`
+	// Blocks is how many of the class are hit, AllCopies whether every copy of each is, or one.
+	Blocks    int  `json:"blocks,omitempty"`
+	AllCopies bool `json:"all_copies,omitempty"`
+	// Offset is in bytes.
+	Disk   string `json:"disk,omitempty"`
+	Offset int64  `json:"offset,omitempty"`
+
+	// Flip turns over so many bits of a sector; Zero and Garbage are bytes to overwrite. 0 is not set.
+	Flip    int `json:"flip,omitempty"`
+	Zero    int `json:"zero,omitempty"`
+	Garbage int `json:"garbage,omitempty"`
+}
+
+// Forge damages the metadata of the pool, with valid checksums, where the guest reads it after the next reboot.
+type Forge struct {
+	// Forgery is one of Forgeries.
+	Forgery string `json:"forgery"`
+	// Dataset and File, a path in it, say what is hit; empty means any.
+	Dataset string `json:"dataset,omitempty"`
+	File    string `json:"file,omitempty"`
 }
 
 // Trigger says when a fault strikes.

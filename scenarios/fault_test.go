@@ -48,6 +48,13 @@ func TestFaults(t *testing.T) {
 		`memory: {rate: {fit_per_mbit: 50000, time_scale: 1e4}, class: zfs, flip: {bits: 1}}`: {Memory: &MemoryFault{
 			Rate: &Rate{50000, 1e4}, Class: "zfs", Flip: &Flip{Bits: 1}, ECC: "none",
 		}},
+		`vdev: {class: space-map, copies: all, garbage: {bytes: 512}}`: {Vdev: &VdevFault{
+			Class: "space-map", Blocks: 1, AllCopies: true, Garbage: 512,
+		}},
+		`vdev: {class: file, dataset: tank/d, copies: one, blocks: 3, flip: {bits: 2}}`: {Vdev: &VdevFault{
+			Class: "file", Dataset: "tank/d", Blocks: 3, Flip: 2,
+		}},
+		`vdev: {disk: v0, offset: 4194304, zero: {bytes: 4096}}`: {Vdev: &VdevFault{Disk: "v0", Offset: 4194304, Zero: 4096}},
 		`register: {at: space_map_write, argument: maptype, bit: 0}`: {Register: &RegisterFault{
 			Trigger: code("space_map_write", 1, nil), Argument: "maptype",
 		}},
@@ -113,6 +120,16 @@ func TestFaultErrors(t *testing.T) {
 		{`memory: {class: zfs, write: {bytes: "00"}, rate: {fit_per_mbit: 1, time_scale: 1}}`, `write of memory does not come at a rate; write flip: {bits: 1}, or at: in place of rate`},
 		{`memory: {class: zfs, flip: {bits: 1}, rate: {fit_per_mbit: 0, time_scale: 1}}`, `fit_per_mbit of rate: "0" is no number above 0; write for example 50000`},
 		{`memory: {class: zfs, flip: {bits: 1}, rate: {fit_per_mbit: 1}}`, `rate has no time_scale; write time_scale: 10000`},
+		{`vdev: {class: filez, copies: all, flip: {bits: 1}}`, `class of vdev: "filez" is unknown; write file`},
+		{`vdev: {class: file, copies: both, flip: {bits: 1}}`, `copies of vdev: "both" is unknown; write one or all`},
+		{`vdev: {class: file, flip: {bits: 1}}`, `vdev has no copies; write copies: all`},
+		{`vdev: {copies: all, flip: {bits: 1}}`, `vdev has none of class, disk; write for example class: space-map`},
+		{`vdev: {class: label, copies: all, dataset: tank/d, flip: {bits: 1}}`, `dataset of vdev: label does not belong to a dataset; take it out`},
+		{`vdev: {class: file, copies: all}`, `vdev has none of flip, zero, garbage; write for example flip: {bits: 1}`},
+		{`vdev: {class: file, copies: all, zero: {bytes: 131073}}`, `bytes of zero: 131073 is out of range; write 1 to 131072`},
+		{`vdev: {class: file, copies: all, offset: 1, flip: {bits: 1}}`, `offset of vdev goes with a disk, not with a class; take it out, or write disk: in place of class`},
+		{`vdev: {disk: v7, offset: 1, flip: {bits: 1}}`, `disk of vdev: "v7" is unknown; write v0`},
+		{`vdev: {disk: v0, offset: 1, copies: all, flip: {bits: 1}}`, `copies of vdev goes with a class, not with a place on a disk; take it out, or write class: in place of disk`},
 		{`register: {at: now, register: rdx, bit: 1}`, `at of register: what is in a register at a time is not known; write a function, function+0x12 or an address`},
 		{`register: {at: f, bit: 1}`, `register has none of argument, register; write for example argument: maptype`},
 		{`register: {at: f, register: edx, bit: 1}`, `register of register: "edx" is unknown; write rdx`},

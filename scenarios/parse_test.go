@@ -224,7 +224,7 @@ func TestErrors(t *testing.T) {
 			`good.yaml:33: fault has no key "vdev-bitrott"; write vdev-bitrot`,
 		}},
 		{"two faults", []string{"fault:\n", "fault:\n  blkptr-dva-flip: {at: zio_free_sync, after: 8}\n"}, []string{
-			`good.yaml:33: fault has 2 kinds; write exactly one of blkptr-dva-flip, vdev-bitrot, memory and register`,
+			`good.yaml:33: fault has 2 kinds; write exactly one of blkptr-dva-flip, vdev-bitrot, vdev, forge, memory and register`,
 		}},
 		{"fault never armed", []string{"  - arm\n", ""}, []string{
 			`good.yaml:32: the workload never lets the fault strike; write - arm where it may`,

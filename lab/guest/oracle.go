@@ -57,6 +57,21 @@ func (o *Oracle) Record(path string, data []byte) {
 	o.files[path] = sha256.Sum256(data)
 }
 
+// Expect is Record for a file of which only the SHA-256 is known, in hexadecimal.
+func (o *Oracle) Expect(path, sum string) error {
+	var d digest
+	if err := d.UnmarshalText([]byte(sum)); err != nil {
+		return fmt.Errorf("%s: %w", path, err)
+	}
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.files == nil {
+		o.files = map[string]digest{}
+	}
+	o.files[path] = d
+	return nil
+}
+
 // Forget takes back what was recorded of a file, as it is to be removed.
 func (o *Oracle) Forget(path string) {
 	o.mu.Lock()

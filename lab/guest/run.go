@@ -82,6 +82,11 @@ func (g *Guest) RunScript(ctx context.Context, script string, args ...string) (O
 
 // run is Run with an input.
 func (g *Guest) run(ctx context.Context, command string, stdin io.Reader) (Output, error) {
+	return g.runTo(ctx, command, stdin, io.Discard)
+}
+
+// runTo is run for a caller who wants to see what is printed as it comes.
+func (g *Guest) runTo(ctx context.Context, command string, stdin io.Reader, watch io.Writer) (Output, error) {
 	failed := func(err error) error {
 		if ctx.Err() != nil {
 			return fmt.Errorf("run %s: %w", shorten(command), context.Cause(ctx))
@@ -93,7 +98,7 @@ func (g *Guest) run(ctx context.Context, command string, stdin io.Reader) (Outpu
 		return Output{Status: -1}, failed(err)
 	}
 	stdout, stderr := &capture{}, &capture{pid: make(chan int, 1)}
-	session.Stdin, session.Stdout, session.Stderr = stdin, stdout, stderr
+	session.Stdin, session.Stdout, session.Stderr = stdin, io.MultiWriter(stdout, watch), stderr
 	_, err = await(ctx, func() (struct{}, error) {
 		defer closeSession(session)
 		return struct{}{}, session.Run(announcePID + command)

@@ -1,0 +1,56 @@
+package guest
+
+import (
+	"context"
+	_ "embed" // the script
+	"fmt"
+	"io"
+	"strings"
+	"time"
+)
+
+//go:embed promise.sh
+var scriptPromise string
+
+// Promise is a file of which the guest has said that fsync had returned.
+type Promise struct {
+	// Path is the file's, Sum its SHA-256 in hexadecimal.
+	Path string `json:"path"`
+	Sum  string `json:"sum"`
+}
+
+// Promises writes one file after the other into a dataset, each with fsync of it and of its directory, and calls promise
+// as soon as the guest has said so. No file is ever touched again. The duration is measured by the guest's clock.
+func (g *Guest) Promises(ctx context.Context, dataset string, d time.Duration, promise func(Promise)) error {
+	input := "set -euo pipefail; {\n" + scriptLib + scriptPromise + "\n}\n"
+	lines := &lineWriter{line: func(line string) {
+		if sum, path, found := strings.Cut(line, " "); found {
+			promise(Promise{Path: path, Sum: sum})
+		}
+	}}
+	_, err := g.runTo(ctx, quote("bash", "-s", "--", dataset, milliseconds(d)), strings.NewReader(input), lines)
+	if err != nil {
+		return fmt.Errorf("promises: %w", err)
+	}
+	return nil
+}
+
+// lineWriter calls line for each line that was written whole.
+type lineWriter struct {
+	part string
+	line func(string)
+}
+
+var _ io.Writer = (*lineWriter)(nil)
+
+func (w *lineWriter) Write(p []byte) (int, error) {
+	w.part += string(p)
+	for {
+		line, rest, whole := strings.Cut(w.part, "\n")
+		if !whole {
+			return len(p), nil
+		}
+		w.part = rest
+		w.line(line)
+	}
+}
