@@ -197,12 +197,12 @@ type runner struct {
 	mu sync.Mutex
 }
 
-// queue are the trials that have not been done, the controls spread among the bits: what changes on the host meanwhile
-// changes for both.
+// queue are the trials that have not been done, or that the lab spoiled, the controls spread among the bits: what changes on
+// the host meanwhile changes for both.
 func (r *runner) queue(bits Range) (todo []task) {
 	done, controls := r.store.Done(), len(r.store.Controls())
 	for bit := bits.First; bit <= bits.Last; bit++ {
-		if _, ok := done[bit]; !ok || r.Again {
+		if b, ok := done[bit]; !ok || b.Outcome == trial.Invalid || r.Again {
 			todo = append(todo, task{bit: bit})
 		}
 	}
