@@ -108,18 +108,14 @@ func (f *forger) duplicateIn(ctx context.Context, all []list, what string) error
 		if l.Count == 0 {
 			continue
 		}
-		victim, at := ondisk.BlkPtr{}, f.random.Uint64N(l.Count)
-		n := uint64(0)
-		for b, err := range l.Entries(ctx) {
-			if err != nil {
-				return err
-			}
-			if victim = b; n == at {
-				break
-			}
-			n++
+		victim, at, err := f.entry(ctx, l.BPObj)
+		if err != nil {
+			return err
 		}
-		err := f.try(ctx, func() error { return f.again(ctx, l, victim) })
+		if victim == nil {
+			continue
+		}
+		err = f.try(ctx, func() error { return f.again(ctx, l, *victim) })
 		if err == nil {
 			f.effect = fmt.Sprintf("%v is twice in %s, list %d, as entries %d and %d", victim.DVA[0], l.name, l.Object.ID, at, l.Count)
 			return nil
@@ -129,6 +125,23 @@ func (f *forger) duplicateIn(ctx context.Context, all []list, what string) error
 		}
 	}
 	return f.nothing(what)
+}
+
+// entry is a random one of a list that occupies space, with its place; nil if there is none.
+func (f *forger) entry(ctx context.Context, l *ondisk.BPObj) (victim *ondisk.BlkPtr, at uint64, err error) {
+	from, n := f.random.Uint64N(l.Count), uint64(0)
+	for b, err := range l.Entries(ctx) {
+		if err != nil {
+			return nil, 0, err
+		}
+		if !b.Embedded() {
+			if victim, at = &b, n; n >= from {
+				break
+			}
+		}
+		n++
+	}
+	return victim, at, nil
 }
 
 // again appends an entry and counts it everywhere.
