@@ -131,6 +131,8 @@ type Request struct {
 	Only   *campaign.Pick
 	Seed   uint64
 	Keep   campaign.Keep
+	// Flags chose the driver, as in campaign.Campaign.
+	Flags string
 	// Observe is told of every trial. It may be nil.
 	Observe func(campaign.Event)
 }
@@ -146,7 +148,7 @@ func (l *Lab) Run(ctx context.Context, r Request) ([]campaign.Result, error) {
 	c := &campaign.Campaign{
 		Scenarios: r.Scenarios, Trials: r.Trials, Only: r.Only, Seed: r.Seed, Keep: r.Keep, Jobs: l.opts.Jobs,
 		Dir:    filepath.Join(RunsDir(l.opts.Dirs), time.Now().UTC().Format("20060102-150405.000")),
-		Driver: l.driver, Stable: l.stable, Observe: r.Observe,
+		Driver: l.driver, Stable: l.stable, Flags: r.Flags, Observe: r.Observe,
 	}
 	for _, v := range r.Versions {
 		img, err := l.Image(ctx, v)

@@ -41,6 +41,8 @@ type Campaign struct {
 
 	Driver machine.Driver
 	Stable *trial.Stable
+	// Flags chose the driver, for the command that repeats a trial; empty, or with a blank in front.
+	Flags string
 	// Observe is told of everything that happens, one call at a time.
 	Observe func(Event)
 }
@@ -229,15 +231,12 @@ func (c *Campaign) one(p trial.Plan, number, next int) trial.Plan {
 	p.Number, p.Next = number, next
 	p.Seed = seed(c.Seed, name, p.OpenZFS, arm, number)
 	p.Bundle = filepath.Join(c.Dir, name+"-"+p.OpenZFS, fmt.Sprintf("%s-%03d", arm, number))
-	p.Repeat = Repeat(p.Scenario, p.OpenZFS, c.Seed, arm, number)
-	if d := c.Driver.Name(); d != "qemu" {
-		p.Repeat += " --driver " + d
-	}
+	p.Repeat = repeat(p.Scenario, p.OpenZFS, c.Seed, arm, number) + c.Flags
 	return p
 }
 
-// Repeat is the command that does one trial again. A scenario of the user's own is named by its file, which has a slash.
-func Repeat(s *scenarios.Scenario, version string, seed uint64, arm string, number int) string {
+// repeat is the command that does one trial again. A scenario of the user's own is named by its file, which has a slash.
+func repeat(s *scenarios.Scenario, version string, seed uint64, arm string, number int) string {
 	argument := s.Name
 	if strings.Contains(s.File, "/") {
 		argument = s.File

@@ -203,6 +203,18 @@ func TestArms(t *testing.T) {
 	}
 }
 
+// A file of the user's is repeated by its path, and every trial with the driver that was chosen.
+func TestRepeat(t *testing.T) {
+	c := Campaign{Seed: 7, Flags: " --driver libvirt"}
+	arm := scenarios.Resolved{Arm: scenarios.Arm{Name: "flip"}}
+	for file, want := range map[string]string{"mine.yaml": "mine", "./mine.yaml": "./mine.yaml"} {
+		p := c.one(trial.Plan{Scenario: &scenarios.Scenario{Name: "mine", File: file}, OpenZFS: "2.3.9", Resolved: arm}, 4, 0)
+		if want = "vdevil run " + want + " --zfs 2.3.9 --seed 7 --only flip/4 --driver libvirt"; p.Repeat != want {
+			t.Errorf("%s: %q, want %q", file, p.Repeat, want)
+		}
+	}
+}
+
 func TestSeed(t *testing.T) {
 	seen := map[uint64]string{}
 	for _, scenario := range []string{"a", "b"} {

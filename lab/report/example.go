@@ -10,7 +10,6 @@ import (
 	"github.com/vdevil/vdevil/lab/fault"
 	"github.com/vdevil/vdevil/lab/trial"
 	"github.com/vdevil/vdevil/lab/zfs/panics"
-	"github.com/vdevil/vdevil/scenarios"
 )
 
 const (
@@ -82,7 +81,7 @@ func name(t trial.Result) string { return fmt.Sprintf("%s/%d", t.Arm, t.Number) 
 func ended(t trial.Result) string { return fmt.Sprintf("%s: %s, %.1f s", name(t), kind(t), t.Seconds) }
 
 // details shows what is known of one trial, and how to know more.
-func details(b *bytes.Buffer, r campaign.Result, t trial.Result, s *scenarios.Scenario) {
+func details(b *bytes.Buffer, t trial.Result) {
 	const margin = "    "
 	for _, text := range []string{t.Text, t.Reason} {
 		if text != "" {
@@ -100,7 +99,7 @@ func details(b *bytes.Buffer, r campaign.Result, t trial.Result, s *scenarios.Sc
 		}
 		injection(b, in, margin)
 	}
-	fmt.Fprintf(b, "%srepeat: %s\n", margin, campaign.Repeat(s, r.OpenZFS, r.Seed, t.Arm, t.Number))
+	fmt.Fprintf(b, "%srepeat: %s\n", margin, t.Repeat)
 	if t.Bundle != "" {
 		fmt.Fprintf(b, "%sbundle: %s\n", margin, t.Bundle)
 	}

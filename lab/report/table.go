@@ -33,14 +33,14 @@ func Table(w io.Writer, results []campaign.Result, asked []*scenarios.Scenario) 
 }
 
 // Trials writes every trial of the results by itself, without a verdict: what a run of one picked trial is about.
-func Trials(w io.Writer, results []campaign.Result, asked []*scenarios.Scenario) error {
+func Trials(w io.Writer, results []campaign.Result) error {
 	var b bytes.Buffer
 	for _, r := range results {
 		fmt.Fprintf(&b, "%s on OpenZFS %s, seed %d\n", r.Scenario, r.OpenZFS, r.Seed)
 		for _, a := range r.Arms {
 			for _, t := range a.Results {
 				fmt.Fprintf(&b, "\n  %s%s\n", mark(a), ended(t))
-				details(&b, r, t, find(asked, r.Scenario))
+				details(&b, t)
 			}
 		}
 	}
@@ -77,7 +77,7 @@ func section(b *bytes.Buffer, r campaign.Result, s *scenarios.Scenario) {
 	}
 	for _, e := range examples(r) {
 		fmt.Fprintf(b, "\n  %s\n", e.title())
-		details(b, r, e.trial, s)
+		details(b, e.trial)
 	}
 	lost(b, r)
 	bullets(b, "against the expectation", r.Against)

@@ -76,6 +76,8 @@ type Result struct {
 	// Audit is what the judge found inconsistent on the disks, ZDB what the second one says to that.
 	Audit []string `json:"audit,omitempty"`
 	ZDB   []string `json:"zdb,omitempty"`
+	// Repeat is the command that does this trial again.
+	Repeat string `json:"repeat"`
 	// Workload is what the workloads say they have done.
 	Workload []Work `json:"workload,omitempty"`
 	// Survived are the signatures of the panics that steps required, after which the trial went on.
@@ -102,7 +104,7 @@ func Run(ctx context.Context, driver machine.Driver, p Plan) (r Result, err erro
 	}
 	r = Result{
 		Arm: p.Resolved.Arm.Name, Control: p.Resolved.Arm.Control, Number: p.Number, Seed: p.Seed,
-		Started: time.Now().UTC(), Bundle: p.Bundle,
+		Started: time.Now().UTC(), Bundle: p.Bundle, Repeat: p.Repeat,
 	}
 	t := &run{Plan: p, driver: driver, over: make(chan struct{})}
 	defer func() { err = errors.Join(err, t.close()) }()

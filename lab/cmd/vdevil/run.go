@@ -58,6 +58,15 @@ func (f *driverFlags) repeat() (words []string) {
 	return words
 }
 
+// flags are the same in one piece.
+func (f *driverFlags) flags() string {
+	words := f.repeat()
+	if len(words) == 0 {
+		return ""
+	}
+	return " " + strings.Join(words, " ")
+}
+
 // check refuses what can be seen to be wrong before anything is opened.
 func (f *driverFlags) check() error {
 	if f.connect == "" {
@@ -224,7 +233,7 @@ func (a *app) run(ctx context.Context, f runFlags, args []string) error {
 	view.note(fmt.Sprintf("seed %d", f.seed))
 	results, err := l.Run(ctx, lab.Request{
 		Scenarios: asked, Versions: f.versions, Trials: int(f.trials), Only: f.only.Pick, Seed: f.seed,
-		Keep: campaign.Keep(f.keep.value), Observe: view.event,
+		Keep: campaign.Keep(f.keep.value), Flags: f.driver.flags(), Observe: view.event,
 	})
 	closeView()
 	err = interrupted(ctx, errors.Join(err, l.Close()))
@@ -242,7 +251,7 @@ func (a *app) tell(info lab.Info, f runFlags, asked []*scenarios.Scenario, resul
 	case f.json:
 		written = d.WriteJSON(a.out)
 	case f.only.Pick != nil:
-		written = report.Trials(a.out, results, asked)
+		written = report.Trials(a.out, results)
 	default:
 		written = report.Table(a.out, results, asked)
 	}
