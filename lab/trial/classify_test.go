@@ -233,7 +233,9 @@ func TestRecall(t *testing.T) {
 // TestForget expects nobody to look for a file that was removed.
 func TestForget(t *testing.T) {
 	var w worker
-	w.recall([]scenarios.Step{{Write: &scenarios.Write{File: "/tank/f%d", Count: 3, Size: 1000, Content: "x"}}})
+	w.recall([]scenarios.Step{
+		{Write: &scenarios.Write{File: "/tank/f%d", Count: 4, Size: 1000, Content: "x"}}, {Remove: []string{"/tank/f3"}},
+	})
 	w.forget([]string{"/tank/f1"})
 	if got, want := w.oracle.Files(), []string{"/tank/f0", "/tank/f2"}; !slices.Equal(got, want) || len(w.written) != 2 {
 		t.Errorf("the oracle knows %v, %d contents are kept; want %v", got, len(w.written), want)

@@ -173,13 +173,14 @@ func (w *worker) forget(paths []string) {
 	}
 }
 
-// recall notes what the preparation wrote, without writing it again. It was written when there was no trial and so no
-// seed.
+// recall notes what the preparation wrote and removed, without doing it again. It was written when there was no trial and so
+// no seed.
 func (w *worker) recall(prepare []scenarios.Step) {
 	seed := w.seed
 	w.seed = 0
 	defer func() { w.seed = seed }()
 	for _, s := range prepare {
+		w.forget(s.Remove)
 		if s.Write == nil {
 			continue
 		}
