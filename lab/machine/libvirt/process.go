@@ -73,6 +73,7 @@ func (l *launcher) Launch(ctx context.Context, s *vm.Spec, console io.Writer) (_
 	if p.domain, err = l.create(ctx, s, text); err != nil {
 		l.conn.forget(id)
 		defer removeLog(p.logs)
+		err = errors.Join(err, p.reap(listener))
 		return nil, &machine.Error{Op: "create domain " + s.Name(), Err: l.remedy(s, err), Log: p.Log()}
 	}
 	connection, err := listener.Accept() // QEMU connected before libvirt could speak with it
@@ -88,6 +89,32 @@ func (l *launcher) Launch(ctx context.Context, s *vm.Spec, console io.Writer) (_
 		return nil, err
 	}
 	return p, nil
+}
+
+// reap ends the QEMU that a libvirtd had started before it failed, or died. One that has not connected yet ends by itself:
+// nobody listens to it any more.
+func (p *process) reap(listener net.Listener) error {
+	raw, err := listener.(*net.UnixListener).SyscallConn()
+	if err != nil {
+		return err
+	}
+	var fd int
+	var none error // Go's listeners do not block by themselves: EAGAIN is that nobody has connected
+	if err := raw.Control(func(l uintptr) { fd, _, none = unix.Accept4(int(l), unix.SOCK_CLOEXEC) }); err != nil || none != nil {
+		return err
+	}
+	f := os.NewFile(uintptr(fd), "console")
+	connection, err := net.FileConn(f)
+	if err := errors.Join(err, f.Close()); err != nil {
+		return err
+	}
+	defer connection.Close()
+	if err := p.identify(connection.(*net.UnixConn)); err != nil {
+		return err
+	}
+	defer p.pidfd.Close()
+	_ = unix.PidfdSendSignal(int(p.pidfd.Fd()), unix.SIGKILL, nil, 0) // an error means that it is dead already
+	return nil
 }
 
 // create waits for libvirt, be ctx as it may: nobody could tell otherwise whether there is a domain. It takes part of a
