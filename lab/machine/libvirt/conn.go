@@ -9,6 +9,7 @@ import (
 	"net"
 	"os"
 	"slices"
+	"strings"
 	"sync"
 	"syscall"
 
@@ -239,6 +240,9 @@ func refused(uri URI, path string, err error) error {
 	case errors.Is(err, fs.ErrPermission), errors.As(err, &said) && slices.Contains(denials, rpc.ErrorNumber(said.Code)):
 		e.Err = fmt.Errorf("%s refuses: %w", path, err)
 		e.Remedy = fmt.Sprintf("sudo usermod -aG libvirt %s and log in again, or take your own with --connect %s", userName(), Session)
+	case errors.As(err, &said) && said.Code == uint32(rpc.ErrRPC) && strings.Contains(said.Message, "authentication required"):
+		e.Err = fmt.Errorf("%s wants SASL, which the lab does not speak", path)
+		e.Remedy = "set auth_unix_rw in its libvirtd.conf to none or polkit, or take your own with --connect " + Session
 	}
 	return e
 }

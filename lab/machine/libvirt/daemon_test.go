@@ -2,13 +2,16 @@ package libvirt
 
 import (
 	"encoding/xml"
+	"errors"
 	"net"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"testing"
 
 	rpc "github.com/digitalocean/go-libvirt"
+	"golang.org/x/sys/unix"
 	xmldef "libvirt.org/go/libvirtxml"
 
 	"github.com/vdevil/vdevil/lab/host"
@@ -167,6 +170,52 @@ func TestDaemon(t *testing.T) {
 			t.Errorf("without a daemon: %+v", checks)
 		}
 	})
+}
+
+// TestRefused is turned away by a libvirtd that runs: by the mode of its socket, and by the way it authenticates.
+func TestRefused(t *testing.T) {
+	for _, tt := range []struct {
+		conf   string
+		closed bool
+		remedy string
+	}{
+		{"", true, "usermod -aG libvirt"},
+		{`auth_unix_rw = "sasl"`, false, "set auth_unix_rw"},
+	} {
+		uri, err := ParseURI(libvirttest.Start(t, tt.conf).URI)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if tt.closed {
+			if err := os.Chmod(uri.sockets()[0], 0); err != nil {
+				t.Fatal(err)
+			}
+		}
+		err = asNobody(func() error {
+			_, err := dial(uri)
+			return err
+		})
+		if !errors.Is(err, ErrUnreachable) || !strings.Contains(err.Error(), tt.remedy) {
+			t.Errorf("%q: %v", tt.conf, err)
+		}
+	}
+}
+
+// asNobody does something without root's right to pass by the modes of files.
+func asNobody(do func() error) error {
+	done := make(chan error)
+	go func() {
+		runtime.LockOSThread() // and never unlocks it: the thread ends with its rights
+		if os.Getuid() == 0 {
+			const nobody = 65534
+			if err := unix.Setfsuid(nobody); err != nil {
+				done <- err
+				return
+			}
+		}
+		done <- do()
+	}()
+	return <-done
 }
 
 func marshal(t *testing.T, o owner) string {

@@ -33,8 +33,8 @@ var virsh = host.Package{Needs: "virsh", Name: "libvirt-clients", Why: "shows wh
 // limit is for a libvirtd to start or to stop, on a host that is busy with other tests.
 const limit = 2 * time.Minute
 
-// Start runs a libvirtd until the test ends. It is installed where there is none.
-func Start(t testing.TB) *Daemon {
+// Start runs a libvirtd until the test ends, with lines of its own for libvirtd.conf. It is installed where there is none.
+func Start(t testing.TB, conf ...string) *Daemon {
 	t.Helper()
 	if err := host.Install(t.Context(), host.Missing(append(host.Libvirt(), virsh)...), hosttest.Install(hosttest.Dirs(t))); err != nil {
 		t.Fatal(err)
@@ -45,7 +45,7 @@ func Start(t testing.TB) *Daemon {
 		t.Fatal(err)
 	}
 	d := &Daemon{dir: dir}
-	if err := d.furnish(); err != nil {
+	if err := d.furnish(conf); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
@@ -71,7 +71,7 @@ func (d *Daemon) path(elements ...string) string {
 // places are the directories of the system's libvirtd that this one has its own of.
 var places = map[string]string{"run": "/run/libvirt", "lib": "/var/lib/libvirt/qemu", "log": "/var/log/libvirt", "etc": "/etc/libvirt"}
 
-func (d *Daemon) furnish() error {
+func (d *Daemon) furnish(lines []string) error {
 	if err := os.Chmod(d.dir, 0o755); err != nil {
 		return err
 	}
@@ -93,8 +93,9 @@ func (d *Daemon) furnish() error {
 	if err := os.WriteFile(filepath.Join(conf, "qemu.conf"), []byte("stdio_handler = \"file\"\n"), 0o644); err != nil {
 		return err
 	}
-	text := fmt.Sprintf("auth_unix_rw = \"none\"\nlog_outputs = \"3:file:%s\"\n", d.path("libvirtd.log"))
-	return os.WriteFile(d.path("libvirtd.conf"), []byte(text), 0o644)
+	// Of two lines about one thing the first counts.
+	lines = append(lines, `auth_unix_rw = "none"`, fmt.Sprintf(`log_outputs = "3:file:%s"`, d.path("libvirtd.log")))
+	return os.WriteFile(d.path("libvirtd.conf"), []byte(strings.Join(lines, "\n")+"\n"), 0o644)
 }
 
 func (d *Daemon) command() (*exec.Cmd, error) {
