@@ -97,7 +97,7 @@ func BenchmarkZDB(b *testing.B) {
 	}
 }
 
-func end(b *testing.B, m machine.Machine, g *guest.Guest) {
+func end(b testing.TB, m machine.Machine, g *guest.Guest) {
 	b.Helper()
 	if err := g.Close(); err != nil {
 		b.Error(err)
