@@ -6,6 +6,7 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/vdevil/vdevil/images"
 	"github.com/vdevil/vdevil/lab/host"
@@ -13,8 +14,12 @@ import (
 	"github.com/vdevil/vdevil/lab/trial"
 )
 
-// Collect removes what labs left that were killed, directories of machines, checkpoints and images half made, and the
-// checkpoints of images that are no more. QEMU children die with their lab, libvirt's domains are destroyed. What belongs to
+// unused is for how long a checkpoint is kept that nobody forks: another QEMU, or another version of a scenario or of the
+// lab, has checkpoints of its own, and who wants an old one again has it made anew in a minute.
+const unused = 30 * 24 * time.Hour
+
+// Collect removes what labs left that were killed, directories of machines, checkpoints and images half made, the
+// checkpoints of images that are no more, and those that nobody has used for a month. QEMU children die with their lab, libvirt's domains are destroyed. What belongs to
 // a lab that is alive is not touched. It returns what it removed.
 func Collect(ctx context.Context, d host.Dirs) (removed []string, err error) {
 	store, err := images.Open(ctx, d)
@@ -65,7 +70,8 @@ func checkpoints(d host.Dirs, store *images.Store) ([]string, error) {
 	if err != nil {
 		return nil, err
 	}
-	return trial.Clean(checkpointsDir(d), func(checkpoint string) bool {
-		return slices.ContainsFunc(all, func(i *images.Image) bool { return strings.HasPrefix(checkpoint, i.ID+"-") })
+	return trial.Clean(checkpointsDir(d), func(checkpoint string, used time.Time) bool {
+		return time.Since(used) < unused &&
+			slices.ContainsFunc(all, func(i *images.Image) bool { return strings.HasPrefix(checkpoint, i.ID+"-") })
 	})
 }

@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"slices"
 	"testing"
+	"time"
 
 	"github.com/vdevil/vdevil/lab"
 	"github.com/vdevil/vdevil/lab/host"
@@ -84,5 +85,29 @@ func TestCollectBesideDamagedImage(t *testing.T) {
 	}
 	if _, err := os.Stat(checkpoint); err != nil {
 		t.Error(err)
+	}
+}
+
+// Checkpoints of an image that is there go when nobody has used them for a month.
+func TestCollectUnused(t *testing.T) {
+	d := home(t)
+	image := mkdir(t, d.Cache, "images", "2.3.2-0123456789ab", "modules")
+	for _, name := range []string{"vmlinux", "initrd.img", "root.img", "modules/zfs.ko", "modules/spl.ko", "packages.txt"} {
+		if err := os.WriteFile(filepath.Join(filepath.Dir(image), name), nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := os.WriteFile(filepath.Join(filepath.Dir(image), "image.json"), []byte(`{"id": "2.3.2-0123456789ab"}`), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	old, recent := mkdir(t, d.Cache, "checkpoints", "2.3.2-0123456789ab-booted-old"), mkdir(t, d.Cache, "checkpoints", "2.3.2-0123456789ab-booted-recent")
+	for path, days := range map[string]int{old: 31, recent: 29} {
+		used := time.Now().AddDate(0, 0, -days)
+		if err := os.Chtimes(path, used, used); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if removed, err := lab.Collect(t.Context(), d); err != nil || !slices.Equal(removed, []string{old}) {
+		t.Errorf("removed %q, %v", removed, err)
 	}
 }

@@ -85,7 +85,8 @@ func (s *Stable) cached(ctx context.Context, key, what string, fill func(dir str
 	defer unlock()
 	cp, err := s.Open(dir)
 	if err == nil {
-		return cp, nil
+		now := time.Now()
+		return cp, os.Chtimes(dir, now, now) // by which Clean knows that it is in use
 	}
 	if !errors.Is(err, os.ErrNotExist) || exists(dir) {
 		if err := os.RemoveAll(dir); err != nil {
@@ -109,9 +110,9 @@ func exists(path string) bool {
 // lockSuffix is what is added to a checkpoint's directory for the lock that its maker holds.
 const lockSuffix = ".lock"
 
-// Clean removes from a directory of checkpoints what was left half made and what keep does not want, except where
-// somebody is at work. It returns what it removed.
-func Clean(dir string, keep func(checkpoint string) bool) (removed []string, err error) {
+// Clean removes from a directory of checkpoints what was left half made and what keep does not want, told when it was used
+// last, except where somebody is at work. It returns what it removed.
+func Clean(dir string, keep func(checkpoint string, used time.Time) bool) (removed []string, err error) {
 	entries, err := os.ReadDir(dir)
 	if errors.Is(err, os.ErrNotExist) {
 		return nil, nil
@@ -121,7 +122,14 @@ func Clean(dir string, keep func(checkpoint string) bool) (removed []string, err
 	}
 	for _, e := range entries {
 		name, part := strings.CutSuffix(e.Name(), machine.PartSuffix)
-		if !e.IsDir() || !part && keep(name) {
+		info, err := e.Info()
+		if errors.Is(err, os.ErrNotExist) { // somebody else has removed it
+			continue
+		}
+		if err != nil {
+			return removed, err
+		}
+		if !e.IsDir() || !part && keep(name, info.ModTime()) {
 			continue
 		}
 		unlock, err := host.TryLock(filepath.Join(dir, name+lockSuffix))
