@@ -119,6 +119,11 @@ type Machine interface {
 	Dial(ctx context.Context, port int) (net.Conn, error)
 	// Disks are the data disks, in the order of Config.Disks.
 	Disks() []Disk
+	// Unplug takes a data disk out of the running guest's slot and returns when the guest has let go of it. A guest that
+	// is paused, or still booting, does not. Plug puts the disk back as it was left; a Checkpoint is only taken of a machine
+	// that has all of its disks.
+	Unplug(ctx context.Context, disk string) error
+	Plug(ctx context.Context, disk string) error
 	// Pause stops all CPUs; Resume lets them go on.
 	Pause(ctx context.Context) error
 	Resume(ctx context.Context) error

@@ -31,8 +31,9 @@ type process struct {
 	pid    int
 	pidfd  *os.File // holds the PID, so that no other process can get it
 	argv   []string
-	logs   string // the file with libvirt's log of the domain
-	dir    string // the machine's, for the record of the process
+	logs   string            // the file with libvirt's log of the domain
+	dir    string            // the machine's, for the record of the process
+	pulled map[string]string // data disks that the guest does not have, as libvirt describes them
 
 	killed atomic.Bool   // by us: its end needs no reason
 	ended  chan struct{} // closed after QEMU has ended
@@ -67,7 +68,8 @@ func (l *launcher) Launch(ctx context.Context, s *vm.Spec, console io.Writer) (_
 		return nil, err
 	}
 	p := &process{
-		launcher: l, logs: l.logFile(s.Name()), dir: s.Dir, ended: make(chan struct{}), clean: make(chan struct{}),
+		launcher: l, logs: l.logFile(s.Name()), dir: s.Dir, pulled: map[string]string{},
+		ended: make(chan struct{}), clean: make(chan struct{}),
 	}
 	end := l.conn.end(id)
 	if p.domain, err = l.create(ctx, s, text); err != nil {

@@ -40,6 +40,7 @@ func Run(t *testing.T, b Bench) {
 	t.Run("live checkpoint", s.live)
 	t.Run("exchanged disks", s.disks)
 	t.Run("a disk of an NBD server", s.network)
+	t.Run("a disk unplugged", s.unplugged)
 	t.Run("side by side", s.together)
 	t.Run("ends", s.ends)
 	t.Run("refusals", s.refusals)

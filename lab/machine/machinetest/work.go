@@ -214,6 +214,45 @@ func (s suite) disks(t *testing.T) {
 	}
 }
 
+// unplugged takes a disk from a guest that has written to it, and gives it back.
+func (s suite) unplugged(t *testing.T) {
+	m := s.fork(t, machine.ForkOptions{Freezable: true})
+	g := s.connect(t, m)
+	name := s.cp.Config.Disks[0].Name
+	device := "/dev/disk/by-id/virtio-" + name
+	until := func(there string) { // udev takes a moment
+		run(t, g, "timeout 60 sh -c 'until test "+there+" "+device+"; do sleep 0.1; done'")
+	}
+	run(t, g, "printf %-512s before | dd of="+device+" oflag=direct status=none")
+	for _, wrong := range []error{m.Plug(t.Context(), name), m.Unplug(t.Context(), "no-such-disk"), m.Plug(t.Context(), "no-such-disk")} {
+		if wrong == nil {
+			t.Error("what cannot be was done")
+		}
+	}
+	if err := m.Unplug(limited(t), name); err != nil {
+		t.Fatal(err)
+	}
+	until("! -e")
+	if err := m.Unplug(t.Context(), name); err == nil {
+		t.Error("a disk was unplugged twice")
+	}
+	if _, err := m.Checkpoint(t.Context(), filepath.Join(t.TempDir(), "cp"), s.cp.Scale); err == nil || !strings.Contains(err.Error(), "plug it in first") {
+		t.Errorf("a checkpoint without a disk: %v", err)
+	}
+	if err := m.Plug(t.Context(), name); err != nil {
+		t.Fatal(err)
+	}
+	until("-e")
+	read := "head -c 6 " + device
+	if got := run(t, g, read); got != "before" {
+		t.Errorf("the guest reads %q when the disk is back", got)
+	}
+	f := labtestFork(t, s, s.freeze(t, m))
+	if got := run(t, s.connect(t, f), read); got != "before" {
+		t.Errorf("a fork of it reads %q", got)
+	}
+}
+
 // network has a disk behind a server that is not QEMU's.
 func (s suite) network(t *testing.T) {
 	dir := filepath.Join(hosttest.Dirs(t).Run, "nbd-"+strconv.Itoa(os.Getpid()))

@@ -1,6 +1,7 @@
 package qemu
 
 import (
+	"encoding/json"
 	"fmt"
 	"strconv"
 
@@ -30,14 +31,14 @@ func args(s *vm.Spec) []string {
 		"-netdev", s.Netdev(), "-device", vm.NetDevice,
 		"-device", "virtio-rng-pci", "-device", vm.PvpanicDevice,
 	}
-	a = append(a, drive("root", "qcow2", "file="+vm.Escape(s.Overlay()), "")...)
-	for _, d := range s.Disks {
-		file := "file=" + vm.Escape(s.Disk(d.Name))
+	a = append(a, "-blockdev", object(blockNode("root", "qcow2", file(s.Overlay()))), "-device", "virtio-blk-pci,drive=root")
+	for i, d := range s.Disks {
+		from := file(s.Disk(d.Name))
 		if socket := s.NBD[d.Name]; socket != "" {
-			file = fmt.Sprintf("file.driver=nbd,file.server.type=unix,file.server.path=%s,file.export=%s,file.reconnect-delay=%d",
-				vm.Escape(socket), d.Name, machine.ReconnectDelay)
+			from = export(d.Name, socket)
 		}
-		a = append(a, drive("disk-"+d.Name, "raw", file, d.Name)...)
+		a = append(a, "-blockdev", object(blockNode(diskID(d.Name), "raw", from)),
+			"-device", rootPort(i), "-device", object(disk(i, d.Name)))
 	}
 	if s.Incoming {
 		a = append(a, "-S", "-incoming", "defer")
@@ -45,10 +46,48 @@ func args(s *vm.Spec) []string {
 	return a
 }
 
-func drive(id, format, file, serial string) []string {
-	dev := "virtio-blk-pci,drive=" + id
-	if serial != "" {
-		dev += ",serial=" + serial
+// properties are an object of QEMU's, as its monitor and its command line take it.
+type properties map[string]any
+
+func object(p properties) string {
+	text, err := json.Marshal(p)
+	if err != nil {
+		panic(err) // it has strings and numbers only
 	}
-	return []string{"-drive", fmt.Sprintf("%s,if=none,id=%s,format=%s", file, id, format), "-device", dev}
+	return string(text)
+}
+
+// blockNode is what a disk device reads and writes.
+func blockNode(name, format string, from properties) properties {
+	return properties{"node-name": name, "driver": format, "file": from}
+}
+
+func file(path string) properties { return properties{"driver": "file", "filename": path} }
+
+// export is a disk that an NBD server has.
+func export(name, socket string) properties {
+	return properties{
+		"driver": "nbd", "server": properties{"type": "unix", "path": socket}, "export": name,
+		"reconnect-delay": machine.ReconnectDelay,
+	}
+}
+
+// rootPort is the slot of a data disk: pcie.0 itself has no hot-plug. Eight are functions of one device, above those that
+// QEMU numbers by itself.
+func rootPort(number int) string {
+	port := fmt.Sprintf("pcie-root-port,id=port-%d,bus=pcie.0,chassis=%d,addr=%#x.%d", number, number+1, 0x10+number/8, number%8)
+	if number%8 == 0 {
+		port += ",multifunction=on"
+	}
+	return port
+}
+
+// diskID names a data disk for QEMU, both the device and what is behind it.
+func diskID(name string) string { return "disk-" + name }
+
+// disk is the device of a data disk; the guest sees the name as its serial number.
+func disk(number int, name string) properties {
+	return properties{
+		"driver": "virtio-blk-pci", "id": diskID(name), "bus": fmt.Sprintf("port-%d", number), "drive": diskID(name), "serial": name,
+	}
 }

@@ -18,6 +18,9 @@ import (
 // program is the QEMU that is found in PATH.
 const program = "qemu-system-x86_64"
 
+// devices tells machines of other devices apart, whose checkpoints are no use. It changes with args.
+const devices = ", data disks on root ports"
+
 // New looks for QEMU and asks it for its version.
 func New(ctx context.Context, o vm.Options) (*vm.Driver, error) {
 	out, err := exec.CommandContext(ctx, program, "--version").Output()
@@ -25,7 +28,7 @@ func New(ctx context.Context, o vm.Options) (*vm.Driver, error) {
 		return nil, fmt.Errorf("ask %s for its version: %w", program, err)
 	}
 	version, _, _ := strings.Cut(string(out), "\n")
-	return vm.New(&launcher{version: version, spawner: newSpawner()}, o), nil
+	return vm.New(&launcher{version: version + devices, spawner: newSpawner()}, o), nil
 }
 
 type launcher struct {
@@ -36,7 +39,7 @@ type launcher struct {
 // Name is "qemu".
 func (l *launcher) Name() string { return "qemu" }
 
-// Version is the first line of what QEMU says about itself.
+// Version is the first line of what QEMU says about itself, and what devices its machines have.
 func (l *launcher) Version() string { return l.version }
 
 // Close ends the children that still run.
@@ -48,8 +51,9 @@ func (l *launcher) Close() error {
 // process is a QEMU child.
 type process struct {
 	*qmp.Client
-	cmd *exec.Cmd
-	log string // the file that its stderr goes to
+	spec *vm.Spec
+	cmd  *exec.Cmd
+	log  string // the file that its stderr goes to
 
 	ended chan struct{} // closed after the child was reaped
 	err   error         // how it ended; valid after ended
@@ -62,7 +66,7 @@ func (l *launcher) Launch(ctx context.Context, s *vm.Spec, console io.Writer) (_
 		return nil, err
 	}
 	defer log.Close()
-	p := &process{log: s.Log(), ended: make(chan struct{})}
+	p := &process{spec: s, log: s.Log(), ended: make(chan struct{})}
 	p.cmd = exec.Command(program, args(s)...) //nolint:noctx // the machine outlives the call that started it
 	p.cmd.Stdout, p.cmd.Stderr = console, log
 	if err := l.spawner.Start(p.cmd); err != nil {

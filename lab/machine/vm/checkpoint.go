@@ -25,6 +25,11 @@ func (m *vm) Checkpoint(ctx context.Context, dir string, scale machine.Scale) (*
 	if _, err := os.Stat(dir); err == nil {
 		return nil, fmt.Errorf("checkpoint %s exists already", dir)
 	}
+	m.plugging.Lock()
+	defer m.plugging.Unlock()
+	for disk := range m.unplugged {
+		return nil, fmt.Errorf("disk %s of machine %s is unplugged, and its forks would have it: plug it in first", disk, m.ID())
+	}
 	if err := m.save(ctx); err != nil {
 		return nil, m.explain("save the device state", err)
 	}

@@ -35,6 +35,9 @@ type Monitor interface {
 // Process is a QEMU that was started.
 type Process interface {
 	Monitor
+	// Unplug asks the guest to let go of a data disk and returns when it has; Plug gives the same disk back.
+	Unplug(ctx context.Context, disk string) error
+	Plug(ctx context.Context, disk string) error
 	// PID is its number on this computer.
 	PID() int
 	// Command is what started it.

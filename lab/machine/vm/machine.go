@@ -33,6 +33,9 @@ type vm struct {
 	ended  bool // by us: its end is no error
 	dbg    *debugger
 	closed sync.Once
+
+	plugging  sync.Mutex      // one disk at a time
+	unplugged map[string]bool // data disks that the guest does not have
 }
 
 var (
@@ -42,7 +45,7 @@ var (
 
 // start runs QEMU. history is the console of the checkpoint.
 func (d *Driver) start(ctx context.Context, s *Spec, history []byte) (_ *vm, err error) {
-	m := &vm{Spec: s, driver: d, done: make(chan struct{})}
+	m := &vm{Spec: s, driver: d, done: make(chan struct{}), unplugged: map[string]bool{}}
 	if m.console, err = machine.NewConsole(s.Console(), history); err != nil {
 		return nil, err
 	}
