@@ -38,7 +38,8 @@ type Atlas struct {
 	Window time.Duration
 	// Jobs is how many forks run at once.
 	Jobs int
-	// Dir keeps the results, so that an atlas that was broken off goes on where it was, and the bundle of each trial.
+	// Dir keeps the results, so that an atlas that was broken off goes on where it was, and the bundle of each trial; those
+	// of each instant in a directory of their own.
 	Dir string
 	// Repeat is the command that makes the atlas again, without its bits.
 	Repeat string
@@ -109,7 +110,9 @@ func (a *Atlas) Run(ctx context.Context) (_ Map, err error) {
 	if bits.First < 0 || bits.Last < bits.First || bits.Last >= s.Size {
 		return Map{}, fmt.Errorf("bits %d-%d: %s has bits 0-%d", bits.First, bits.Last, s.Path, s.Size-1)
 	}
-	store, err := OpenStore(filepath.Join(a.Dir, "results.jsonl"), Header{
+	// Another QEMU, another driver, has another instant; what was found out from one says nothing of the next.
+	dir := filepath.Join(a.Dir, instant.Checkpoint.Made.UTC().Format("20060102-150405.000000000"))
+	store, err := OpenStore(filepath.Join(dir, "results.jsonl"), Header{
 		Target: a.Target, Trigger: a.Trigger.String(), OpenZFS: a.Image.OpenZFS, Seed: a.Seed,
 		Instant: instant.Checkpoint.Made.Format(time.RFC3339Nano),
 	})
@@ -121,7 +124,7 @@ func (a *Atlas) Run(ctx context.Context) (_ Map, err error) {
 	if err != nil {
 		return Map{}, err
 	}
-	r := &runner{Atlas: a, structure: s, instant: instant, booted: booted, resolved: resolved, store: store}
+	r := &runner{Atlas: a, structure: s, instant: instant, dir: dir, booted: booted, resolved: resolved, store: store}
 	err = r.run(ctx, r.queue(bits))
 	m := Map{
 		Target: a.Target, Trigger: a.Trigger.String(), OpenZFS: a.Image.OpenZFS, Type: s.Type, Size: s.Size,
@@ -190,6 +193,7 @@ type runner struct {
 	*Atlas
 	structure
 	instant  *trial.Instant
+	dir      string // of its results
 	booted   *machine.Checkpoint
 	resolved scenarios.Resolved
 	store    *Store
@@ -262,7 +266,7 @@ func (r *runner) plan(t task, next int) trial.Plan {
 		Scenario: r.Scenario, Resolved: resolved, OpenZFS: r.Image.OpenZFS, Image: r.Image, Number: number, Next: next,
 		Seed: r.Seed, CampaignSeed: r.Seed, Repeat: repeat, Checkpoint: r.instant.Checkpoint, Booted: r.booted,
 		Kernels: r.Stable.Kernels, Judge: trial.Auditor{}, Second: trial.ZDB{Driver: r.Driver}, Watch: r.Window,
-		Bundle: filepath.Join(r.Dir, fmt.Sprintf("%s-%04d", arm, number)),
+		Bundle: filepath.Join(r.dir, fmt.Sprintf("%s-%04d", arm, number)),
 		Keep:   func(trial.Result) bool { return false },
 		Before: func(ctx context.Context, vm machine.Machine) ([]fault.Injection, error) {
 			return r.strike(ctx, vm, t.bit)
