@@ -37,8 +37,8 @@ type process struct {
 
 	killed atomic.Bool   // by us: its end needs no reason
 	ended  chan struct{} // closed after QEMU has ended
-	err    error         // how it ended; valid after ended
 	clean  chan struct{} // closed after libvirt has cleaned up behind it
+	err    error         // how it ended; valid after clean
 }
 
 // Launch creates a domain.
@@ -200,14 +200,9 @@ func (p *process) follow(connection net.Conn, console io.Writer, end <-chan rpc.
 			break
 		}
 	}
-	if p.killed.Load() { // how is known, and nothing that comes next needs to wait for libvirt
-		close(p.ended)
-		<-end
-	} else {
-		detail, seen := <-end
-		p.err = errors.Join(err, how(detail, seen))
-		close(p.ended)
-	}
+	close(p.ended)
+	detail, seen := <-end // which libvirt tells when it has cleaned up, up to two seconds later
+	p.err = errors.Join(err, how(detail, seen))
 	close(p.clean)
 }
 
@@ -302,9 +297,16 @@ func (p *process) Discard(remove func() error) error {
 	}
 }
 
-// Wait waits for the end of QEMU.
+// Ended is closed when QEMU is gone.
+func (p *process) Ended() <-chan struct{} { return p.ended }
+
+// Wait waits until libvirt has told how QEMU ended, unless that is known.
 func (p *process) Wait() error {
 	<-p.ended
+	if p.killed.Load() {
+		return nil
+	}
+	<-p.clean
 	return p.err
 }
 

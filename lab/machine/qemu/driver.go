@@ -108,6 +108,9 @@ func (p *process) Kill() {
 	<-p.ended
 }
 
+// Ended is closed when the child is gone.
+func (p *process) Ended() <-chan struct{} { return p.ended }
+
 // Wait waits for the end of the child.
 func (p *process) Wait() error {
 	<-p.ended

@@ -44,8 +44,10 @@ type Process interface {
 	Command() []string
 	// Kill ends it at once, with no notice to the guest, and returns when it is gone.
 	Kill()
-	// Wait blocks until it has ended and all that the guest printed was written to the console. The error says how it
-	// ended, unless that was orderly.
+	// Ended is closed when it has ended and all that the guest printed was written to the console.
+	Ended() <-chan struct{}
+	// Wait blocks until it is known, too, how it ended, which may take others a moment to say. The error tells, unless that
+	// was orderly.
 	Wait() error
 	// Log is what QEMU said of itself, as far as it can be read.
 	Log() []byte

@@ -26,8 +26,9 @@ type vm struct {
 	ports   map[int]int // guest port to port on 127.0.0.1
 	memory  memory
 
-	done chan struct{} // closed after the process was reaped
-	err  error         // how it ended; valid after done
+	done  chan struct{} // closed after the process has ended
+	known chan struct{} // closed after it is known how
+	err   error         // how it ended; valid after known
 
 	mu     sync.Mutex
 	ended  bool // by us: its end is no error
@@ -45,7 +46,7 @@ var (
 
 // start runs QEMU. history is the console of the checkpoint.
 func (d *Driver) start(ctx context.Context, s *Spec, history []byte) (_ *vm, err error) {
-	m := &vm{Spec: s, driver: d, done: make(chan struct{}), unplugged: map[string]bool{}}
+	m := &vm{Spec: s, driver: d, done: make(chan struct{}), known: make(chan struct{}), unplugged: map[string]bool{}}
 	if m.console, err = machine.NewConsole(s.Console(), history); err != nil {
 		return nil, err
 	}
@@ -72,14 +73,16 @@ func (d *Driver) start(ctx context.Context, s *Spec, history []byte) (_ *vm, err
 }
 
 func (m *vm) reap() {
-	err := m.process.Wait()
+	<-m.process.Ended()
 	m.console.Close()
+	close(m.done)
+	err := m.process.Wait()
 	m.mu.Lock()
 	if !m.ended && err != nil {
 		m.err = fmt.Errorf("%w: QEMU %w", machine.ErrDied, err)
 	}
 	m.mu.Unlock()
-	close(m.done)
+	close(m.known)
 }
 
 // forward is a line of "info usernet": TCP[HOST_FORWARD]  12  127.0.0.1 38123  10.0.2.15  22  0  0.
@@ -108,7 +111,7 @@ func (m *vm) forwards(ctx context.Context) (map[int]int, error) {
 func (m *vm) explain(op string, err error) error {
 	select {
 	case <-m.done:
-		if m.err != nil && !errors.Is(err, machine.ErrDied) {
+		if <-m.known; m.err != nil && !errors.Is(err, machine.ErrDied) {
 			err = fmt.Errorf("%w (%w)", m.err, err)
 		}
 	default:
@@ -299,7 +302,7 @@ func (m *vm) Done() <-chan struct{} { return m.done }
 // Wait waits for the end of the process.
 func (m *vm) Wait(ctx context.Context) error {
 	select {
-	case <-m.done:
+	case <-m.known:
 		return m.err
 	case <-ctx.Done():
 		return ctx.Err()
