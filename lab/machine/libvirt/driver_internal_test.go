@@ -3,14 +3,18 @@ package libvirt
 import (
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
+	"net"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
 
 	rpc "github.com/digitalocean/go-libvirt"
+	"golang.org/x/sys/unix"
 
 	"github.com/vdevil/vdevil/lab/machine"
 	"github.com/vdevil/vdevil/lab/machine/vm"
@@ -133,5 +137,38 @@ func TestUnreachable(t *testing.T) {
 	var remote *RemoteError
 	if _, err := New(t.Context(), far, vm.Options{}); !errors.As(err, &remote) || !strings.Contains(err.Error(), "ssh far.example vdevil") {
 		t.Errorf("another computer: %v", err)
+	}
+}
+
+// TestEnded has a QEMU that has ended, and a libvirt that is late to say so.
+func TestEnded(t *testing.T) {
+	qemu := exec.Command("true")
+	if err := qemu.Start(); err != nil {
+		t.Fatal(err)
+	}
+	fd, err := unix.PidfdOpen(qemu.Process.Pid, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := qemu.Wait(); err != nil {
+		t.Fatal(err)
+	}
+	p := &process{pidfd: os.NewFile(uintptr(fd), "pidfd"), ended: make(chan struct{}), clean: make(chan struct{})}
+	defer p.pidfd.Close()
+	console, guest := net.Pipe()
+	guest.Close()
+	end := make(chan rpc.DomainEventStoppedDetailType, 1)
+	go p.follow(console, io.Discard, end)
+	<-p.Ended()
+	told := make(chan error, 1)
+	go func() { told <- p.Wait() }()
+	select {
+	case err := <-told:
+		t.Errorf("how it ended is known before libvirt has said it: %v", err)
+	default:
+	}
+	end <- rpc.DomainEventStoppedFailed
+	if err := <-told; err == nil || !strings.Contains(err.Error(), "without notice") {
+		t.Errorf("it ended with %v", err)
 	}
 }
