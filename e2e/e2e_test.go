@@ -71,6 +71,7 @@ func TestE2E(t *testing.T) {
 		scenarioSpecs(underLibvirt, all)
 		isolationSpecs(underLibvirt)
 		deathSpecs(underLibvirt)
+		crashSpecs(underLibvirt)
 		libvirtSpecs(underLibvirt, func() *libvirttest.Daemon { return daemon })
 	})
 	scenarioSpecs(b, all)

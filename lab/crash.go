@@ -6,7 +6,6 @@ import (
 	"crypto/rand"
 	"encoding/hex"
 	"errors"
-	"fmt"
 	"os"
 	"path/filepath"
 	"time"
@@ -43,9 +42,6 @@ func (l *Lab) Crash(ctx context.Context, r CrashRequest) (_ *crash.Report, err e
 	if err := trial.CheckWorkload(resolved); err != nil {
 		return nil, err
 	}
-	if l.driver.Name() != Drivers()[0] {
-		return nil, fmt.Errorf("machines of driver %s have no disks over NBD; use --driver %s", l.driver.Name(), Drivers()[0])
-	}
 	img, err := l.Image(ctx, r.Version)
 	if err != nil {
 		return nil, err
@@ -56,7 +52,7 @@ func (l *Lab) Crash(ctx context.Context, r CrashRequest) (_ *crash.Report, err e
 		return nil, err
 	}
 	dir := filepath.Join(MachinesDir(l.opts.Dirs), hex.EncodeToString(name))
-	run := filepath.Join(l.opts.Dirs.Run, hex.EncodeToString(name))
+	run := filepath.Join(l.driver.Sockets(), hex.EncodeToString(name))
 	for _, d := range []string{dir, run} {
 		if err := host.Claim(d); err != nil {
 			return nil, err

@@ -102,6 +102,9 @@ func (d *Driver) Accel() machine.Accel { return d.opts.Accel }
 // Version is the launcher's.
 func (d *Driver) Version() string { return d.launcher.Version() }
 
+// Sockets is the directory below which NBD servers of machines may have their sockets, each in a directory that it claims.
+func (d *Driver) Sockets() string { return d.opts.Run }
+
 // Close ends the machines that were restored ahead and never used.
 func (d *Driver) Close() error {
 	d.mu.Lock()
