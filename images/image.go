@@ -122,6 +122,10 @@ func load(dir, version string) (*Image, error) {
 	if err := json.Unmarshal(b, &m); err != nil {
 		return nil, &CorruptError{version, path, "cannot be read: " + err.Error()}
 	}
+	// Checkpoints name these files and outlive whatever link the cache was reached by.
+	if dir, err = filepath.EvalSymlinks(dir); err != nil {
+		return nil, fmt.Errorf("image of OpenZFS %s: %w", version, err)
+	}
 	for _, name := range imageFiles() {
 		path, want := filepath.Join(dir, name), m.Files[name].Size
 		st, err := os.Stat(path)

@@ -325,3 +325,32 @@ func TestBuildErrors(t *testing.T) {
 		}
 	}
 }
+
+// An image that is reached by a link says where it lies: checkpoints outlive the link.
+func TestLoadByLink(t *testing.T) {
+	dir, err := filepath.EvalSymlinks(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	place, link := filepath.Join(dir, "place"), filepath.Join(dir, "link")
+	if err := errors.Join(os.MkdirAll(filepath.Join(place, "modules"), 0o755), os.Symlink(place, link)); err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range imageFiles() {
+		if err := os.WriteFile(filepath.Join(place, name), nil, 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := os.WriteFile(filepath.Join(place, manifestName), []byte("{}"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	img, err := load(link, "0.0.0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, path := range []string{img.Dir, img.Kernel, img.Initrd, img.Root, img.Modules} {
+		if !strings.HasPrefix(path, place) {
+			t.Errorf("%s is not in %s", path, place)
+		}
+	}
+}

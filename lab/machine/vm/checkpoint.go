@@ -118,7 +118,7 @@ func (m *vm) publish(cp *machine.Checkpoint) (err error) {
 	return os.Rename(part, cp.Dir)
 }
 
-// Open reads the checkpoint in dir. Its files are checked for presence and size.
+// Open reads the checkpoint in dir. Its files, and those of its image, are checked for presence, its own for size.
 func Open(dir string) (*machine.Checkpoint, error) {
 	f := Files{Dir: dir}
 	b, err := os.ReadFile(f.manifest())
@@ -133,7 +133,7 @@ func Open(dir string) (*machine.Checkpoint, error) {
 	for _, d := range cp.Config.Disks {
 		want[f.Disk(d.Name)] = d.Size
 	}
-	for _, path := range append(f.saved(cp.Config.Disks), f.state()) {
+	for _, path := range append(f.saved(cp.Config.Disks), f.state(), cp.Config.Root, cp.Config.Kernel, cp.Config.Initrd) {
 		info, err := os.Stat(path)
 		if err != nil {
 			return nil, fmt.Errorf("checkpoint is not whole: %w", err)
