@@ -19,8 +19,8 @@ import (
 const unused = 30 * 24 * time.Hour
 
 // Collect removes what labs left that were killed, directories of machines, checkpoints and images half made, the
-// checkpoints of images that are no more, and those that nobody has used for a month. QEMU children die with their lab, libvirt's domains are destroyed. What belongs to
-// a lab that is alive is not touched. It returns what it removed.
+// checkpoints of images that are no more, and those that nobody has used for a month. QEMU children die with their lab,
+// libvirt's domains are destroyed. What belongs to a lab that is alive is not touched. It returns what it removed.
 func Collect(ctx context.Context, d host.Dirs) (removed []string, err error) {
 	store, err := images.Open(ctx, d)
 	if err != nil {
