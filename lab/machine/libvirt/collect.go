@@ -69,11 +69,12 @@ func destroyOwn(uri URI, name, id string) (found bool, err error) {
 	return true, nil
 }
 
-// ownerless says whether a domain is a machine of a lab of this computer that is gone.
+// ownerless says whether a domain is a machine of a lab of this computer that is gone. A domain that ended since it was
+// looked up, as it does by itself when its guest was just shutting down, is nobody's.
 func ownerless(lib *rpc.Libvirt, d rpc.Domain, id string) (bool, error) {
 	text, err := lib.DomainGetMetadata(d, int32(rpc.DomainMetadataElement), rpc.OptString{namespace}, rpc.DomainAffectLive)
 	var refused rpc.Error
-	if errors.As(err, &refused) && refused.Code == uint32(rpc.ErrNoDomainMetadata) {
+	if errors.As(err, &refused) && refused.Code == uint32(rpc.ErrNoDomainMetadata) || rpc.IsNotFound(err) {
 		return false, nil
 	}
 	if err != nil {

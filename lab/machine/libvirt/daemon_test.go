@@ -110,6 +110,23 @@ func TestDaemon(t *testing.T) {
 			}
 		}
 	})
+	t.Run("gc meets a domain that ends while it looks", func(t *testing.T) {
+		lost := dead(t, "aaaa0006")
+		bare(t, uri, "vdevil-aaaa0006", &lost)
+		lib, err := dial(uri)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer lib.Disconnect() //nolint:errcheck // everything is said
+		domain, err := lib.DomainLookupByName("vdevil-aaaa0006")
+		if err != nil {
+			t.Fatal(err)
+		}
+		d.Virsh(t, "destroy", domain.Name)
+		if gone, err := ownerless(lib, domain, "aaaa0006"); gone || err != nil {
+			t.Errorf("got %t, %v", gone, err)
+		}
+	})
 	t.Run("a name that is taken", func(t *testing.T) {
 		bare(t, uri, "vdevil-0a", nil)
 		l := &launcher{conn: newConn(uri), running: map[*process]struct{}{}}
