@@ -64,7 +64,7 @@ cat "$root/var/tmp/vmlinux" >"$out/vmlinux"
 
 # The initrd holds a static busybox, the drivers of the root disk and $VDEVIL_INIT, and is not compressed.
 ramfs=$root/var/tmp/initrd
-mkdir -p "$ramfs/bin" "$ramfs/modules" "$ramfs/dev" "$ramfs/proc" "$ramfs/root"
+mkdir -p "$ramfs/bin" "$ramfs/modules" "$ramfs/dev" "$ramfs/proc" "$ramfs/sysroot"
 cp "$root/bin/busybox" "$ramfs/bin/"
 printf '%s' "$VDEVIL_INIT" >"$ramfs/init"
 chmod 755 "$ramfs/init"
