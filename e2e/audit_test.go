@@ -10,6 +10,7 @@ import (
 	"github.com/onsi/gomega/gexec"
 
 	"github.com/vdevil/vdevil/lab"
+	"github.com/vdevil/vdevil/lab/guest"
 	"github.com/vdevil/vdevil/lab/machine"
 	"github.com/vdevil/vdevil/lab/zfs/audit"
 	"github.com/vdevil/vdevil/lab/zfs/forge"
@@ -44,8 +45,16 @@ zpool sync tank`
 			Expect(string(inUse.Err.Contents())).To(And(ContainSubstring("is in use"), ContainSubstring("--live")))
 			Expect(string(run("--live").Out.Contents())).To(ContainSubstring("note: the pool was not exported"))
 
+			By("auditing it where it is imported, as a block device")
+			const device = "/dev/disk/by-id/virtio-v0-part1"
+			inside := b.inside(ctx, g)
+			imported := inside(misused, "audit "+device)
+			Expect(string(imported.Stderr)).To(And(ContainSubstring(device+" is in use: the kernel"), ContainSubstring("--live")))
+			Expect(string(inside(held, "audit --live "+device).Stdout)).To(ContainSubstring("note: the pool was not exported"))
+
 			By("auditing it exported")
 			Expect(g.Export(ctx, "tank")).To(Succeed())
+			Expect(string(inside(held, "audit "+device).Stdout)).To(HaveSuffix("no inconsistency found\n"))
 			Expect(m.PowerOff()).To(Succeed())
 			clean := run()
 			Expect(clean).To(gexec.Exit(held))
@@ -61,6 +70,22 @@ zpool sync tank`
 			Expect(r.Findings[0].Kind).To(Equal(audit.FreedTwice), made)
 		}, NodeTimeout(patience(time.Minute)))
 	})
+}
+
+// inside brings vdevil into a guest, and gives what runs it there and expects how it exits.
+func (b *bench) inside(ctx SpecContext, g *guest.Guest) func(status int, args string) guest.Output {
+	GinkgoHelper()
+	binary, err := os.ReadFile(b.vdevil)
+	Expect(err).NotTo(HaveOccurred())
+	Expect(g.WriteFile(ctx, "/run/vdevil", binary)).To(Succeed())
+	_, err = g.Run(ctx, "chmod +x /run/vdevil")
+	Expect(err).NotTo(HaveOccurred())
+	return func(status int, args string) guest.Output {
+		GinkgoHelper()
+		out, err := g.Run(ctx, "/run/vdevil "+args)
+		Expect(out.Status).To(Equal(status), "%s: %v", args, err)
+		return out
+	}
 }
 
 // forgeDisk forges the pool on a disk where it lies, and says what was done.
