@@ -41,7 +41,7 @@ type Audited struct {
 }
 
 // auditCache is what an audit's cache of metadata may take, in bytes: it walks each tree once.
-const auditCache = 4 << 20
+const auditCache = 1 << 20
 
 // Audit opens devices, read-only, and audits the pool on them. An error says that it was not possible: what is wrong with
 // the pool is in the report.

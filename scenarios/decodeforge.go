@@ -10,7 +10,7 @@ func Forgeries() []string {
 			all = append(all, in+"-"+what)
 		}
 	}
-	return append(all, "deadlist-duplicate", "bpobj-duplicate", "birth", "shared-block", "ddt-refcount", "brt-refcount")
+	return append(all, "log-stray", "log-lost", "deadlist-duplicate", "bpobj-duplicate", "birth", "shared-block", "ddt-refcount", "brt-refcount")
 }
 
 var inDataset = regexp.MustCompile(`^/.`)

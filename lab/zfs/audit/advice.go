@@ -43,7 +43,7 @@ func (k Kind) Advice() Advice {
 		}
 	case LogContradicts:
 		return Advice{
-			"An import panics, or loading the metaslab does; the detail says which. The texts are those of entries of a space map that " +
+			"An import fails or panics, or loading the metaslab does; the detail says which. The texts are those of entries of a space map that " +
 				"free what is free or allocate what is allocated.", recoverable,
 		}
 	case Leaked:

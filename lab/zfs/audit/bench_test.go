@@ -25,12 +25,13 @@ import (
 	"github.com/vdevil/vdevil/scenarios"
 )
 
-// largePool has 4 GiB and more than half a million blocks, some of them small files, some shared with a snapshot.
+// largePool has 4 GiB and more than half a million blocks, or two million, some of them small files, some shared with a
+// snapshot.
 const largePool = `set -e
-zpool create -o ashift=12 -O compression=off -O recordsize=4k -O atime=off tank /dev/disk/by-id/virtio-v0
+zpool create -o ashift=%d -O compression=off -O recordsize=%s -O atime=off tank /dev/disk/by-id/virtio-v0
 dd if=/dev/zero of=/tank/large bs=1M count=2000 status=none
 mkdir /tank/small
-python3 -c 'for i in range(20000): open("/tank/small/%d" % i, "w").write(str(i) * 500)'
+python3 -c 'for i in range(20000): open("/tank/small/%%d" %% i, "w").write(str(i) * 500)'
 zfs snapshot tank@a
 dd if=/dev/zero of=/tank/large bs=1M count=40 seek=100 conv=notrunc status=none
 zpool export tank`
@@ -48,14 +49,26 @@ func BenchmarkZDB(b *testing.B) {
 	if err != nil {
 		b.Fatal(err)
 	}
-	pool := makeLargePool(b, l, img)
-	zdb := append(zdbOf(b, img), "-e", "-p", filepath.Dir(pool), "-b", "tank")
-	audit := []string{filepath.Join(b.TempDir(), "vdevil"), "audit", pool}
-	build := exec.CommandContext(b.Context(), "go", "build", "-o", audit[0], "github.com/vdevil/vdevil/lab/cmd/vdevil")
+	zdb, vdevil := zdbOf(b, img), filepath.Join(b.TempDir(), "vdevil")
+	build := exec.CommandContext(b.Context(), "go", "build", "-o", vdevil, "github.com/vdevil/vdevil/lab/cmd/vdevil")
 	build.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := build.CombinedOutput(); err != nil {
 		b.Fatalf("%v\n%s", err, out)
 	}
+	for _, p := range []struct {
+		recordSize string
+		ashift     int
+	}{{"4k", 12}, {"1k", 9}} {
+		b.Run("recordsize="+p.recordSize, func(b *testing.B) {
+			pool := makeLargePool(b, l, img, fmt.Sprintf(largePool, p.ashift, p.recordSize))
+			compare(b, pool, append(zdb, "-e", "-p", filepath.Dir(pool), "-b", "tank"), []string{vdevil, "audit", pool})
+		})
+	}
+}
+
+// compare runs two programs that look at a pool.
+func compare(b *testing.B, pool string, zdb, audit []string) {
+	b.Helper()
 	for b.Loop() {
 		var theirs, ours cost
 		for range rounds {
@@ -73,9 +86,9 @@ func BenchmarkZDB(b *testing.B) {
 }
 
 // makeLargePool has a guest make the pool, and returns a file with its only vdev.
-func makeLargePool(b *testing.B, l *lab.Lab, img *images.Image) string {
+func makeLargePool(b *testing.B, l *lab.Lab, img *images.Image, script string) string {
 	b.Helper()
-	const limit = 5 * time.Minute // on the reference host
+	const limit = 10 * time.Minute // on the reference host
 	cp, err := l.Stable().Booted(b.Context(), img, scenarios.Machine{CPUs: 2, Memory: 2 << 30, Disks: []scenarios.DataDisk{{Name: "v0", Size: 4 << 30}}})
 	if err != nil {
 		b.Fatal(err)
@@ -87,7 +100,7 @@ func makeLargePool(b *testing.B, l *lab.Lab, img *images.Image) string {
 	defer end(b, m, g)
 	ctx, cancel := context.WithTimeout(b.Context(), cp.Scale.Limit(limit))
 	defer cancel()
-	if out, err := g.RunScript(ctx, largePool); err != nil {
+	if out, err := g.RunScript(ctx, script); err != nil {
 		b.Fatalf("%v\n%s", err, out.Stderr)
 	}
 	if err := m.PowerOff(); err != nil {

@@ -11,10 +11,11 @@ import (
 type judge struct {
 	*auditor
 	metaslabs func() (*metaslab, bool)
-	at        *metaslab // nil behind the last one
-	group     []claim   // all claims at one place
-	last      [2]extent // the one that reaches furthest, by state
-	done      uint64    // metaslabs
+	at        *metaslab  // nil behind the last one
+	group     []claim    // all claims at one place
+	now, then []identity // room for the blocks there
+	last      [2]extent  // the one that reaches furthest, by state
+	done      uint64     // metaslabs
 }
 
 // extent is where a block lies.
@@ -140,7 +141,8 @@ func (j *judge) place() {
 		}
 		return
 	}
-	now, then := j.identities(group, 0), j.identities(group, inCheckpoint)
+	now, then := j.identities(j.now[:0], group, 0), j.identities(j.then[:0], group, inCheckpoint)
+	j.now, j.then = now, then
 	j.conflicts(now, 0)
 	j.conflicts(then, 1)
 	j.acrossStates(now, then)
@@ -170,8 +172,8 @@ func (j *judge) nowhere(c *claim, why string) {
 	})
 }
 
-// identities are the different blocks at one place, and marks their space.
-func (j *judge) identities(group []claim, state claimFlags) (all []identity) {
+// identities are the different blocks at one place, and marks their space. They lie where all did, and their lists, too.
+func (j *judge) identities(all []identity, group []claim, state claimFlags) []identity {
 	m := j.at
 	for i := range group {
 		c := &group[i]
@@ -183,7 +185,8 @@ func (j *judge) identities(group []claim, state claimFlags) (all []identity) {
 			continue
 		}
 		if n := len(all); n == 0 || all[n-1].end != c.end() || all[n-1].print != c.print {
-			all = append(all, identity{extent: extent{c.vdev, c.offset, c.end(), c.print, true}})
+			all = slices.Grow(all, 1)[:n+1]
+			all[n] = identity{extent: extent{c.vdev, c.offset, c.end(), c.print, true}, places: all[n].places[:0]}
 			m.mark(state, m.unit(c.offset), m.unit(c.end()))
 		}
 		all[len(all)-1].take(c)

@@ -81,6 +81,8 @@ var forged = map[string][][]audit.Kind{
 	"log-partial-free":         {{audit.FreeButReferenced, audit.LogContradicts}},
 	"log-outside":              {{audit.OutsideMetaslab}},
 	"log-header":               {{audit.SpaceMapAccounting}},
+	"log-stray":                {{audit.Leaked, audit.LogContradicts}},
+	"log-lost":                 {{audit.LogContradicts}},
 	"deadlist-duplicate":       {{audit.DeadlistEntry}},
 	"bpobj-duplicate":          {{audit.BPObjEntry}},
 	"birth":                    {{audit.WrongBirth}},

@@ -20,8 +20,9 @@ type runs struct {
 	mu      sync.Mutex
 	filling []claim
 	sorted  [][]claim
-	held    int64 // bytes of sorted
-	total   int64 // bytes of sorted and files
+	spare   [][]claim // what lay in them is in files
+	held    int64     // bytes of sorted
+	total   int64     // bytes of sorted and files
 	files   []*os.File
 }
 
@@ -32,18 +33,27 @@ func newRuns(limit int64, dir string) *runs { return &runs{limit: limit, dir: di
 
 func (r *runs) add(all ...claim) error {
 	r.mu.Lock()
-	if r.filling == nil {
-		r.filling = make([]claim, 0, runLength)
+	var full []claim
+	if len(r.filling)+len(all) > cap(r.filling) {
+		full, r.filling = r.filling, r.empty()
 	}
 	r.filling = append(r.filling, all...)
-	if len(r.filling) < runLength {
-		r.mu.Unlock()
+	r.mu.Unlock()
+	if len(full) == 0 {
 		return nil
 	}
-	full := r.filling
-	r.filling = nil
-	r.mu.Unlock()
 	return r.keep(full)
+}
+
+// empty is room for one more run.
+func (r *runs) empty() []claim {
+	last := len(r.spare) - 1
+	if last < 0 {
+		return make([]claim, 0, runLength)
+	}
+	room := r.spare[last]
+	r.spare = r.spare[:last]
+	return room
 }
 
 func (r *runs) keep(run []claim) error {
@@ -54,15 +64,15 @@ func (r *runs) keep(run []claim) error {
 	size := int64(cap(run)) * claimSize
 	r.held += size
 	r.total += size
-	if r.held < min(r.limit, max(r.total/2, usuallyHeld)) {
+	if r.held < min(r.limit, max(r.total/4, usuallyHeld)) {
 		return nil
 	}
 	return r.spill()
 }
 
-// usuallyHeld are the bytes that are held whatever there is. Of more, half is held: the number of files stays small, and
-// so does what an audit of a pool of usual size takes.
-const usuallyHeld = 8 << 20
+// usuallyHeld are the bytes that are held whatever there is. Of more, a quarter is held: the number of files stays small,
+// and so does what an audit of a pool of usual size takes.
+const usuallyHeld = 2 << 20
 
 // spill moves what is in memory to one more file, which has no name and so is gone when the process is.
 func (r *runs) spill() (err error) {
@@ -74,7 +84,7 @@ func (r *runs) spill() (err error) {
 	if err := os.Remove(f.Name()); err != nil {
 		return err
 	}
-	w := bufio.NewWriterSize(f, 1<<20)
+	w := bufio.NewWriterSize(f, 1<<16)
 	record := make([]byte, claimSize)
 	for c := range merge(cursorsOf(r.sorted)) {
 		c.encode(record)
@@ -84,6 +94,9 @@ func (r *runs) spill() (err error) {
 	}
 	if err := w.Flush(); err != nil {
 		return fmt.Errorf("sorting on disk: %w", err)
+	}
+	for _, run := range r.sorted {
+		r.spare = append(r.spare, run[:0])
 	}
 	r.sorted, r.held = nil, 0
 	return nil
@@ -155,15 +168,16 @@ func (c *cursor) next() bool {
 		c.now, c.rest = c.rest[0], c.rest[1:]
 		return true
 	}
-	record := make([]byte, claimSize)
-	if _, err := io.ReadFull(c.file, record); err != nil {
-		if !errors.Is(err, io.EOF) {
+	record, err := c.file.Peek(claimSize)
+	if err != nil {
+		if len(record) > 0 || !errors.Is(err, io.EOF) {
 			c.err = err
 		}
 		return false
 	}
 	c.now.decode(record)
-	return true
+	_, c.err = c.file.Discard(claimSize)
+	return c.err == nil
 }
 
 // merge yields the claims of all runs in order. The one yielded is valid until the next.

@@ -3,6 +3,7 @@ package audit
 import (
 	"context"
 	"fmt"
+	"slices"
 
 	"github.com/vdevil/vdevil/lab/zfs/ondisk"
 )
@@ -168,7 +169,27 @@ func (a *auditor) readLogs(ctx context.Context) error {
 		}
 		a.account(ctx, s, func(e, _ ondisk.SpaceMapEntry) { a.logEntry(l, e) })
 	}
+	a.lostLogs(logs)
 	return ctx.Err()
+}
+
+// lostLogs looks for the log in which the changes of each metaslab begin (spa_ld_log_sm_metadata).
+func (a *auditor) lostLogs(logs []ondisk.LogSpaceMap) {
+	for _, space := range a.spaces {
+		if space == nil {
+			continue
+		}
+		for i := range space.metaslabs {
+			m := &space.metaslabs[i]
+			if m.UnflushedTXG != 0 && !slices.ContainsFunc(logs, func(l ondisk.LogSpaceMap) bool { return l.TXG == m.UnflushedTXG }) {
+				a.find(Finding{
+					Kind: LogContradicts, VDev: uint32(m.VDev.ID), Metaslab: m.ID, Offset: m.Start, Size: m.Size, Object: m.Object,
+					Detail: fmt.Sprintf("its changes since txg %d are said to be in logs, but that txg has none: any import panics, a read-only one, too, "+
+						"and with zfs_recover=1", m.UnflushedTXG),
+				})
+			}
+		}
+	}
 }
 
 func (a *auditor) logEntry(l ondisk.LogSpaceMap, e ondisk.SpaceMapEntry) {
@@ -195,6 +216,14 @@ func (a *auditor) logEntry(l ondisk.LogSpaceMap, e ondisk.SpaceMapEntry) {
 	m := &space.metaslabs[id]
 	if !m.Applies(l.TXG, e) {
 		return
+	}
+	if m.UnflushedTXG == 0 {
+		a.find(Finding{
+			Kind: LogContradicts, VDev: e.VDev, Metaslab: id, Offset: e.Offset, Size: e.Size, Object: l.Object,
+			Detail: fmt.Sprintf("%s of the log of txg %d is for a metaslab that no log can be for: the import follows a NULL pointer, "+
+				"with zfs_recover=1, too",
+				entryName(e.Free, e.Index), l.TXG),
+		})
 	}
 	unit := uint64(1) << space.vdev.AShift
 	switch {

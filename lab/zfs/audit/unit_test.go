@@ -54,10 +54,16 @@ func TestBitmap(t *testing.T) {
 
 // Claims come back in order and whole, from memory and from files.
 func TestRuns(t *testing.T) {
-	for _, limit := range []int64{1 << 40, 3 * runLength * claimSize, 1} {
-		dir := t.TempDir()
-		r := newRuns(limit, dir)
-		const workers, each = 4, 50_000
+	const workers = 4
+	for _, tt := range []struct {
+		limit int64
+		each  int
+		files bool
+	}{
+		{1 << 40, usuallyHeld / claimSize / workers / 2, false}, {1 << 40, 50_000, true}, {1, 50_000, true},
+	} {
+		dir, each := t.TempDir(), tt.each
+		r := newRuns(tt.limit, dir)
 		want := make([]claim, workers*each)
 		random := rand.New(rand.NewPCG(3, 4))
 		for i := range want {
@@ -90,8 +96,8 @@ func TestRuns(t *testing.T) {
 			}
 			got = append(got, *c)
 		}
-		if wantFiles := limit < 1<<40; (len(r.files) > 0) != wantFiles {
-			t.Errorf("%d files with %d bytes in memory", len(r.files), limit)
+		if (len(r.files) > 0) != tt.files {
+			t.Errorf("%d files of %d claims with %d bytes in memory", len(r.files), workers*each, tt.limit)
 		}
 		whole := func(a, b claim) int {
 			x, y := make([]byte, claimSize), make([]byte, claimSize)

@@ -2,6 +2,7 @@ package forge
 
 import (
 	"context"
+	"encoding/binary"
 	"fmt"
 
 	"github.com/vdevil/vdevil/lab/zfs/ondisk"
@@ -13,11 +14,25 @@ type mapKind string
 const (
 	ownMap mapKind = "spacemap"
 	logMap mapKind = "log"
+	// strayMap is a log, for metaslabs that no log can be for.
+	strayMap mapKind = "stray"
 )
 
+// takes says whether a map of that kind can have entries for a metaslab.
+func (k mapKind) takes(m *ondisk.Metaslab) bool {
+	switch k {
+	case ownMap:
+		return m.Object != 0
+	case logMap:
+		return m.UnflushedTXG != 0
+	default:
+		return m.UnflushedTXG == 0
+	}
+}
+
 func spaceMapForgeries() []Forgery {
-	const kinds, each = 2, 7
-	all := make([]Forgery, 0, kinds*each)
+	const kinds, each, others = 2, 7, 2
+	all := make([]Forgery, 0, kinds*each+others)
 	for _, k := range []mapKind{ownMap, logMap} {
 		in := map[mapKind]string{ownMap: "the space map of a metaslab", logMap: "a log space map"}[k]
 		bind := func(do func(*forger, context.Context, mapKind) error) func(context.Context, *forger) error {
@@ -33,7 +48,13 @@ func spaceMapForgeries() []Forgery {
 			Forgery{string(k) + "-header", "a wrong sum of allocated space in the header of " + in, bind((*forger).header)},
 		)
 	}
-	return all
+	return append(all,
+		Forgery{
+			"log-stray", "an ALLOC of space that is free, in a log space map, in a metaslab that no log is for",
+			func(ctx context.Context, f *forger) error { return f.allocFree(ctx, strayMap) },
+		},
+		Forgery{"log-lost", "a metaslab whose changes are said to begin in a log that is not there", func(ctx context.Context, f *forger) error { return f.lost(ctx) }},
+	)
 }
 
 // usualRun is how many units an invented entry has at most.
@@ -46,7 +67,7 @@ func (f *forger) inMetaslabs(ctx context.Context, k mapKind, what string, choose
 		return err
 	}
 	for _, m := range all {
-		if m.Object == 0 && k == ownMap {
+		if !k.takes(&m) {
 			continue
 		}
 		s, err := f.load(ctx, m)
@@ -76,7 +97,7 @@ func (f *forger) append(ctx context.Context, k mapKind, s *space, e ondisk.Space
 			return err
 		}
 		e.VDev = ondisk.NoVDev
-		if k == logMap {
+		if k != ownMap {
 			e.VDev = uint32(s.VDev.ID)
 		}
 		changes, err := f.w.AppendSpaceMap(ctx, to, e)
@@ -173,7 +194,7 @@ func (f *forger) header(ctx context.Context, k mapKind) error {
 		return err
 	}
 	for _, m := range all {
-		if m.Object == 0 && k == ownMap {
+		if !k.takes(&m) {
 			continue
 		}
 		s := &space{Metaslab: m, unit: 1 << m.VDev.AShift}
@@ -201,6 +222,48 @@ func (f *forger) header(ctx context.Context, k mapKind) error {
 		}
 	}
 	return f.nothing("a space map")
+}
+
+// lost lets the changes of a metaslab begin in the txg before the oldest log. The oldest logs are for that metaslab already,
+// so that nothing else changes.
+func (f *forger) lost(ctx context.Context) error {
+	logs, err := f.w.Pool().LogSpaceMaps(ctx)
+	if err != nil {
+		return err
+	}
+	all, err := f.candidates(ctx)
+	if err != nil {
+		return err
+	}
+	for _, m := range all {
+		if len(logs) == 0 || m.UnflushedTXG != logs[0].TXG {
+			continue
+		}
+		err := f.try(ctx, func() error {
+			const word = 8
+			id, err := f.w.Pool().TopZAPEntry(ctx, m.VDev, ondisk.UnflushedTXGs)
+			if err != nil {
+				return err
+			}
+			o, err := f.w.Pool().MOS.Object(ctx, id)
+			if err != nil {
+				return err
+			}
+			at := ondisk.Position{Object: id, BlkID: m.ID * word / uint64(o.DataBlockSize), Offset: m.ID * word % uint64(o.DataBlockSize)}
+			c, err := f.w.Block(ctx, at, func(block []byte, order binary.ByteOrder) error {
+				order.PutUint64(block[at.Offset:], m.UnflushedTXG-1)
+				return nil
+			})
+			f.done(c)
+			f.effect = fmt.Sprintf("the changes of metaslab %d of vdev %d are said to begin in the log of txg %d, the oldest is that of %d",
+				m.ID, m.VDev.ID, m.UnflushedTXG-1, m.UnflushedTXG)
+			return err
+		})
+		if err == nil || ctx.Err() != nil {
+			return err
+		}
+	}
+	return f.nothing("a metaslab that the oldest log is for")
 }
 
 // freeAllocated frees the first copy of a block that is in use.
@@ -236,7 +299,7 @@ func (f *forger) ofBlock(ctx context.Context, k mapKind, free bool, effect strin
 			return err
 		}
 		id := d.Offset() >> v.MetaslabShift
-		if id >= uint64(len(all)) || k == ownMap && all[id].Object == 0 {
+		if id >= uint64(len(all)) || !k.takes(&all[id]) {
 			continue
 		}
 		s := &space{Metaslab: all[id], unit: 1 << v.AShift}

@@ -73,8 +73,12 @@ func (p *Pool) wordsOf(ctx context.Context, id, n uint64) ([]uint64, error) {
 	return append(all, make([]uint64, n)...)[:n], err
 }
 
+// UnflushedTXGs names, in the ZAP of a top-level vdev, the object with the UnflushedTXG of its metaslabs
+// (VDEV_TOP_ZAP_MS_UNFLUSHED_PHYS_TXGS).
+const UnflushedTXGs = "com.delphix:ms_unflushed_phys_txgs"
+
 func (p *Pool) unflushed(ctx context.Context, v *VDev, count uint64) ([]uint64, error) {
-	id, err := p.TopZAPEntry(ctx, v, "com.delphix:ms_unflushed_phys_txgs")
+	id, err := p.TopZAPEntry(ctx, v, UnflushedTXGs)
 	if err != nil || id == 0 {
 		return make([]uint64, count), err
 	}

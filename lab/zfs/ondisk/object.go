@@ -50,7 +50,7 @@ func (o *Object) BlkPtr(ctx context.Context, level int, blkid uint64) (BlkPtr, e
 		if b.Hole() {
 			return BlkPtr{}, nil
 		}
-		pointers, err := o.indirect(ctx, b, l)
+		pointers, err := o.indirect(ctx, b, l, nil)
 		if err != nil {
 			return BlkPtr{}, err
 		}
@@ -66,12 +66,28 @@ func shiftRight(v uint64, n uint) uint64 {
 	return v >> n
 }
 
-// indirect reads an indirect block and makes sure that it is one.
-func (o *Object) indirect(ctx context.Context, b BlkPtr, level int) (Block, error) {
+// indirect reads an indirect block, into room if there is one, and makes sure that it is one.
+func (o *Object) indirect(ctx context.Context, b BlkPtr, level int, room *[]byte) (Block, error) {
 	if b.Level() != level || b.LSize() != 1<<o.IndirectShift {
 		return Block{}, corrupt("%v as block of level %d of %v", b, level, o)
 	}
-	return o.Set.pool.Read(ctx, b)
+	return o.Set.pool.read(ctx, b, room)
+}
+
+// pointers are those in an indirect block, with their places. The ones that are all zeroes are left out, holes that nobody
+// ever wrote to: the only indirect block of a small file has hardly anything else.
+func (o *Object) pointers(block Block) iter.Seq2[uint64, BlkPtr] {
+	return func(yield func(uint64, BlkPtr) bool) {
+		for i := range o.pointersPerBlock() {
+			raw := block.Data[i*BlkPtrSize:][:BlkPtrSize]
+			if [BlkPtrSize]byte(raw) == [BlkPtrSize]byte{} {
+				continue
+			}
+			if !yield(i, decodeBlkPtr(raw, block.Order)) {
+				return
+			}
+		}
+	}
 }
 
 // Blocks are the data blocks that exist, holes left out, in order. An indirect block that cannot be read gives an error
@@ -93,12 +109,11 @@ func (o *Object) blocks(ctx context.Context, b BlkPtr, level int, blkid uint64, 
 	if level == 0 {
 		return yield(Entry{BlkID: blkid, Ptr: b}, nil)
 	}
-	pointers, err := o.indirect(ctx, b, level)
+	block, err := o.indirect(ctx, b, level, nil)
 	if err != nil {
 		return yield(Entry{BlkID: blkid << (uint(level) * o.indirectSpan()), Ptr: b}, err) && ctx.Err() == nil
 	}
-	for i := range o.pointersPerBlock() {
-		child := decodeBlkPtr(pointers.Data[i*BlkPtrSize:], pointers.Order)
+	for i, child := range o.pointers(block) {
 		if !o.blocks(ctx, child, level-1, blkid<<o.indirectSpan()+i, yield) {
 			return false
 		}

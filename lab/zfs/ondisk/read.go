@@ -31,7 +31,11 @@ func (b BlkPtr) order() binary.ByteOrder {
 // Read reads a block, verifies and decompresses it. A hole is zeroes. Content that is encrypted gives ErrEncrypted,
 // except for dnodes and intent logs, of which only parts are. When no copy is good the error wraps ErrChecksum, or
 // what kept the copies from being read.
-func (p *Pool) Read(ctx context.Context, b BlkPtr) (Block, error) {
+func (p *Pool) Read(ctx context.Context, b BlkPtr) (Block, error) { return p.read(ctx, b, nil) }
+
+// read is Read. What it decompresses goes into room if there is one, which grows as needed, and is not cached then: for
+// those who look at a block once.
+func (p *Pool) read(ctx context.Context, b BlkPtr, room *[]byte) (Block, error) {
 	size := b.LSize()
 	if size > maxBlockSize || size == 0 {
 		return Block{}, fmt.Errorf("read %v: %w", b, corrupt("%d bytes", size))
@@ -53,22 +57,29 @@ func (p *Pool) Read(ctx context.Context, b BlkPtr) (Block, error) {
 	if err != nil {
 		return Block{}, err
 	}
-	block, err := p.decompress(b, raw)
+	block, err := p.decompress(b, raw, room)
 	if err != nil {
 		return Block{}, fmt.Errorf("read %v: %w", b, err)
 	}
-	if b.Level() > 0 || IsMetadata(b.Type()) {
+	if room == nil && (b.Level() > 0 || IsMetadata(b.Type())) {
 		p.cache.put(b, block)
 	}
 	return block, nil
 }
 
-func (p *Pool) decompress(b BlkPtr, raw Block) (Block, error) {
+func (p *Pool) decompress(b BlkPtr, raw Block, room *[]byte) (Block, error) {
 	a := compress.Algorithm(b.Compress())
 	if a == compress.Off && uint64(len(raw.Data)) == b.LSize() {
 		return raw, nil
 	}
-	data := make([]byte, b.LSize())
+	if room == nil {
+		room = new([]byte)
+	}
+	size := int(b.LSize()) // Read has bounded it
+	if cap(*room) < size {
+		*room = make([]byte, size)
+	}
+	data := (*room)[:size]
 	if err := p.decoder.Decompress(a, data, raw.Data); err != nil {
 		return Block{}, corrupt("%w", err)
 	}

@@ -213,6 +213,7 @@ type walk struct {
 	group  *errgroup.Group
 	slots  chan struct{} // a place for each goroutine beside the first
 	resume *Bookmark     // what comes before it was freed
+	rooms  sync.Pool     // of *[]byte, for indirect blocks
 
 	mu      sync.Mutex
 	dataset func(*Object) // is told of datasets in the MOS, one at a time; may be nil
@@ -379,13 +380,18 @@ func (w *walk) shared(r Ref, b BlkPtr) error {
 }
 
 func (w *walk) indirect(ctx context.Context, s subtree, o *Object, r Ref, b BlkPtr) error {
-	pointers, err := o.indirect(ctx, b, r.Level)
+	room, ok := w.rooms.Get().(*[]byte)
+	if !ok {
+		room = new([]byte)
+	}
+	defer w.rooms.Put(room)
+	block, err := o.indirect(ctx, b, r.Level, room)
 	if err != nil {
 		return w.problem(ctx, r, err)
 	}
-	for i := range o.pointersPerBlock() {
+	for i, child := range o.pointers(block) {
 		below := Ref{ObjSet: r.ObjSet, Object: r.Object, Level: r.Level - 1, BlkID: r.BlkID<<o.indirectSpan() + i}
-		if err := w.block(ctx, s, o, below, decodeBlkPtr(pointers.Data[i*BlkPtrSize:], pointers.Order)); err != nil {
+		if err := w.block(ctx, s, o, below, child); err != nil {
 			return err
 		}
 	}
