@@ -117,7 +117,7 @@ func TestDaemon(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		defer lib.Disconnect() //nolint:errcheck // everything is said
+		defer lib.Disconnect()
 		domain, err := lib.DomainLookupByName("vdevil-aaaa0006")
 		if err != nil {
 			t.Fatal(err)
