@@ -5,39 +5,19 @@ import (
 	"encoding/json"
 	"encoding/xml"
 	"errors"
-	"flag"
 	"fmt"
 	"io"
 	"math"
-	"os"
-	"path/filepath"
 	"regexp"
 	"strconv"
 	"strings"
 	"testing"
 	"unicode/utf8"
 
+	"gotest.tools/v3/golden"
+
 	"github.com/vdevil/vdevil/lab/trial"
 )
-
-var update = flag.Bool("update", false, "write the golden files")
-
-func golden(t *testing.T, name string, got []byte) {
-	t.Helper()
-	path := filepath.Join("testdata", name)
-	if *update {
-		if err := os.WriteFile(path, got, 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
-	want, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if !bytes.Equal(got, want) {
-		t.Errorf("%s differs; run go test -update and look at the difference. Got:\n%s", path, got)
-	}
-}
 
 var samples = []struct {
 	name string
@@ -51,11 +31,11 @@ func TestDrawings(t *testing.T) {
 			if err := SVG(&svg, s.make()); err != nil {
 				t.Fatal(err)
 			}
-			golden(t, s.name+".svg", svg.Bytes())
+			golden.Assert(t, svg.String(), s.name+".svg")
 			if err := Text(&text, s.make()); err != nil {
 				t.Fatal(err)
 			}
-			golden(t, s.name+".txt", text.Bytes())
+			golden.Assert(t, text.String(), s.name+".txt")
 		})
 	}
 }

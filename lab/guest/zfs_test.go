@@ -3,15 +3,14 @@ package guest
 import (
 	"encoding/json"
 	"errors"
-	"flag"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
-)
 
-var update = flag.Bool("update", false, "write the golden files")
+	"gotest.tools/v3/golden"
+)
 
 // TestParseStatus reads what zpool status -vp of OpenZFS 2.3.2 printed in a lab guest.
 func TestParseStatus(t *testing.T) {
@@ -33,19 +32,8 @@ func TestParseStatus(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			golden := strings.TrimSuffix(path, ".txt") + ".json"
-			if *update {
-				if err := os.WriteFile(golden, append(got, '\n'), 0o644); err != nil {
-					t.Fatal(err)
-				}
-			}
-			want, err := os.ReadFile(golden)
-			if err != nil {
-				t.Fatal(err)
-			}
-			if strings.TrimSpace(string(want)) != string(got) {
-				t.Errorf("%s\ngot:\n%s", golden, got)
-			}
+			name := strings.TrimSuffix(filepath.Base(path), ".txt") + ".json"
+			golden.Assert(t, string(got)+"\n", filepath.Join("status", name))
 		})
 	}
 }

@@ -4,12 +4,12 @@ import (
 	"bytes"
 	"encoding/binary"
 	"encoding/json"
-	"flag"
 	"fmt"
-	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"gotest.tools/v3/golden"
 
 	"github.com/vdevil/vdevil/lab"
 	"github.com/vdevil/vdevil/lab/campaign"
@@ -19,25 +19,6 @@ import (
 	"github.com/vdevil/vdevil/lab/zfs/panics"
 	"github.com/vdevil/vdevil/scenarios"
 )
-
-var update = flag.Bool("update", false, "write the golden files anew")
-
-func golden(t *testing.T, name string, got []byte) {
-	t.Helper()
-	path := filepath.Join("testdata", name)
-	if *update {
-		if err := os.WriteFile(path, got, 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
-	want, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if !bytes.Equal(got, want) {
-		t.Errorf("%s differs; got:\n%s\nwant:\n%s", path, got, want)
-	}
-}
 
 const (
 	signature = "range-tree-add-overlap@metaslab_free_concrete"
@@ -205,7 +186,7 @@ func TestTable(t *testing.T) {
 			if err := Table(&b, results, asked); err != nil {
 				t.Fatal(err)
 			}
-			golden(t, name+".txt", b.Bytes())
+			golden.Assert(t, b.String(), name+".txt")
 		})
 	}
 }
@@ -219,7 +200,7 @@ func TestTrials(t *testing.T) {
 	if err := Trials(&b, []campaign.Result{r}); err != nil {
 		t.Fatal(err)
 	}
-	golden(t, "trial.txt", b.Bytes())
+	golden.Assert(t, b.String(), "trial.txt")
 }
 
 // A list of many findings is cut, and says so.
@@ -258,7 +239,7 @@ func TestJSON(t *testing.T) {
 	if err := d.WriteJSON(&b); err != nil {
 		t.Fatal(err)
 	}
-	golden(t, "document.json", b.Bytes())
+	golden.Assert(t, b.String(), "document.json")
 }
 
 func TestJSONHasNoNull(t *testing.T) {

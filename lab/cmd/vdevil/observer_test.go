@@ -2,21 +2,18 @@ package main
 
 import (
 	"bytes"
-	"flag"
 	"fmt"
-	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 	"time"
+
+	"gotest.tools/v3/golden"
 
 	"github.com/vdevil/vdevil/lab"
 	"github.com/vdevil/vdevil/lab/campaign"
 	"github.com/vdevil/vdevil/lab/trial"
 	"github.com/vdevil/vdevil/scenarios"
 )
-
-var update = flag.Bool("update", false, "write the golden files anew")
 
 // story is a short run with everything that can happen in it. tick is called after each event.
 func story(o observer, tick func()) {
@@ -65,28 +62,11 @@ type clocked struct{ t time.Time }
 func (c *clocked) now() time.Time { return c.t }
 func (c *clocked) tick()          { c.t = c.t.Add(1500 * time.Millisecond) }
 
-func golden(t *testing.T, name, got string) {
-	t.Helper()
-	path := filepath.Join("testdata", name)
-	if *update {
-		if err := os.WriteFile(path, []byte(got), 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
-	want, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if got != string(want) {
-		t.Errorf("%s differs; got:\n%s\nwant:\n%s", path, got, want)
-	}
-}
-
 func TestPlain(t *testing.T) {
 	var b bytes.Buffer
 	c := &clocked{time.Unix(0, 0)}
 	story(newPlain(&b, c.now), c.tick)
-	golden(t, "plain.txt", b.String())
+	golden.Assert(t, b.String(), "plain.txt")
 }
 
 // What a terminal of 64 columns shows after each event of the story, and what it has written in the end.
@@ -102,7 +82,7 @@ func TestLive(t *testing.T) {
 		c.tick()
 	})
 	fmt.Fprintf(&pictures, "--- the end\n%s", screen.text())
-	golden(t, "live.txt", pictures.String())
+	golden.Assert(t, pictures.String(), "live.txt")
 }
 
 // screen is a terminal that knows what live uses: lines, and erasing some of the last ones.
