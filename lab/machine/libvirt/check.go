@@ -41,11 +41,18 @@ func Check(ctx context.Context, uri URI, accel machine.Accel, dir, cache string)
 	if !uri.Session() && os.Getuid() != 0 {
 		daemon.Remedy = "for guests of your own, --connect " + Session
 	}
-	return []host.Check{daemon, l.checkConfinement(), checkMemory(), l.checkStorage(dir, cache)}
+	return []host.Check{daemon, l.checkUser(), checkMemory(), l.checkStorage(dir, cache)}
 }
 
-func (l *launcher) checkConfinement() host.Check {
+func (l *launcher) checkUser() host.Check {
 	k := host.Check{Name: "libvirt user", OK: true, Detail: "QEMU runs as " + nameOf(l.user)}
+	if l.user.UID == os.Getuid() && !l.conn.uri.Session() {
+		var closed *StateError
+		if err := openState(stateDir); errors.As(err, &closed) {
+			k.OK, k.Detail, k.Remedy = false, fmt.Sprintf("%s may not enter %s", closed.User, closed.Dir), closed.Remedy
+			return k
+		}
+	}
 	for _, label := range l.labels() {
 		if label.Type == "none" {
 			k.Detail += "; not confined by " + label.Model + ", which cannot be told of memory in a file of ours"

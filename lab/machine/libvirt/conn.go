@@ -253,7 +253,11 @@ func starting(uri URI) string {
 	case uri.Session() && os.Getuid() == 0:
 		return "root has no session of its own: use --connect " + System
 	case uri.Session():
-		return "start it: libvirtd --daemon --timeout 120"
+		program, err := host.Program("libvirtd") // /usr/sbin is in root's PATH alone
+		if err != nil {
+			program = "libvirtd"
+		}
+		return fmt.Sprintf("start it: %s --daemon --timeout 120", program)
 	}
 	return "start it: sudo systemctl start libvirtd, or libvirtd --daemon as root where there is no systemd"
 }

@@ -218,6 +218,21 @@ func TestRefused(t *testing.T) {
 	}
 }
 
+// Debian closes what libvirtd hands to QEMU to all but libvirt's user and group.
+func TestOpenState(t *testing.T) {
+	closed := filepath.Join(t.TempDir(), "closed")
+	if err := os.Mkdir(closed, 0); err != nil {
+		t.Fatal(err)
+	}
+	for path, open := range map[string]bool{"/": true, "/there/is/none": true, closed: false} {
+		err := asNobody(func() error { return openState(path) })
+		var e *StateError
+		if (err == nil) != open || !open && (!errors.As(err, &e) || !strings.Contains(e.Remedy, "--connect "+Session)) {
+			t.Errorf("%s: %v", path, err)
+		}
+	}
+}
+
 // asNobody does something without root's right to pass by the modes of files.
 func asNobody(do func() error) error {
 	done := make(chan error)

@@ -57,6 +57,10 @@ func New(ctx context.Context, uri URI, o vm.Options) (*vm.Driver, error) {
 			return nil, errors.Join(err, l.conn.close())
 		}
 		o.Owner, o.Run = &l.user, o.Dir
+	} else if !uri.Session() {
+		if err := openState(stateDir); err != nil {
+			return nil, errors.Join(err, l.conn.close())
+		}
 	}
 	return vm.New(l, o), nil
 }

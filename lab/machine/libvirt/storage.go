@@ -5,7 +5,10 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"os/user"
 	"path/filepath"
+	"strconv"
+	"syscall"
 
 	"golang.org/x/sys/unix"
 
@@ -30,7 +33,7 @@ func (e *StorageError) Error() string {
 
 // enterable makes dir, and checks that a user may enter it and all directories above it. Access control lists are not
 // looked at: what they forbid, QEMU tells.
-func enterable(dir string, user vm.Owner) error {
+func enterable(dir string, who vm.Owner) error {
 	if err := os.MkdirAll(dir, 0o711); err != nil {
 		return fmt.Errorf("storage of machines: %w", err)
 	}
@@ -41,18 +44,43 @@ func enterable(dir string, user vm.Owner) error {
 		}
 		bit := uint32(unix.S_IXOTH)
 		switch {
-		case int(st.Uid) == user.UID:
+		case int(st.Uid) == who.UID:
 			bit = unix.S_IXUSR
-		case int(st.Gid) == user.GID:
+		case int(st.Gid) == who.GID:
 			bit = unix.S_IXGRP
 		}
-		if st.Mode&bit == 0 && user.UID != 0 {
-			return &StorageError{Dir: path, Of: dir, User: nameOf(user), Remedy: fmt.Sprintf("chmod o+x %s", path)}
+		if st.Mode&bit == 0 && who.UID != 0 {
+			return &StorageError{Dir: path, Of: dir, User: nameOf(who), Remedy: fmt.Sprintf("chmod o+x %s", path)}
 		}
 		if path == filepath.Dir(path) {
 			return nil
 		}
 	}
+}
+
+// stateDir is where the system's libvirtd keeps what it hands to each QEMU. On Debian it is closed to all but libvirt's own
+// user.
+const stateDir = "/var/lib/libvirt/qemu"
+
+// StateError says that a QEMU that runs as who uses the lab cannot have what libvirtd hands to it.
+type StateError struct{ Dir, User, Remedy string }
+
+func (e *StateError) Error() string {
+	return fmt.Sprintf("libvirt would run QEMU as %s, who may not enter %s: %s", e.User, e.Dir, e.Remedy)
+}
+
+// openState checks that this process may enter dir. A directory that is not there closes nothing.
+func openState(dir string) error {
+	if err := unix.Faccessat(unix.AT_FDCWD, dir, unix.X_OK, unix.AT_EACCESS); !errors.Is(err, unix.EACCES) {
+		return nil
+	}
+	remedy := "take your own libvirtd with --connect " + Session
+	if info, err := os.Stat(dir); err == nil {
+		if group, err := user.LookupGroupId(strconv.Itoa(int(info.Sys().(*syscall.Stat_t).Gid))); err == nil {
+			remedy += fmt.Sprintf(", or sudo usermod -aG %s %s and log in again", group.Name, userName())
+		}
+	}
+	return &StateError{Dir: dir, User: userName(), Remedy: remedy}
 }
 
 // removeLog deletes what libvirt logged of a domain, for as many machines as a lab has. It may be another user's, who
