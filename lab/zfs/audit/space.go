@@ -3,7 +3,6 @@ package audit
 import (
 	"context"
 	"fmt"
-	"slices"
 
 	"github.com/vdevil/vdevil/lab/zfs/ondisk"
 )
@@ -175,13 +174,17 @@ func (a *auditor) readLogs(ctx context.Context) error {
 
 // lostLogs looks for the log in which the changes of each metaslab begin (spa_ld_log_sm_metadata).
 func (a *auditor) lostLogs(logs []ondisk.LogSpaceMap) {
+	there := map[uint64]bool{0: true} // a metaslab of txg 0 has none
+	for _, l := range logs {
+		there[l.TXG] = true
+	}
 	for _, space := range a.spaces {
 		if space == nil {
 			continue
 		}
 		for i := range space.metaslabs {
 			m := &space.metaslabs[i]
-			if m.UnflushedTXG != 0 && !slices.ContainsFunc(logs, func(l ondisk.LogSpaceMap) bool { return l.TXG == m.UnflushedTXG }) {
+			if !there[m.UnflushedTXG] {
 				a.find(Finding{
 					Kind: LogContradicts, VDev: uint32(m.VDev.ID), Metaslab: m.ID, Offset: m.Start, Size: m.Size, Object: m.Object,
 					Detail: fmt.Sprintf("its changes since txg %d are said to be in logs, but that txg has none: any import panics, a read-only one, too, "+

@@ -60,7 +60,7 @@ func TestRuns(t *testing.T) {
 		each  int
 		files bool
 	}{
-		{1 << 40, usuallyHeld / claimSize / workers / 2, false}, {1 << 40, 50_000, true}, {1, 50_000, true},
+		{1 << 40, 12_000, false}, {1, 12_000, true}, {1 << 40, 50_000, true}, // 1.5 and 6 MB
 	} {
 		dir, each := t.TempDir(), tt.each
 		r := newRuns(tt.limit, dir)
