@@ -14,12 +14,11 @@ import (
 )
 
 // rounds is how often each way of starting is measured. The drivers take turns: what else the computer does hits both.
-const rounds = 9
+const rounds = 25
 
 // BenchmarkFork compares, in one run, how long it takes from the request to a machine whose CPUs run: with a QEMU child
 // and through libvirt, from nothing and restored ahead, as trials have them. Times are medians. From nothing libvirt needs
-// more than four times as long as a child: for half of it, it asks QEMU for 800 properties of a CPU, one by one
-// (qemuProcessFetchGuestCPU, whatever the domain says of its CPU), and it makes a mount namespace and cgroups.
+// somewhat more than twice as long as a child, most of the difference for cgroups.
 //
 //	go test -run '^$' -bench Fork -benchtime 1x ./lab/machine/libvirt
 func BenchmarkFork(b *testing.B) {

@@ -4,6 +4,7 @@ package libvirttest
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"net"
 	"os"
@@ -24,6 +25,7 @@ type Daemon struct {
 	URI string
 
 	dir string
+	run string // root's only; what is in dir leads there
 	cmd *exec.Cmd
 }
 
@@ -45,9 +47,6 @@ func Start(t testing.TB, conf ...string) *Daemon {
 		t.Fatal(err)
 	}
 	d := &Daemon{dir: dir}
-	if err := d.furnish(conf); err != nil {
-		t.Fatal(err)
-	}
 	t.Cleanup(func() {
 		if d.cmd != nil {
 			d.Stop(t)
@@ -56,10 +55,13 @@ func Start(t testing.TB, conf ...string) *Daemon {
 			log, _ := os.ReadFile(d.path("libvirtd.log"))
 			t.Logf("libvirtd says:\n%s", log[max(0, len(log)-4096):])
 		}
-		if err := os.RemoveAll(dir); err != nil {
+		if err := errors.Join(os.RemoveAll(dir), os.RemoveAll(d.run)); err != nil {
 			t.Error(err)
 		}
 	})
+	if err := d.furnish(conf); err != nil {
+		t.Fatal(err)
+	}
 	d.Start(t)
 	return d
 }
@@ -71,6 +73,9 @@ func (d *Daemon) path(elements ...string) string {
 // places are the directories of the system's libvirtd that this one has its own of.
 var places = map[string]string{"run": "/run/libvirt", "lib": "/var/lib/libvirt/qemu", "log": "/var/log/libvirt", "etc": "/etc/libvirt"}
 
+// memory is a file system in memory. A computer's /run is one, a container's need not be: libvirt syncs what it writes there.
+const memory = "/dev/shm"
+
 func (d *Daemon) furnish(lines []string) error {
 	if err := os.Chmod(d.dir, 0o755); err != nil {
 		return err
@@ -80,7 +85,14 @@ func (d *Daemon) furnish(lines []string) error {
 	if os.Getuid() == 0 {
 		conf = d.path("etc")
 		d.URI = "qemu:///system?socket=" + d.path("run", "libvirt-sock")
-		for name := range places {
+		var err error
+		if d.run, err = os.MkdirTemp(memory, "vdevil-libvirt-"); err != nil {
+			return err
+		}
+		if err := errors.Join(os.Chmod(d.run, 0o755), os.Symlink(d.run, d.path("run"))); err != nil {
+			return err
+		}
+		for _, name := range []string{"lib", "log", "etc"} {
 			if err := os.Mkdir(d.path(name), 0o755); err != nil {
 				return err
 			}
