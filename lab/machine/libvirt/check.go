@@ -47,9 +47,7 @@ func Check(ctx context.Context, uri URI, accel machine.Accel, dir, cache string)
 func (l *launcher) checkUser() host.Check {
 	k := host.Check{Name: "libvirt user", OK: true, Detail: "QEMU runs as " + nameOf(l.user)}
 	if l.user.UID == os.Getuid() && !l.conn.uri.Session() {
-		var closed *StateError
-		if err := openState(stateDir); errors.As(err, &closed) {
-			k.OK, k.Detail, k.Remedy = false, fmt.Sprintf("%s may not enter %s", closed.User, closed.Dir), closed.Remedy
+		if err := openState(stateDir); refuses(&k, err) {
 			return k
 		}
 	}
@@ -59,6 +57,16 @@ func (l *launcher) checkUser() host.Check {
 		}
 	}
 	return k
+}
+
+// refuses says so in k if err is that a directory is closed to QEMU.
+func refuses(k *host.Check, err error) bool {
+	var closed *ClosedError
+	if !errors.As(err, &closed) {
+		return false
+	}
+	k.OK, k.Detail, k.Remedy = false, fmt.Sprintf("%s may not enter %s, the way to %s", closed.User, closed.Dir, closed.To), closed.Remedy
+	return true
 }
 
 // checkMemory looks at Yama's ptrace_scope: libvirt's QEMU is no child of the lab, so that scope 1 forbids what it allows
@@ -83,9 +91,7 @@ func (l *launcher) checkStorage(dir, cache string) host.Check {
 		return k
 	}
 	err := enterable(dir, l.user)
-	var closed *StorageError
-	if errors.As(err, &closed) {
-		k.OK, k.Detail, k.Remedy = false, err.Error(), closed.Remedy
+	if refuses(&k, err) {
 		return k
 	}
 	var here, there unix.Stat_t

@@ -226,7 +226,7 @@ func TestOpenState(t *testing.T) {
 	}
 	for path, open := range map[string]bool{"/": true, "/there/is/none": true, closed: false} {
 		err := asNobody(func() error { return openState(path) })
-		var e *StateError
+		var e *ClosedError
 		if (err == nil) != open || !open && (!errors.As(err, &e) || !strings.Contains(e.Remedy, "--connect "+Session)) {
 			t.Errorf("%s: %v", path, err)
 		}

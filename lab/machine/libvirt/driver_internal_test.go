@@ -94,7 +94,7 @@ func TestStorage(t *testing.T) {
 		t.Fatal(err)
 	}
 	err = enterable(dir, someone)
-	var closed *StorageError
+	var closed *ClosedError
 	if !errors.As(err, &closed) || closed.Dir != filepath.Dir(dir) || !strings.Contains(err.Error(), "chmod o+x "+closed.Dir) {
 		t.Errorf("got %v", err)
 	}

@@ -19,16 +19,16 @@ import (
 // own, who cannot enter root's home directory. libvirt's own directory for images is open to it on every distribution.
 const Storage = "/var/lib/libvirt/images/vdevil"
 
-// StorageError says that QEMU cannot enter a directory of the lab.
-type StorageError struct {
-	Dir    string // the one that is closed
-	Of     string // the directory of machines
+// ClosedError says that QEMU cannot enter a directory that it needs.
+type ClosedError struct {
+	Dir    string
+	To     string // what it is the way to
 	User   string // whom QEMU runs as
 	Remedy string
 }
 
-func (e *StorageError) Error() string {
-	return fmt.Sprintf("libvirt runs QEMU as %s, who may not enter %s, so %s is no place for machines: %s", e.User, e.Dir, e.Of, e.Remedy)
+func (e *ClosedError) Error() string {
+	return fmt.Sprintf("libvirt runs QEMU as %s, who may not enter %s, the way to %s: %s", e.User, e.Dir, e.To, e.Remedy)
 }
 
 // enterable makes dir, and checks that a user may enter it and all directories above it. Access control lists are not
@@ -50,7 +50,7 @@ func enterable(dir string, who vm.Owner) error {
 			bit = unix.S_IXGRP
 		}
 		if st.Mode&bit == 0 && who.UID != 0 {
-			return &StorageError{Dir: path, Of: dir, User: nameOf(who), Remedy: fmt.Sprintf("chmod o+x %s", path)}
+			return &ClosedError{Dir: path, To: "the machines in " + dir, User: nameOf(who), Remedy: "chmod o+x " + path}
 		}
 		if path == filepath.Dir(path) {
 			return nil
@@ -61,13 +61,6 @@ func enterable(dir string, who vm.Owner) error {
 // stateDir is where the system's libvirtd keeps what it hands to each QEMU. On Debian it is closed to all but libvirt's own
 // user.
 const stateDir = "/var/lib/libvirt/qemu"
-
-// StateError says that a QEMU that runs as who uses the lab cannot have what libvirtd hands to it.
-type StateError struct{ Dir, User, Remedy string }
-
-func (e *StateError) Error() string {
-	return fmt.Sprintf("libvirt would run QEMU as %s, who may not enter %s: %s", e.User, e.Dir, e.Remedy)
-}
 
 // openState checks that this process may enter dir. A directory that is not there closes nothing.
 func openState(dir string) error {
@@ -80,7 +73,7 @@ func openState(dir string) error {
 			remedy += fmt.Sprintf(", or sudo usermod -aG %s %s and log in again", group.Name, userName())
 		}
 	}
-	return &StateError{Dir: dir, User: userName(), Remedy: remedy}
+	return &ClosedError{Dir: dir, To: "what libvirtd hands to it", User: userName(), Remedy: remedy}
 }
 
 // removeLog deletes what libvirt logged of a domain, for as many machines as a lab has. It may be another user's, who
