@@ -156,7 +156,12 @@ func TestDaemon(t *testing.T) {
 		}
 		defer l.Close()
 		s := testSpec()
-		s.ID, s.Disks = "0b", nil
+		s.ID, s.Disks, s.Run = "0b", nil, t.TempDir()
+		console, err := net.Listen("unix", s.Socket("console")) // QEMU of a session finds out by itself, and this comes first
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer console.Close()
 		kernel := filepath.Join(t.TempDir(), "root.qcow2")
 		if err := os.WriteFile(kernel, []byte("closed"), 0o000); err != nil {
 			t.Fatal(err)

@@ -89,7 +89,7 @@ func (l *launcher) domain(s *vm.Spec, uuid string, f files) (string, error) {
 	return d.Marshal()
 }
 
-// byFeature is what libvirt is told that QEMU cannot do. It would ask for each of 500 features of the CPU in a command of
+// byFeature is what libvirt is told that QEMU cannot do. It would ask for each of 400 features of the CPU in a command of
 // its own, which QEMU reads byte by byte, and need twice as long to start a domain. Without it libvirt gets all features in
 // one answer, as from older ones (qemuProcessFetchGuestCPU in src/qemu/qemu_process.c).
 const byFeature = "cpu-unavailable-features"
