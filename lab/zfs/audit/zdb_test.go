@@ -94,7 +94,7 @@ func TestCleanBesideZDB(t *testing.T) {
 			t.Fatal(err)
 		}
 		if len(findings) > 0 {
-			t.Errorf("%+v: the audit finds nothing, zdb %q\n%+v", at, findings, change)
+			t.Errorf("%+v: the audit finds nothing, zdb %q\nfrom %v on\n%x became\n%x", at, findings, change, change.Before, change.After)
 		}
 		if asked == *damages {
 			t.Logf("%d pools called consistent, %d not", asked, found)
