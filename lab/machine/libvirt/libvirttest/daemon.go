@@ -92,8 +92,8 @@ func (d *Daemon) furnish(lines []string) error {
 		if err := errors.Join(os.Chmod(d.run, 0o755), os.Symlink(d.run, d.path("run"))); err != nil {
 			return err
 		}
-		for _, name := range []string{"lib", "log", "etc"} {
-			if err := os.Mkdir(d.path(name), 0o755); err != nil {
+		for name := range places {
+			if err := os.MkdirAll(d.path(name), 0o755); err != nil {
 				return err
 			}
 		}
