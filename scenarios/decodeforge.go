@@ -10,7 +10,7 @@ func Forgeries() []string {
 			all = append(all, in+"-"+what)
 		}
 	}
-	return append(all, "log-stray", "log-lost", "deadlist-duplicate", "bpobj-duplicate", "birth", "shared-block", "ddt-refcount", "brt-refcount")
+	return append(all, "log-stray", "log-lost", "deadlist-duplicate", "bpobj-duplicate", "birth", "shared-block", "pointer-type", "ddt-refcount", "brt-refcount", "brt-lost")
 }
 
 var inDataset = regexp.MustCompile(`^/.`)

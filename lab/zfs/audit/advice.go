@@ -60,6 +60,12 @@ func (k Kind) Advice() Advice {
 			"A birth decides whether a snapshot shares a block. With a wrong one it is freed while a snapshot still refers to it, or never.",
 			"Delete neither the files named nor snapshots of them. " + copyOff,
 		}
+	case Malformed:
+		return Advice{
+			"OpenZFS refuses to read what a block pointer of an unknown type, function or size leads to, and panics when it frees it: \"bad blkptr\". " +
+				"What else the detail names is used as it is.",
+			"Do not delete what is named. " + rescue,
+		}
 	case BadAddress:
 		return Advice{"Reading the block fails. Freeing it panics.", "Do not delete what is named. " + rescue}
 	case BPObjEntry:
@@ -86,6 +92,12 @@ func (k Kind) Advice() Advice {
 			"With too small a count the block is freed while a clone of it (cp --reflink, copy_file_range) still refers to it, and a " +
 				"second time when that is deleted. With too large a count it is never freed.",
 			"Do not delete the files named. " + copyOff,
+		}
+	case BrokenTable:
+		return Advice{
+			"OpenZFS acts as if the entry did not exist, or follows a chain to what is no entry. Where a table of shared blocks counts references " +
+				"to a block, the block is freed while files still refer to it, and a second time when these are deleted, which panics: " + addText + ".",
+			"Delete no files that were cloned or deduplicated. " + copyOff,
 		}
 	case Checksum:
 		return Advice{"ZFS finds this too: it reports errors of checksums, and repairs what it has a good copy of elsewhere.",

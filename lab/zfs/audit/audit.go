@@ -92,6 +92,9 @@ type auditor struct {
 }
 
 func (a *auditor) run(ctx context.Context) error {
+	if err := a.pool.CheckWriters(); err != nil {
+		return err
+	}
 	for _, v := range a.pool.VDevs {
 		if v != nil && v.Concrete() && v.MappingObject != 0 {
 			return &ondisk.UnsupportedError{What: fmt.Sprintf("vdev %d is being removed; let the removal end, or cancel it", v.ID)}
@@ -104,6 +107,9 @@ func (a *auditor) run(ctx context.Context) error {
 		a.report.Checkpoint = before.Uberblock.TXG
 	case !errors.Is(err, ondisk.ErrNotFound):
 		a.problem("checkpoint", 0, err)
+	}
+	if err := a.zaps(ctx); err != nil {
+		return err
 	}
 	if err := a.openSpaces(ctx); err != nil {
 		return err
@@ -145,8 +151,11 @@ func (a *auditor) find(f Finding) {
 
 // problem adds a structure of the pool that cannot be read.
 func (a *auditor) problem(what string, object uint64, err error) {
-	a.find(Finding{Kind: kindOf(err), Object: object, Detail: what + ": " + err.Error()})
-	a.incomplete()
+	kind := kindOf(err)
+	a.find(Finding{Kind: kind, Object: object, Detail: what + ": " + err.Error()})
+	if kind != BrokenTable { // all entries are read here
+		a.incomplete()
+	}
 }
 
 func (a *auditor) incomplete() {
@@ -156,8 +165,11 @@ func (a *auditor) incomplete() {
 }
 
 func kindOf(err error) Kind {
-	if errors.Is(err, ondisk.ErrChecksum) {
+	switch {
+	case errors.Is(err, ondisk.ErrChecksum):
 		return Checksum
+	case errors.Is(err, ondisk.ErrBrokenTable):
+		return BrokenTable
 	}
 	return Unreadable
 }

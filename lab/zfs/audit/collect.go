@@ -48,6 +48,10 @@ func (s *state) collect(ctx context.Context) error {
 			s.incomplete()
 			return nil
 		},
+		Malformed: func(r ondisk.Ref, b ondisk.BlkPtr, err error) error {
+			s.find(Finding{Kind: Malformed, Owners: []Owner{s.owner(r, b)}, Detail: err.Error()})
+			return nil
+		},
 	}
 	if !s.Quick {
 		v.Shared = s.shared

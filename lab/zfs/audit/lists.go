@@ -61,6 +61,9 @@ func (s *state) deadlist(ctx context.Context, d *ondisk.DSLDataset) error {
 			to = min(to, list.Lists[i+1].MinTXG)
 		}
 		l := &listWalk{state: s, kind: DeadlistAccounting, seen: map[uint64]bool{}, do: func(r ondisk.Ref, b ondisk.BlkPtr) error {
+			if err := b.Verify(); err != nil {
+				s.find(Finding{Kind: Malformed, Object: r.Object, Owners: []Owner{deadlistOwner(d, r, b)}, Detail: err.Error()})
+			}
 			if born := b.Allocated(); (born <= from && from > 0) || born > to {
 				s.find(Finding{Kind: DeadlistEntry, Object: r.Object, Owners: []Owner{deadlistOwner(d, r, b)}, Detail: fmt.Sprintf(
 					"an entry born in txg %d is in the list of those born after txg %d and not after txg %d", born, from, to)})

@@ -87,8 +87,10 @@ var forged = map[string][][]audit.Kind{
 	"bpobj-duplicate":          {{audit.BPObjEntry}},
 	"birth":                    {{audit.WrongBirth}},
 	"shared-block":             {{audit.AllocatedTwice, audit.Leaked}, {audit.AllocatedTwice}, {audit.BRTCount}},
+	"pointer-type":             {{audit.Malformed}},
 	"ddt-refcount":             {{audit.DDTCount}},
 	"brt-refcount":             {{audit.BRTCount}},
+	"brt-lost":                 {{audit.BrokenTable}},
 }
 
 // Every forgery is found and named, on all pools that have something for it, and nothing else is.

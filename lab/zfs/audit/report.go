@@ -28,6 +28,8 @@ const (
 	SpaceMapAccounting Kind = "space-map-accounting"
 	// WrongBirth: a block says that it was born in a txg in which it cannot have been.
 	WrongBirth Kind = "wrong-birth"
+	// Malformed: a block pointer or a dnode says what cannot be.
+	Malformed Kind = "malformed"
 	// BadAddress: a block pointer names a place where no block can be.
 	BadAddress Kind = "bad-address"
 	// BPObjEntry: an entry of a list of blocks to be freed names space that is free, or that somebody else refers to.
@@ -41,6 +43,8 @@ const (
 	// DDTCount and BRTCount: a table of shared blocks counts other references than there are.
 	DDTCount Kind = "ddt-count"
 	BRTCount Kind = "brt-count"
+	// BrokenTable: a table has entries that no lookup finds.
+	BrokenTable Kind = "broken-table"
 	// Checksum: no copy of a block has its checksum.
 	Checksum Kind = "checksum"
 	// Unreadable: a structure cannot be read for another reason.
@@ -147,6 +151,12 @@ func (o *Owner) String() string {
 		s.WriteString(" in the checkpoint")
 	}
 	switch o.Kind {
+	case "dnode":
+		fmt.Fprintf(&s, " dnode %d", int64(o.Object))
+		if o.Path != "" {
+			fmt.Fprintf(&s, ", %s", o.Path)
+		}
+		return strings.TrimSpace(s.String())
 	case "tree":
 		fmt.Fprintf(&s, " object %d level %d", int64(o.Object), o.Level)
 	case "root":

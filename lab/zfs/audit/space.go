@@ -69,10 +69,20 @@ func (a *auditor) openSpaces(ctx context.Context) error {
 		if err != nil {
 			a.problem(fmt.Sprintf("obsolete space map of vdev %d", v.ID), 0, err)
 		} else if s != nil {
-			a.account(ctx, s, nil)
+			a.account(ctx, s, func(e, _ ondisk.SpaceMapEntry) { a.obsolete(v, s, e) })
 		}
 	}
 	return a.readLogs(ctx)
+}
+
+// obsolete looks at an entry of the map of what is no more in use of a removed vdev.
+func (a *auditor) obsolete(v *ondisk.VDev, s *ondisk.SpaceMap, e ondisk.SpaceMapEntry) {
+	if e.Offset > v.ASize || e.Size > v.ASize-e.Offset {
+		a.find(Finding{
+			Kind: OutsideMetaslab, VDev: uint32(v.ID), Offset: e.Offset, Size: e.Size, Object: s.Object.ID,
+			Detail: entryName(e.Free, e.Index) + fmt.Sprintf(" of the obsolete space map reaches beyond the end of the removed vdev, %#x", v.ASize),
+		})
+	}
 }
 
 // account compares the header of a space map with its entries, each of which do is told of.
@@ -166,7 +176,16 @@ func (a *auditor) readLogs(ctx context.Context) error {
 			a.problem(fmt.Sprintf("log space map of txg %d", l.TXG), l.Object, err)
 			continue
 		}
-		a.account(ctx, s, func(e, _ ondisk.SpaceMapEntry) { a.logEntry(l, e) })
+		strange := uint64(0)
+		a.account(ctx, s, func(e, debug ondisk.SpaceMapEntry) {
+			if debug.TXG != 0 && debug.TXG != l.TXG {
+				strange = debug.TXG
+			}
+			a.logEntry(l, e)
+		})
+		if strange != 0 {
+			a.find(Finding{Kind: SpaceMapAccounting, Object: l.Object, Detail: fmt.Sprintf("the log of txg %d has entries of txg %d", l.TXG, strange)})
+		}
 	}
 	a.lostLogs(logs)
 	return ctx.Err()

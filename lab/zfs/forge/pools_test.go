@@ -20,13 +20,13 @@ var forgedPools = []struct {
 	// without are the forgeries of references that have nothing there.
 	without string
 }{
-	{"mirror", "glass", "deadlist-duplicate bpobj-duplicate birth brt-refcount"},
-	{"raidz2", "zr", "bpobj-duplicate shared-block ddt-refcount brt-refcount"},
-	{"live", "live", "deadlist-duplicate bpobj-duplicate birth ddt-refcount brt-refcount"},
-	{"dedup", "legacy", "bpobj-duplicate birth shared-block brt-refcount"},
-	{"dedup", "fast", "bpobj-duplicate birth shared-block brt-refcount"},
+	{"mirror", "glass", "deadlist-duplicate bpobj-duplicate birth brt-refcount brt-lost"},
+	{"raidz2", "zr", "bpobj-duplicate shared-block ddt-refcount brt-refcount brt-lost"},
+	{"live", "live", "deadlist-duplicate bpobj-duplicate birth ddt-refcount brt-refcount brt-lost"},
+	{"dedup", "legacy", "bpobj-duplicate birth shared-block brt-refcount brt-lost"},
+	{"dedup", "fast", "bpobj-duplicate birth shared-block brt-refcount brt-lost"},
 	{"cloned", "cloned", "bpobj-duplicate shared-block ddt-refcount"},
-	{"freeing", "freeing", "birth ddt-refcount brt-refcount"},
+	{"freeing", "freeing", "birth ddt-refcount brt-refcount brt-lost"},
 }
 
 func writer(t *testing.T, script, pool string) *ondisk.Writer {
@@ -85,7 +85,7 @@ func checkForged(t *testing.T, name string, record forge.Record, got []ondisk.Re
 		switch {
 		case want[r]:
 			delete(want, r)
-		case (name == "birth" || name == "shared-block") && r.Level == 0 && r.Kind == ondisk.RefTree:
+		case (name == "birth" || name == "shared-block" || name == "pointer-type") && r.Level == 0 && r.Kind == ondisk.RefTree:
 			pointers++
 		case name == "bpobj-duplicate" && r.Kind == ondisk.RefPending: // the new entry is walked
 			pointers++
@@ -121,8 +121,10 @@ var kindOf = map[string][]audit.Kind{
 	"bpobj-duplicate":          {audit.BPObjEntry},
 	"birth":                    {audit.WrongBirth},
 	"shared-block":             {audit.AllocatedTwice, audit.Leaked},
+	"pointer-type":             {audit.Malformed},
 	"ddt-refcount":             {audit.DDTCount},
 	"brt-refcount":             {audit.BRTCount},
+	"brt-lost":                 {audit.BrokenTable},
 }
 
 // checkAudit lets the audit find the forgery, and name it right.

@@ -16,8 +16,10 @@ func referenceForgeries() []Forgery {
 		{"bpobj-duplicate", "a block twice in the pool's list of blocks to be freed", bpobjDuplicate},
 		{"birth", "a birth txg after the snapshot that shares the block", wrongBirth},
 		{"shared-block", "two files with one block", sharedBlock},
+		{"pointer-type", "a block pointer of a file with a type that does not exist", pointerType},
 		{"ddt-refcount", "a dedup table that counts one reference too few", ddtRefCount},
 		{"brt-refcount", "a block reference table that counts one clone too few", brtRefCount},
+		{"brt-lost", "an entry of a block reference table that no lookup finds", brtLost},
 	}
 }
 
@@ -229,6 +231,30 @@ func (f *forger) ownPointer(ctx context.Context, o owned) error {
 
 func position(r ondisk.Ref) ondisk.Position {
 	return ondisk.Position{ObjSet: r.ObjSet, Object: r.Object, Level: r.Level, BlkID: r.BlkID}
+}
+
+// pointerType flips a bit of the type in a pointer: nothing reads the block then, and freeing it is refused with a panic.
+func pointerType(ctx context.Context, f *forger) error {
+	const bit = 1 << (48 + 6)
+	blocks, err := f.blocks(ctx, func(o owned) bool { return !o.ptr.Embedded() && o.ptr.Type() == ondisk.TypePlainFile })
+	if err != nil {
+		return err
+	}
+	for _, o := range blocks {
+		err := f.try(ctx, func() error {
+			c, err := f.w.Pointer(ctx, position(o.ref), func(b *ondisk.BlkPtr) error {
+				b.Prop ^= bit
+				f.effect = fmt.Sprintf("the pointer to %v of %s says type %d, which does not exist", b.DVA[0], o.name(), b.Type())
+				return nil
+			})
+			f.done(c)
+			return err
+		})
+		if err == nil || ctx.Err() != nil {
+			return err
+		}
+	}
+	return f.nothing("a file with a block that is not embedded")
 }
 
 // sharedBlock makes a file refer to a block of another one; its own block is leaked.

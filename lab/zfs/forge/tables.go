@@ -79,17 +79,46 @@ func several(e ondisk.DDTEntry) int {
 	return -1
 }
 
+// clone is a block in a block reference table.
+type clone struct {
+	table ondisk.BRT
+	entry ondisk.BRTEntry
+}
+
 // brtRefCount takes a clone from an entry, from one that has several if there is one.
 func brtRefCount(ctx context.Context, f *forger) error {
+	return f.ofClones(ctx, func(v clone) error {
+		c, err := f.w.BRTCount(ctx, &v.table, v.entry, v.entry.Count-1)
+		f.done(c)
+		f.effect = fmt.Sprintf("the block reference table counts %d clones of the block at %#x of vdev %d instead of %d",
+			v.entry.Count-1, v.entry.Offset, v.table.VDev, v.entry.Count)
+		return err
+	})
+}
+
+// brtLost flips a bit of an entry's hash, one that chooses neither the leaf nor the chain in it.
+func brtLost(ctx context.Context, f *forger) error {
+	const bit = 1 << 40
+	return f.ofClones(ctx, func(v clone) error {
+		z, err := f.w.Pool().MOS.ZAP(ctx, v.table.EntriesObject)
+		if err != nil {
+			return err
+		}
+		c, err := f.w.ZAPHash(ctx, z, []uint64{v.entry.Offset}, func(hash uint64) uint64 { return hash ^ bit })
+		f.done(c)
+		f.effect = fmt.Sprintf("the block reference table has %d clones of the block at %#x of vdev %d under a hash with another bit 40, so that no lookup finds them",
+			v.entry.Count, v.entry.Offset, v.table.VDev)
+		return err
+	})
+}
+
+// ofClones tries cloned blocks, those with several clones first.
+func (f *forger) ofClones(ctx context.Context, try func(clone) error) error {
 	tables, err := f.w.Pool().BRTs(ctx)
 	if err != nil {
 		return err
 	}
-	type victim struct {
-		table ondisk.BRT
-		entry ondisk.BRTEntry
-	}
-	var several, all []victim
+	var several, all []clone
 	for _, t := range tables {
 		if t.EntriesObject == 0 {
 			continue
@@ -98,25 +127,18 @@ func brtRefCount(ctx context.Context, f *forger) error {
 			if err != nil {
 				return err
 			}
-			if v := (victim{t, e}); e.Count > 1 {
+			if v := (clone{t, e}); e.Count > 1 {
 				several = append(several, v)
 			} else {
 				all = append(all, v)
 			}
 		}
 	}
-	for _, part := range [][]victim{several, all} {
+	for _, part := range [][]clone{several, all} {
 		f.random.Shuffle(len(part), func(i, j int) { part[i], part[j] = part[j], part[i] })
 	}
 	for _, v := range append(several, all...) {
-		err := f.try(ctx, func() error {
-			c, err := f.w.BRTCount(ctx, &v.table, v.entry, v.entry.Count-1)
-			f.done(c)
-			f.effect = fmt.Sprintf("the block reference table counts %d clones of the block at %#x of vdev %d instead of %d",
-				v.entry.Count-1, v.entry.Offset, v.table.VDev, v.entry.Count)
-			return err
-		})
-		if err == nil || ctx.Err() != nil {
+		if err := f.try(ctx, func() error { return try(v) }); err == nil || ctx.Err() != nil {
 			return err
 		}
 	}

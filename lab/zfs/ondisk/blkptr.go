@@ -161,7 +161,10 @@ func (b BlkPtr) Redacted() bool { return b.Embedded() && b.Checksum() == embedde
 func (b BlkPtr) Free() bool { return b.Fill&1 == 1 }
 
 // Rewritten says that the block was moved without being changed (zfs rewrite).
-func (b BlkPtr) Rewritten() bool { return !b.Embedded() && bits(b.Pad[0], 63, 1) == 1 }
+func (b BlkPtr) Rewritten() bool { return !b.Embedded() && b.Pad[0]&rewritten != 0 }
+
+// rewritten is the bit for it, in what is padding up to 2.3.
+const rewritten = 1 << 63
 
 // Birth is the txg in which the block was written where it lies, 0 for an embedded block.
 func (b BlkPtr) Birth() uint64 {

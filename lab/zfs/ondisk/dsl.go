@@ -75,7 +75,7 @@ func (p *Pool) DSLDir(ctx context.Context, id uint64) (*DSLDir, error) {
 
 // extras reads fields that directories and datasets got later: entries of a ZAP that the object itself became.
 func (o *Object) extras(ctx context.Context, fields map[string]*uint64) error {
-	if !isZAP(o.Type) {
+	if !IsZAP(o.Type) {
 		return nil
 	}
 	z, err := o.ZAP(ctx)

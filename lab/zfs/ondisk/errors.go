@@ -10,6 +10,8 @@ import (
 var (
 	// ErrChecksum says that no copy of a block, and no reconstruction of one, has the checksum that is expected.
 	ErrChecksum = errors.New("checksum mismatch")
+	// ErrBrokenTable says that a ZAP has entries that no lookup finds, or chains that lead nowhere.
+	ErrBrokenTable = errors.New("broken table")
 	// ErrMissing says that a device that is needed was not given.
 	ErrMissing = errors.New("device missing")
 	// ErrCorrupt says that what was read, with a good checksum or none, cannot be what it should be.
@@ -33,6 +35,10 @@ func unsupported(format string, args ...any) error {
 
 func corrupt(format string, args ...any) error {
 	return fmt.Errorf("%w: "+format, append([]any{ErrCorrupt}, args...)...)
+}
+
+func brokenTable(format string, args ...any) error {
+	return fmt.Errorf("%w: "+format, append([]any{ErrBrokenTable}, args...)...)
 }
 
 func isNotFound(err error) bool { return errors.Is(err, ErrNotFound) }

@@ -24,8 +24,29 @@ func known(feature string) bool {
 	return false
 }
 
-// checkFeatures names the active features that a reader must know and this one does not.
-func checkFeatures(active map[string]uint64) error {
+// knownToWriters are features that a reader need not know.
+func knownToWriters(feature string) bool {
+	switch feature {
+	case "com.delphix:async_destroy", "com.delphix:empty_bpobj", "com.delphix:spacemap_histogram", "com.delphix:enabled_txg",
+		"com.delphix:zpool_checkpoint", "com.delphix:spacemap_v2", "com.delphix:bookmarks", "com.joyent:filesystem_limits",
+		"com.delphix:livelist", "com.delphix:log_spacemap", "com.delphix:obsolete_counts", "org.zfsonlinux:userobj_accounting",
+		"org.zfsonlinux:project_quota", "org.zfsonlinux:allocation_classes", "com.datto:resilver_defer",
+		"org.openzfs:device_rebuild", "org.openzfs:zilsaxattr", "com.fudosecurity:block_cloning",
+		"com.truenas:block_cloning_endian", "com.klarasystems:fast_dedup", "com.klarasystems:large_microzap",
+		"com.truenas:physical_rewrite":
+		return true
+	}
+	return false
+}
+
+// CheckWriters names, as an *UnsupportedError, the active features of which only writers need to know what they are and that
+// are not known here, so that nothing is known of the space which they take.
+func (p *Pool) CheckWriters() error {
+	return checkFeatures(p.Features, func(f string) bool { return known(f) || knownToWriters(f) })
+}
+
+// checkFeatures names the active features that are not known.
+func checkFeatures(active map[string]uint64, known func(string) bool) error {
 	var bad []string
 	for _, f := range slices.Sorted(maps.Keys(active)) {
 		if active[f] != 0 && !known(f) {

@@ -145,7 +145,7 @@ func (p *Pool) open(ctx context.Context, members []*member, newest *member, txg 
 		for _, f := range active.Pairs {
 			features[f.Name] = 1
 		}
-		if err := checkFeatures(features); err != nil {
+		if err := checkFeatures(features, known); err != nil {
 			return err
 		}
 	}
@@ -317,7 +317,7 @@ func (p *Pool) readFeatures(ctx context.Context) error {
 			p.Features[e.Name] = e.Uint64()
 		}
 		if list == "features_for_read" {
-			if err := checkFeatures(found); err != nil {
+			if err := checkFeatures(found, known); err != nil {
 				return err
 			}
 		}

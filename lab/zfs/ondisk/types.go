@@ -19,28 +19,34 @@ const (
 	TypeSA         uint8 = 44
 )
 
+const types = 54 // DMU_OT_NUMTYPES
+
 // Types made later say in bits what the old ones say in a table (DMU_OT in include/sys/dmu.h).
 const (
 	newType     = 0x80
 	newMetadata = 0x40
 	newByteswap = 0x1f
 	byteswapZAP = 4
+	newTypes    = 10 // DMU_BSWAP_NUMFUNCS
 )
 
 // TypeName is what zdb calls a DMU object type.
 func TypeName(t uint8) string {
-	if t&newType != 0 {
-		kind := [...]string{"uint8", "uint16", "uint32", "uint64", "zap", "dnode", "objset", "znode", "oldacl", "acl"}
-		if int(t&newByteswap) >= len(kind) {
-			return fmt.Sprintf("unknown type %d", t)
-		}
-		return kind[t&newByteswap]
-	}
-	names := typeNames()
-	if int(t) >= len(names) {
+	if !validType(t) {
 		return fmt.Sprintf("unknown type %d", t)
 	}
-	return names[t]
+	if t&newType != 0 {
+		return newNames()[t&newByteswap]
+	}
+	return typeNames()[t]
+}
+
+// validType says that there is such a type (DMU_OT_IS_VALID in include/sys/dmu.h).
+func validType(t uint8) bool {
+	if t&newType != 0 {
+		return t&newByteswap < newTypes
+	}
+	return t < types
 }
 
 // IsMetadata says that blocks of a type are metadata at all levels (ot_metadata of the table dmu_ot in
@@ -56,8 +62,8 @@ func IsMetadata(t uint8) bool {
 	return true
 }
 
-// isZAP says that objects of a type hold a ZAP, and nothing else.
-func isZAP(t uint8) bool {
+// IsZAP says that objects of a type hold a ZAP, and nothing else.
+func IsZAP(t uint8) bool {
 	if t&newType != 0 {
 		return t&newByteswap == byteswapZAP
 	}
@@ -68,9 +74,14 @@ func isZAP(t uint8) bool {
 	return false
 }
 
+// newNames are the functions that swap bytes of new types (enum dmu_object_byteswap in include/sys/dmu.h).
+func newNames() [newTypes]string {
+	return [...]string{"uint8", "uint16", "uint32", "uint64", "zap", "dnode", "objset", "znode", "oldacl", "acl"}
+}
+
 // typeNames are the descriptions in the table dmu_ot of module/zfs/dmu.c.
-func typeNames() []string {
-	return []string{
+func typeNames() [types]string {
+	return [...]string{
 		"unallocated", "object directory", "object array", "packed nvlist", "packed nvlist size", "bpobj",
 		"bpobj header", "SPA space map header", "SPA space map", "ZIL intent log", "DMU dnode", "DMU objset",
 		"DSL directory", "DSL directory child map", "DSL dataset snap map", "DSL props", "DSL dataset",

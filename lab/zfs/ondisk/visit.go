@@ -28,10 +28,12 @@ const (
 	RefPending
 	// RefLivelist: it belongs to a clone that was destroyed and is being freed. The same holds.
 	RefLivelist
+	// RefDNode: it is no reference but the head of an object itself.
+	RefDNode
 )
 
 func (k RefKind) String() string {
-	return [...]string{"tree", "spill", "root", "zil", "zil data", "pending", "livelist"}[k]
+	return [...]string{"tree", "spill", "root", "zil", "zil data", "pending", "livelist", "dnode"}[k]
 }
 
 // Destroyed is the object set of references found in the queue of destroyed object sets (ZB_DESTROYED_OBJSET).
@@ -57,6 +59,8 @@ func (r Ref) String() string {
 		return fmt.Sprintf("list %d of blocks to be freed, entry %d", r.Object, r.BlkID)
 	case RefSpill:
 		return fmt.Sprintf("object set %d, object %d, spill", r.ObjSet, r.Object)
+	case RefDNode:
+		return fmt.Sprintf("object set %d, object %d", r.ObjSet, r.Object)
 	}
 	return fmt.Sprintf("object set %d, object %d, level %d, block %d", r.ObjSet, r.Object, r.Level, r.BlkID)
 }
@@ -75,6 +79,9 @@ type Visitor struct {
 	// Problem is told of a block that cannot be read, or does not hold what it should, so that what is below it is not
 	// visited. Nil ends the walk with the error.
 	Problem func(Ref, error) error
+	// Malformed is told of block pointers and dnodes that say what cannot be, though the walk can go on; of a pointer
+	// before Block is. It may be nil.
+	Malformed func(Ref, BlkPtr, error) error
 }
 
 // Visit walks all that takes space: the MOS, all datasets, and what is still to be freed. What a snapshot shares with the
@@ -114,7 +121,7 @@ func (w *walk) pending(ctx context.Context) error {
 		for e, err := range list.Walk(ctx) {
 			r := Ref{Kind: RefPending, Object: e.Object, BlkID: e.Index}
 			if err == nil {
-				err = w.Block(r, e.Ptr)
+				err = w.meet(r, e.Ptr)
 			} else {
 				err = w.problem(ctx, r, err)
 			}
@@ -152,7 +159,7 @@ func (w *walk) livelist(ctx context.Context, id uint64) error {
 		}
 		for ptr, err := range b.Live(ctx) {
 			if err == nil {
-				err = w.Block(r, ptr)
+				err = w.meet(r, ptr)
 			} else {
 				err = w.problem(ctx, r, err)
 			}
@@ -253,6 +260,18 @@ func (w *walk) problem(ctx context.Context, r Ref, err error) error {
 	return w.Problem(r, err)
 }
 
+// meet tells of a block pointer.
+func (w *walk) meet(r Ref, b BlkPtr) error {
+	if w.Malformed != nil {
+		if err := r.verify(b); err != nil {
+			if err := w.Malformed(r, b, err); err != nil {
+				return err
+			}
+		}
+	}
+	return w.Block(r, b)
+}
+
 // head walks a dataset, and its intent log if it is not a snapshot.
 func (w *walk) head(ctx context.Context, o *Object) error {
 	r := Ref{Kind: RefRoot, ObjSet: o.ID}
@@ -289,7 +308,7 @@ func (w *walk) zil(ctx context.Context, s subtree, o *ObjSet) error {
 		}
 		r := Ref{Kind: RefZIL, ObjSet: s.objset, BlkID: b.Seq}
 		if b.Ptr.Allocated() > s.minTXG {
-			if err := w.Block(r, b.Ptr); err != nil {
+			if err := w.meet(r, b.Ptr); err != nil {
 				return err
 			}
 		}
@@ -299,7 +318,7 @@ func (w *walk) zil(ctx context.Context, s subtree, o *ObjSet) error {
 					continue
 				}
 				r := Ref{Kind: RefZILData, ObjSet: s.objset, Object: record.Object, BlkID: record.Offset / ptr.LSize()}
-				if err := w.Block(r, ptr); err != nil {
+				if err := w.meet(r, ptr); err != nil {
 					return err
 				}
 			}
@@ -313,7 +332,7 @@ func (w *walk) root(ctx context.Context, s subtree, b BlkPtr) error {
 	if b.Hole() || b.Allocated() <= s.minTXG {
 		return w.shared(r, b)
 	}
-	if err := w.Block(r, b); err != nil {
+	if err := w.meet(r, b); err != nil {
 		return err
 	}
 	o, err := w.pool.OpenObjSet(ctx, b, s.objset)
@@ -340,6 +359,13 @@ func (w *walk) root(ctx context.Context, s subtree, b BlkPtr) error {
 }
 
 func (w *walk) object(ctx context.Context, s subtree, o *Object) error {
+	if w.Malformed != nil {
+		if err := o.Verify(); err != nil {
+			if err := w.Malformed(Ref{Kind: RefDNode, ObjSet: s.objset, Object: o.ID}, BlkPtr{}, err); err != nil {
+				return err
+			}
+		}
+	}
 	for i, b := range o.BlkPtrs {
 		r := Ref{ObjSet: s.objset, Object: o.ID, Level: int(o.Levels) - 1, BlkID: uint64(i)}
 		if err := w.block(ctx, s, o, r, b); err != nil {
@@ -360,7 +386,7 @@ func (w *walk) block(ctx context.Context, s subtree, o *Object, r Ref, b BlkPtr)
 	if b.Hole() || b.Allocated() <= s.minTXG {
 		return w.shared(r, b)
 	}
-	if err := w.Block(r, b); err != nil {
+	if err := w.meet(r, b); err != nil {
 		return err
 	}
 	switch {
@@ -408,6 +434,11 @@ func (w *walk) dnodes(ctx context.Context, s subtree, meta *Object, r Ref, b Blk
 		return w.problem(ctx, r, err)
 	}
 	first := r.BlkID * (b.LSize() / DNodeSlot)
+	if w.Malformed != nil {
+		if err := w.verifyFree(s.objset, block, first); err != nil {
+			return err
+		}
+	}
 	var failed error
 	meta.Set.objectsOf(block, first, b.Encrypted(), func(o *Object, err error) bool {
 		switch {

@@ -13,6 +13,18 @@ import (
 // ZAPValue changes the value of an entry of a fat ZAP whose names are numbers. The edit is given the bytes as they lie on
 // disk, integers big endian; their number stays.
 func (w *Writer) ZAPValue(ctx context.Context, z *ZAP, key []uint64, edit func(value []byte) error) (Change, error) {
+	return w.zapEntry(ctx, z, key, func(l *zapLeafBlock, entry []byte) error { return l.edit(entry, edit) })
+}
+
+// ZAPHash changes the hash in an entry of a fat ZAP whose names are numbers: what a lookup compares first.
+func (w *Writer) ZAPHash(ctx context.Context, z *ZAP, key []uint64, edit func(hash uint64) uint64) (Change, error) {
+	return w.zapEntry(ctx, z, key, func(l *zapLeafBlock, entry []byte) error {
+		l.order.PutUint64(entry[16:], edit(l.order.Uint64(entry[16:])))
+		return nil
+	})
+}
+
+func (w *Writer) zapEntry(ctx context.Context, z *ZAP, key []uint64, edit func(l *zapLeafBlock, entry []byte) error) (Change, error) {
 	o := z.Object
 	for id := uint64(1); id <= o.MaxBlkID; id++ {
 		block, err := o.Block(ctx, id)
@@ -27,7 +39,11 @@ func (w *Writer) ZAPValue(ctx context.Context, z *ZAP, key []uint64, edit func(v
 			if err != nil {
 				return err
 			}
-			return l.edit(l.find(key), edit)
+			entry := l.find(key)
+			if entry == nil {
+				return ErrNotFound
+			}
+			return edit(l, entry)
 		})
 	}
 	return Change{}, fmt.Errorf("%v in ZAP %v: %w", key, o, ErrNotFound)
@@ -49,9 +65,6 @@ func (l *zapLeafBlock) find(key []uint64) []byte {
 
 // edit changes the value of an entry where it lies.
 func (l *zapLeafBlock) edit(c []byte, edit func(value []byte) error) error {
-	if c == nil {
-		return ErrNotFound
-	}
 	e, err := l.entry(c, true)
 	if err != nil {
 		return err

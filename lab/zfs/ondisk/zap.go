@@ -70,6 +70,7 @@ const (
 	mzapName  = 14 // offset of the name in an entry
 	mzapEntry = 64
 
+	zapFlagHash64    = 1 << 0
 	zapFlagUint64Key = 1 << 1
 	zapFlagPreHashed = 1 << 2
 
@@ -78,7 +79,7 @@ const (
 
 // ZAP opens the object as a ZAP. Encrypted ones give ErrEncrypted.
 func (o *Object) ZAP(ctx context.Context) (*ZAP, error) {
-	if !isZAP(o.Type) {
+	if !IsZAP(o.Type) {
 		return nil, fmt.Errorf("%v: %w", o, corrupt("a %s is no ZAP", TypeName(o.Type)))
 	}
 	head, err := o.Block(ctx, 0)
@@ -142,7 +143,7 @@ func decodeZAPHead(head Block) (*ZAP, error) {
 }
 
 // All are the entries, in the order in which they lie. A leaf that cannot be read gives an error, and what follows goes
-// on, for a while.
+// on, for a while. So does, behind them, what keeps OpenZFS from finding entries that are there.
 func (z *ZAP) All(ctx context.Context) iter.Seq2[ZAPEntry, error] {
 	return func(yield func(ZAPEntry, error) bool) {
 		if z.Micro {
@@ -166,6 +167,9 @@ func (z *ZAP) All(ctx context.Context) iter.Seq2[ZAPEntry, error] {
 					err = fmt.Errorf("ZAP %v: %w", z.Object, err)
 				}
 				if !yield(e, err) {
+					return
+				}
+				if err == nil && !z.placed(leaf, &e) && !yield(ZAPEntry{}, fmt.Errorf("ZAP %v: %w", z.Object, brokenTable("no lookup finds entry %s", e.label()))) {
 					return
 				}
 			}
@@ -228,16 +232,43 @@ func (z *ZAP) LookupKey(ctx context.Context, key ...uint64) (ZAPEntry, error) {
 		}
 		return true
 	}
-	return z.find(ctx, z.All(ctx), match, z.Flags&zapFlagUint64Key != 0 && len(key) > 0, func() uint64 {
-		if z.Flags&zapFlagPreHashed != 0 {
-			return key[0]
-		}
-		p := make([]byte, 0, 8*len(key))
-		for _, w := range key {
-			p = binary.LittleEndian.AppendUint64(p, w)
-		}
-		return z.hash(p)
-	}, key)
+	return z.find(ctx, z.All(ctx), match, z.Flags&zapFlagUint64Key != 0 && len(key) > 0, func() uint64 { return z.hashKey(key) }, key)
+}
+
+func (z *ZAP) hashKey(key []uint64) uint64 {
+	if z.Flags&zapFlagPreHashed != 0 {
+		return key[0]
+	}
+	p := make([]byte, 0, 8*len(key))
+	for _, w := range key {
+		p = binary.LittleEndian.AppendUint64(p, w)
+	}
+	return z.hash(p)
+}
+
+// placed says that a lookup comes to the leaf of an entry, and takes the entry there for what it looks for. Names that are
+// compared in another form are hashed in it, which is not known here.
+func (z *ZAP) placed(leaf *zapLeafBlock, e *ZAPEntry) bool {
+	hash := e.Hash
+	switch {
+	case e.Key != nil:
+		hash = z.hashKey(e.Key)
+	case z.NormFlags == 0:
+		hash = z.hash([]byte(e.Name))
+	}
+	unused := uint(64 - 28) // zap_hashbits
+	if z.Flags&zapFlagHash64 != 0 {
+		unused = 64 - 48
+	}
+	return e.Hash == hash>>unused<<unused && e.Hash>>(64-leaf.prefixLen) == leaf.prefix
+}
+
+// label is the name, or what stands for it.
+func (e *ZAPEntry) label() string {
+	if e.Key != nil {
+		return fmt.Sprintf("%#x", e.Key)
+	}
+	return fmt.Sprintf("%q", e.Name)
 }
 
 // find looks into the leaf of the hash alone if that is known, into all entries otherwise.
