@@ -62,7 +62,7 @@ func (k Kind) Advice() Advice {
 		}
 	case Malformed:
 		return Advice{
-			"OpenZFS refuses to read what a block pointer of an unknown type, function or size leads to, and panics when it frees it: \"bad blkptr\". " +
+			"OpenZFS refuses to read what a block pointer of an unknown type, function or size leads to, and panics when it frees it: \"blkptr at ... has invalid TYPE\". " +
 				"What else the detail names is used as it is.",
 			"Do not delete what is named. " + rescue,
 		}

@@ -15,8 +15,11 @@ import (
 // BlkPtrSize is the size of a block pointer in bytes (SPA_BLKPTRSHIFT in include/sys/spa.h).
 const BlkPtrSize = 128
 
-// What an embedded block is, besides data (enum bp_embedded_type in include/sys/spa.h).
-const embeddedRedacted = 2
+// What an embedded block is (enum bp_embedded_type in include/sys/spa.h).
+const (
+	embeddedData     = 0
+	embeddedRedacted = 2
+)
 
 const sectorShift = 9 // SPA_MINBLOCKSHIFT: sizes and offsets count 512 bytes
 

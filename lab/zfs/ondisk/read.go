@@ -90,7 +90,7 @@ func (p *Pool) decompress(b BlkPtr, raw Block, room *[]byte) (Block, error) {
 // birth (decode_embedded_bp_compressed in module/zfs/blkptr.c).
 func (p *Pool) readEmbedded(b BlkPtr) (Block, error) {
 	const prop, birth = 6, 10
-	if b.Checksum() != 0 { // the kind of embedded data
+	if b.Checksum() != embeddedData {
 		return Block{}, unsupported("embedded block of kind %d", b.Checksum())
 	}
 	payload := make([]byte, 0, BlkPtrSize)

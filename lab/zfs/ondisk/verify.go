@@ -7,10 +7,7 @@ import (
 	"github.com/vdevil/vdevil/lab/zfs/ondisk/compress"
 )
 
-const (
-	embeddedKinds = embeddedRedacted + 1
-	embeddedSize  = BlkPtrSize - 2*8 // all words but two (BPE_PAYLOAD_SIZE)
-)
+const embeddedSize = BlkPtrSize - 2*8 // all words but two (BPE_PAYLOAD_SIZE)
 
 // Verify says what about a block pointer cannot be, whatever pool it is in: types and functions that do not exist, sizes
 // that no block has, bits that nobody sets. OpenZFS refuses to read what the first two are said of, and panics when it
@@ -42,7 +39,7 @@ func (b BlkPtr) Verify() error {
 
 func (b BlkPtr) verifyEmbedded() error {
 	switch {
-	case b.Checksum() >= embeddedKinds:
+	case b.Checksum() != embeddedData && b.Checksum() != embeddedRedacted:
 		return corrupt("a block pointer with embedded content of kind %d", b.Checksum())
 	case b.PSize() > embeddedSize:
 		return corrupt("a block pointer with %d embedded bytes", b.PSize())

@@ -262,14 +262,20 @@ func (w *walk) problem(ctx context.Context, r Ref, err error) error {
 
 // meet tells of a block pointer.
 func (w *walk) meet(r Ref, b BlkPtr) error {
-	if w.Malformed != nil {
-		if err := r.verify(b); err != nil {
-			if err := w.Malformed(r, b, err); err != nil {
-				return err
-			}
-		}
+	if err := w.verify(r, b); err != nil {
+		return err
 	}
 	return w.Block(r, b)
+}
+
+func (w *walk) verify(r Ref, b BlkPtr) error {
+	if w.Malformed == nil {
+		return nil
+	}
+	if err := r.verify(b); err != nil {
+		return w.Malformed(r, b, err)
+	}
+	return nil
 }
 
 // head walks a dataset, and its intent log if it is not a snapshot.
@@ -399,8 +405,11 @@ func (w *walk) block(ctx context.Context, s subtree, o *Object, r Ref, b BlkPtr)
 }
 
 func (w *walk) shared(r Ref, b BlkPtr) error {
-	if w.Shared == nil || b.Hole() {
+	if b.Hole() {
 		return nil
+	}
+	if err := w.verify(r, b); err != nil || w.Shared == nil {
+		return err
 	}
 	return w.Shared(r, b)
 }
