@@ -1,8 +1,10 @@
 package audit_test
 
 import (
+	"bytes"
 	"encoding/binary"
 	"errors"
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
@@ -150,6 +152,24 @@ func TestStrangeBooks(t *testing.T) {
 	if err != nil || len(logs) == 0 {
 		t.Fatal("no log", err)
 	}
+	sets, err := live.Datasets(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	root, err := live.DSLDir(t.Context(), sets[0].Dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	bonus := func(p *ondisk.Pool, object uint64, word int) func(*ondisk.Writer) error {
+		return func(w *ondisk.Writer) error {
+			o, err := p.MOS.Object(t.Context(), object)
+			if err != nil {
+				return err
+			}
+			_, err = w.Bonus(t.Context(), o, func(words []uint64) error { words[word] ^= 1 << 60; return nil })
+			return err
+		}
+	}
 	removed := ondisktest.Open(t, ondisktest.Dir(t, "", "removed"), "removed")
 	var obsolete *ondisk.SpaceMap
 	for _, v := range removed.VDevs {
@@ -180,6 +200,39 @@ func TestStrangeBooks(t *testing.T) {
 					}
 				}
 			}), audit.Malformed, "does not end",
+		},
+		{
+			"hash of a name", "live", block(0, 1, leafOf(t, live, 1), func(p []byte, order binary.ByteOrder) {
+				const chunk, entry = 24, 252
+				for at := 48 + len(p)/32*2; at < len(p); at += chunk {
+					if p[at] == entry {
+						order.PutUint64(p[at+16:], order.Uint64(p[at+16:])^1<<40)
+						return
+					}
+				}
+			}), audit.BrokenTable, "table of type object directory: ZAP object 1 of object set 0: broken table: no lookup finds entry",
+		},
+		{
+			"place of a directory", "live", bonus(live, sets[1].Dir, 2), audit.Unreadable, fmt.Sprintf("DSL directory %d is found in", sets[1].Dir),
+		},
+		{
+			"place of a dataset", "live", bonus(live, sets[1].ID, 0), audit.Unreadable, fmt.Sprintf("DSL dataset %d is found in directory %d", sets[1].ID, sets[1].Dir),
+		},
+		{
+			"no $FREE", "live", func(w *ondisk.Writer) error {
+				_, err := w.Pointer(t.Context(), ondisk.Position{Object: root.ChildDirs}, func(b *ondisk.BlkPtr) error {
+					name := bytes.Index(b.Encode(), []byte("FREE")) // embedded, and compressed
+					if name < 0 {
+						return errors.New("no name in it")
+					}
+					raw := b.Encode()
+					raw[name] = 'T'
+					var err error
+					*b, err = ondisk.DecodeBlkPtr(raw)
+					return err
+				})
+				return err
+			}, audit.Unreadable, "there is no $FREE",
 		},
 		{
 			"hole birth", "live", block(0, object(live, "feature_enabled_txg"), 0, func(p []byte, _ binary.ByteOrder) {
@@ -303,7 +356,7 @@ func TestBrokenTable(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			p := changed(t, devices, "cloned", func(w *ondisk.Writer) error {
-				_, err := w.Block(t.Context(), ondisk.Position{Object: tables[0].EntriesObject, BlkID: leafOf(t, sound, &tables[0])}, func(p []byte, order binary.ByteOrder) error {
+				_, err := w.Block(t.Context(), ondisk.Position{Object: tables[0].EntriesObject, BlkID: leafOf(t, sound, tables[0].EntriesObject)}, func(p []byte, order binary.ByteOrder) error {
 					start := 48 + len(p)/32*2
 					tt.edit(p[48:start], p[start:start+((len(p)-2*(len(p)/32))/chunk-2)*chunk], p, order)
 					return nil
@@ -321,10 +374,10 @@ func TestBrokenTable(t *testing.T) {
 	}
 }
 
-// leafOf is a block of a table with entries in it.
-func leafOf(t *testing.T, p *ondisk.Pool, b *ondisk.BRT) uint64 {
+// leafOf is a block with entries of a table in the MOS.
+func leafOf(t *testing.T, p *ondisk.Pool, object uint64) uint64 {
 	t.Helper()
-	o, err := p.MOS.Object(t.Context(), b.EntriesObject)
+	o, err := p.MOS.Object(t.Context(), object)
 	if err != nil {
 		t.Fatal(err)
 	}

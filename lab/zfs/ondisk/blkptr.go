@@ -1,6 +1,7 @@
 // Package ondisk reads pools of OpenZFS from the images of their devices: labels, blocks with all their copies, objects,
-// ZAPs, datasets, space maps. It judges nothing beyond what keeps it from reading on, and knows no machine and no
-// ZFS code. Pools of either byte order are read. Only a Writer writes, to make pools that are wrong in a known way.
+// ZAPs, datasets, space maps. It judges nothing beyond what keeps it from reading on, unless it is asked (Verify,
+// Visitor.Malformed), and knows no machine and no ZFS code. Pools of either byte order are read. Only a Writer writes, to
+// make pools that are wrong in a known way.
 //
 // Open assembles a Pool; Pool.Read reads and verifies a block; Pool.Visit walks all block pointers. Content is hostile
 // until proved otherwise: whatever a device holds, the result is data or an error, in bounded time and memory.

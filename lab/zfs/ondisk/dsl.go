@@ -46,6 +46,12 @@ type DSLDataset struct {
 // Snapshot says that the dataset is one. A head has a ZAP of the names of its snapshots.
 func (d *DSLDataset) Snapshot() bool { return d.SnapNames == 0 }
 
+// Since which versions of pools there are the directories $ORIGIN and $FREE (include/sys/fs/zfs.h).
+const (
+	versionOrigin    = 11
+	versionDeadlists = 26
+)
+
 const (
 	dslDirWords     = 15 // up to dd_used_breakdown and dd_clones, which old pools lack
 	dslDatasetWords = 16 // before the block pointer
@@ -137,7 +143,7 @@ func (p *Pool) Datasets(ctx context.Context) ([]*DSLDataset, error) {
 		return nil, err
 	}
 	w := &datasetWalk{pool: p, seen: map[uint64]bool{}}
-	w.dir(ctx, root, p.Name, 0)
+	w.dir(ctx, root, 0, p.Name, 0)
 	return w.found, errors.Join(w.problems...)
 }
 
@@ -158,7 +164,7 @@ func (w *datasetWalk) bad(name string, err error) bool {
 // maxWalkProblems is how many problems a walk tells of.
 const maxWalkProblems = 100
 
-func (w *datasetWalk) dir(ctx context.Context, id uint64, name string, depth int) {
+func (w *datasetWalk) dir(ctx context.Context, id, parent uint64, name string, depth int) {
 	if depth > maxDatasetDepth || w.seen[id] {
 		w.bad(name, corrupt("DSL directory %d is met again", id))
 		return
@@ -168,28 +174,41 @@ func (w *datasetWalk) dir(ctx context.Context, id uint64, name string, depth int
 	if w.bad(name, err) || ctx.Err() != nil {
 		return
 	}
+	if d.Parent != parent {
+		w.bad(name, corrupt("DSL directory %d is found in %d and says that it is in %d", id, parent, d.Parent))
+	}
 	if d.HeadDataset != 0 { // $MOS and $FREE have none
-		w.head(ctx, d.HeadDataset, name)
+		w.head(ctx, d.HeadDataset, d.ID, name)
 	}
 	if d.ChildDirs == 0 {
 		return
 	}
+	there := map[string]bool{}
 	for _, e := range w.entries(ctx, d.ChildDirs, name) {
-		w.dir(ctx, e.Uint64(), name+"/"+e.Name, depth+1)
+		there[e.Name] = true
+		w.dir(ctx, e.Uint64(), d.ID, name+"/"+e.Name, depth+1)
+	}
+	for _, special := range []struct {
+		name  string
+		since uint64
+	}{{"$MOS", 0}, {"$ORIGIN", versionOrigin}, {"$FREE", versionDeadlists}} {
+		if depth == 0 && !there[special.name] && w.pool.Uberblock.Version >= special.since {
+			w.bad(name, corrupt("there is no %s, without which no import succeeds", special.name))
+		}
 	}
 }
 
-func (w *datasetWalk) head(ctx context.Context, id uint64, name string) {
-	d := w.dataset(ctx, id, name)
+func (w *datasetWalk) head(ctx context.Context, id, dir uint64, name string) {
+	d := w.dataset(ctx, id, dir, name)
 	if d == nil || d.SnapNames == 0 {
 		return
 	}
 	for _, e := range w.entries(ctx, d.SnapNames, name) {
-		w.dataset(ctx, e.Uint64(), name+"@"+e.Name)
+		w.dataset(ctx, e.Uint64(), dir, name+"@"+e.Name)
 	}
 }
 
-func (w *datasetWalk) dataset(ctx context.Context, id uint64, name string) *DSLDataset {
+func (w *datasetWalk) dataset(ctx context.Context, id, dir uint64, name string) *DSLDataset {
 	if w.seen[id] {
 		w.bad(name, corrupt("DSL dataset %d is met again", id))
 		return nil
@@ -198,6 +217,9 @@ func (w *datasetWalk) dataset(ctx context.Context, id uint64, name string) *DSLD
 	d, err := w.pool.DSLDataset(ctx, id)
 	if w.bad(name, err) {
 		return nil
+	}
+	if d.Dir != dir {
+		w.bad(name, corrupt("DSL dataset %d is found in directory %d and says that it is in %d", id, dir, d.Dir))
 	}
 	d.Name = name
 	w.found = append(w.found, d)

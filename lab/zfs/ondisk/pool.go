@@ -310,6 +310,9 @@ func (p *Pool) readFeatures(ctx context.Context) error {
 		}
 		found := map[string]uint64{}
 		for e, err := range z.All(ctx) {
+			if errors.Is(err, ErrBrokenTable) {
+				continue // the entries are there
+			}
 			if err != nil {
 				return err
 			}

@@ -3,6 +3,7 @@ package ondisk
 import (
 	"context"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"hash/crc64"
 	"iter"
@@ -281,10 +282,11 @@ func (z *ZAP) find(ctx context.Context, all iter.Seq2[ZAPEntry, error], match fu
 		all = leaf.entries(z.Flags&zapFlagUint64Key != 0)
 	}
 	for e, err := range all {
-		if err != nil {
+		switch {
+		case errors.Is(err, ErrBrokenTable): // what OpenZFS may not find is found here
+		case err != nil:
 			return ZAPEntry{}, err
-		}
-		if match(&e) {
+		case match(&e):
 			return e, nil
 		}
 	}
