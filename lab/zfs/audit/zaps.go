@@ -60,7 +60,7 @@ func (a *auditor) sharedTables(ctx context.Context) (map[uint64]bool, error) {
 // microEntry looks at an entry of a micro ZAP. OpenZFS sorts all of them when it opens one (mze_insert in
 // module/zfs/zap_micro.c).
 func (a *auditor) microEntry(o *ondisk.Object, e *ondisk.ZAPEntry) {
-	what := ""
+	var what string
 	switch {
 	case e.CD > 0xffff:
 		what = fmt.Sprintf("has collision differentiator %#x, which has 16 bits", e.CD)
