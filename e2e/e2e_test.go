@@ -35,6 +35,9 @@ type bench struct {
 
 func TestE2E(t *testing.T) {
 	RegisterFailHandler(Fail)
+	// What never comes fails with what was there instead, long before the spec's time is up: that has room for preparation.
+	EnforceDefaultTimeoutsWhenUsingContexts()
+	SetDefaultEventuallyTimeout(10 * time.Minute)
 	all, err := scenarios.Embedded()
 	if err != nil {
 		t.Fatal(err)

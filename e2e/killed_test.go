@@ -32,8 +32,8 @@ func killedLabSpecs(b *bench) {
 			Eventually(ctx, func(g Gomega) {
 				runs(run)
 				g.Expect(strings.Count(string(run.Err.Contents()), ": started")).To(Equal(4))
-				// Others may be restored ahead, which takes part of a second.
-				atWork := slices.DeleteFunc(qemus(pid), func(p process) bool { return p.Worked < 100 })
+				// Others may be restored ahead.
+				atWork := slices.DeleteFunc(qemus(pid), func(p process) bool { return !p.busy() })
 				g.Expect(len(atWork)).To(BeNumerically(">=", 4))
 			}).Should(Succeed())
 			machines := family(run)

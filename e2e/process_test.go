@@ -74,6 +74,9 @@ func (p process) GomegaString() string { return fmt.Sprintf("process %d (%s)", p
 // Program is the name it was started by, without a directory.
 func (p process) Program() string { return filepath.Base(p.Args[0]) }
 
+// busy says whether a QEMU has executed its guest's instructions for long: being restored takes part of a second.
+func (p process) busy() bool { return p.Worked >= 100 }
+
 // alive are those of list that still run.
 func alive(list []process) []process {
 	return slices.DeleteFunc(slices.Clone(list), func(p process) bool { return !p.Alive() })
