@@ -48,7 +48,7 @@ func openKey(path string) (keyPair, error) {
 	private, err := os.ReadFile(path)
 	if errors.Is(err, os.ErrNotExist) {
 		if private, err = newKey(); err == nil {
-			err = writeFile(path, private, 0o600)
+			err = host.WriteFile(path, private, 0o600)
 		}
 	}
 	if err != nil {
@@ -60,7 +60,7 @@ func openKey(path string) (keyPair, error) {
 	}
 	public := ssh.MarshalAuthorizedKey(signer.PublicKey())
 	if old, err := os.ReadFile(path + ".pub"); err != nil || !bytes.Equal(old, public) {
-		if err := writeFile(path+".pub", public, 0o644); err != nil {
+		if err := host.WriteFile(path+".pub", public, 0o644); err != nil {
 			return keyPair{}, err
 		}
 	}
@@ -77,19 +77,4 @@ func newKey() ([]byte, error) {
 		return nil, err
 	}
 	return pem.EncodeToMemory(block), nil
-}
-
-// writeFile writes a file that is either whole or not there.
-func writeFile(path string, data []byte, mode os.FileMode) error {
-	f, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+"-")
-	if err != nil {
-		return err
-	}
-	defer os.Remove(f.Name()) //nolint:errcheck // it is gone when all went well
-	_, err = f.Write(data)
-	err = errors.Join(err, f.Chmod(mode), f.Close())
-	if err != nil {
-		return err
-	}
-	return os.Rename(f.Name(), path)
 }

@@ -24,7 +24,7 @@ func Claim(dir string) error {
 	if err := os.Mkdir(dir, 0o700); err != nil {
 		return err
 	}
-	return os.WriteFile(filepath.Join(dir, owner), []byte(self.String()+"\n"), 0o644)
+	return WriteFile(filepath.Join(dir, owner), []byte(self.String()+"\n"), 0o644)
 }
 
 // Abandoned lists the claimed directories in parent whose process is gone: a lab that was killed left them. A directory

@@ -11,6 +11,9 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
+
+	"github.com/vdevil/vdevil/lab/host"
 )
 
 // format is part of the name and of the contents of cache files. It changes with database and with what parse makes of
@@ -72,7 +75,7 @@ func readCache(file string) (*database, error) {
 	return db, gob.NewDecoder(bytes.NewReader(rest)).Decode(db)
 }
 
-func writeCache(file string, db *database) (err error) {
+func writeCache(file string, db *database) error {
 	var data bytes.Buffer
 	if err := gob.NewEncoder(&data).Encode(db); err != nil {
 		return err
@@ -80,17 +83,6 @@ func writeCache(file string, db *database) (err error) {
 	if err := os.MkdirAll(filepath.Dir(file), 0o755); err != nil {
 		return err
 	}
-	f, err := os.CreateTemp(filepath.Dir(file), "types-*.part")
-	if err != nil {
-		return err
-	}
 	sum := sha256.Sum256(data.Bytes())
-	_, err = f.Write(append(append([]byte(format), sum[:]...), data.Bytes()...))
-	if err = errors.Join(err, f.Close()); err == nil {
-		err = os.Rename(f.Name(), file)
-	}
-	if err != nil {
-		return errors.Join(err, os.Remove(f.Name()))
-	}
-	return nil
+	return host.WriteFile(file, slices.Concat([]byte(format), sum[:], data.Bytes()), 0o600)
 }

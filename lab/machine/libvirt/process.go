@@ -337,5 +337,5 @@ const (
 )
 
 func record(dir, name, text string) error {
-	return os.WriteFile(filepath.Join(dir, name), []byte(text+"\n"), 0o600)
+	return host.WriteFile(filepath.Join(dir, name), []byte(text+"\n"), 0o600)
 }
