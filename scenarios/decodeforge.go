@@ -10,7 +10,7 @@ func Forgeries() []string {
 			all = append(all, in+"-"+what)
 		}
 	}
-	return append(all, "log-stray", "log-lost", "deadlist-duplicate", "bpobj-duplicate", "birth", "shared-block", "pointer-type", "ddt-refcount", "brt-refcount", "brt-lost")
+	return append(all, "log-stray", "log-lost", "deadlist-duplicate", "bpobj-duplicate", "birth", "snapshot-txg", "shared-block", "pointer-type", "ddt-refcount", "brt-refcount", "brt-lost")
 }
 
 var inDataset = regexp.MustCompile(`^/.`)

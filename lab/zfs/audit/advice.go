@@ -17,93 +17,83 @@ const (
 )
 
 // Advice about findings of a kind.
-func (k Kind) Advice() Advice {
-	switch k {
-	case AllocatedTwice:
-		return Advice{
-			"The space holds what was written last; who else refers to it reads wrong data or a checksum error. When both owners " +
-				"are deleted the space is freed twice, which panics: " + addText + ".",
-			"Delete none of the owners. Compare the files named with a backup: at most one of them is good, unless they were meant to be " +
-				"the same. " + copyOff,
-		}
-	case FreeButReferenced:
-		return Advice{
-			"The space will be given to the next who writes, over data that is in use; a scrub sees it only after that. Freeing what " +
-				"lies there now panics, since the space is free already.", rescue,
-		}
-	case FreedTwice:
-		return Advice{
-			"Loading the metaslab panics, at every first allocation in it after an import: " + addText + ". The import itself may " +
-				"succeed, and a scrub finds nothing.", recoverable,
-		}
-	case AllocatedTwiceInMap:
-		return Advice{
-			"Loading the metaslab panics: \"removing nonexistent segment from range tree\", or, when only a part is allocated, a failed " +
-				"VERIFY, which up to 2.3.6 and 2.4.1 no parameter softens.", recoverable,
-		}
-	case LogContradicts:
-		return Advice{
-			"An import fails or panics, or loading the metaslab does; the detail says which. The texts are those of entries of a space map that " +
-				"free what is free or allocate what is allocated.", recoverable,
-		}
-	case Leaked:
-		return Advice{"The space cannot be used any more. Nothing else follows.", "None is needed. Only a new pool gets the space back."}
-	case OutsideMetaslab:
-		return Advice{"Loading the metaslab, or an import if the entry is in a log, fails a check and panics, or corrupts memory.", rescue}
-	case SpaceMapAccounting:
-		return Advice{
-			"The pool shows wrong numbers of free space, and prefers wrong metaslabs; where more is freed than the header has allocated, " +
-				"loading the metaslab fails a VERIFY.", copyOff,
-		}
-	case WrongBirth:
-		return Advice{
-			"A birth decides whether a snapshot shares a block. With a wrong one it is freed while a snapshot still refers to it, or never.",
-			"Delete neither the files named nor snapshots of them. " + copyOff,
-		}
-	case Malformed:
-		return Advice{
-			"OpenZFS refuses to read what a block pointer of an unknown type, function or size leads to, and panics when it frees it: \"blkptr at ... has invalid TYPE\". " +
-				"What else the detail names is used as it is.",
-			"Do not delete what is named. " + rescue,
-		}
-	case BadAddress:
-		return Advice{"Reading the block fails. Freeing it panics.", "Do not delete what is named. " + rescue}
-	case BPObjEntry:
-		return Advice{
-			"The list is being worked off: an import frees the space in the background, under somebody who uses it, or a second time, " +
-				"which panics: " + addText + ".",
-			"zfs_free_bpobj_enabled=0, set before the import, keeps the list from being worked off. " + rescue,
-		}
-	case DeadlistEntry:
-		return Advice{
-			"When the snapshot before the dataset is destroyed, the entry is freed: space that is free or somebody else's, or the same " +
-				"space twice, which panics: " + addText + ".",
-			"Destroy no snapshot of the dataset, nor the dataset. " + copyOff,
-		}
-	case BPObjAccounting, DeadlistAccounting:
-		return Advice{"Numbers of used space are wrong. When a snapshot is destroyed, sums may become negative, which fails a VERIFY.", copyOff}
-	case DDTCount:
-		return Advice{
-			"With too small a count the block is freed while files still refer to it, and a second time when these are deleted. With too " +
-				"large a count it is never freed.", "Do not delete the files named. " + copyOff,
-		}
-	case BRTCount:
-		return Advice{
-			"With too small a count the block is freed while a clone of it (cp --reflink, copy_file_range) still refers to it, and a " +
-				"second time when that is deleted. With too large a count it is never freed.",
-			"Do not delete the files named. " + copyOff,
-		}
-	case BrokenTable:
-		return Advice{
-			"OpenZFS acts as if the entry did not exist, or follows a chain to what is no entry. Where a table of shared blocks counts references " +
-				"to a block, the block is freed while files still refer to it, and a second time when these are deleted, which panics: " + addText + ".",
-			"Delete no files that were cloned or deduplicated. " + copyOff,
-		}
-	case Checksum:
-		return Advice{"ZFS finds this too: it reports errors of checksums, and repairs what it has a good copy of elsewhere.",
-			"See zpool status -v. Restore the files from a backup."}
-	case Unreadable:
-		return Advice{"What is below the structure is not seen by this audit, and perhaps not by ZFS.", "Give all devices of the pool. " + rescue}
-	}
-	return Advice{}
+func (k Kind) Advice() Advice { return advice[k] }
+
+var advice = map[Kind]Advice{
+	AllocatedTwice: {
+		"The space holds what was written last; who else refers to it reads wrong data or a checksum error. When both owners " +
+			"are deleted the space is freed twice, which panics: " + addText + ".",
+		"Delete none of the owners. Compare the files named with a backup: at most one of them is good, unless they were meant to be " +
+			"the same. " + copyOff,
+	},
+	FreeButReferenced: {
+		"The space will be given to the next who writes, over data that is in use; a scrub sees it only after that. Freeing what " +
+			"lies there now panics, since the space is free already.", rescue,
+	},
+	FreedTwice: {
+		"Loading the metaslab panics, at every first allocation in it after an import: " + addText + ". The import itself may " +
+			"succeed, and a scrub finds nothing.", recoverable,
+	},
+	AllocatedTwiceInMap: {
+		"Loading the metaslab panics: \"removing nonexistent segment from range tree\", or, when only a part is allocated, a failed " +
+			"VERIFY, which up to 2.3.6 and 2.4.1 no parameter softens.", recoverable,
+	},
+	LogContradicts: {
+		"An import fails or panics, or loading the metaslab does; the detail says which. The texts are those of entries of a space map that " +
+			"free what is free or allocate what is allocated.", recoverable,
+	},
+	Leaked:          {"The space cannot be used any more. Nothing else follows.", "None is needed. Only a new pool gets the space back."},
+	OutsideMetaslab: {"Loading the metaslab, or an import if the entry is in a log, fails a check and panics, or corrupts memory.", rescue},
+	SpaceMapAccounting: {
+		"The pool shows wrong numbers of free space, and prefers wrong metaslabs; where more is freed than the header has allocated, " +
+			"loading the metaslab fails a VERIFY.", copyOff,
+	},
+	WrongBirth: {
+		"A birth decides whether a snapshot shares a block. With a wrong one it is freed while a snapshot still refers to it, or never.",
+		"Delete neither the files named nor snapshots of them. " + copyOff,
+	},
+	Malformed: {
+		"OpenZFS refuses to read what a block pointer of an unknown type, function or size leads to, and panics when it frees it: \"blkptr at ... has invalid TYPE\". " +
+			"What else the detail names is used as it is.",
+		"Do not delete what is named. " + rescue,
+	},
+	BadAddress: {"Reading the block fails. Freeing it panics.", "Do not delete what is named. " + rescue},
+	BPObjEntry: {
+		"The list is being worked off: an import frees the space in the background, under somebody who uses it, or a second time, " +
+			"which panics: " + addText + ".",
+		"zfs_free_bpobj_enabled=0, set before the import, keeps the list from being worked off. " + rescue,
+	},
+	DeadlistEntry: {
+		"When the snapshot before the dataset is destroyed, the entry is freed: space that is free or somebody else's, or the same " +
+			"space twice, which panics: " + addText + ".",
+		"Destroy no snapshot of the dataset, nor the dataset. " + copyOff,
+	},
+	BPObjAccounting:    wrongSums,
+	DeadlistAccounting: wrongSums,
+	DDTCount: {
+		"With too small a count the block is freed while files still refer to it, and a second time when these are deleted. With too " +
+			"large a count it is never freed.", "Do not delete the files named. " + copyOff,
+	},
+	BRTCount: {
+		"With too small a count the block is freed while a clone of it (cp --reflink, copy_file_range) still refers to it, and a " +
+			"second time when that is deleted. With too large a count it is never freed.",
+		"Do not delete the files named. " + copyOff,
+	},
+	SnapshotChain: {
+		"By the txg of the snapshot before it a dataset decides whether the snapshot has a block that is overwritten: with a wrong one it " +
+			"frees what the snapshot has, and after a rollback a second time, which panics: " + addText + ". A link that leads nowhere can fail the import.",
+		"Delete and overwrite nothing in what is named, and do not roll it back. " + rescue,
+	},
+	BrokenTable: {
+		"OpenZFS acts as if the entry did not exist, or follows a chain to what is no entry. Where a table of shared blocks counts references " +
+			"to a block, the block is freed while files still refer to it, and a second time when these are deleted, which panics: " + addText + ".",
+		"Delete no files that were cloned or deduplicated. " + copyOff,
+	},
+	Checksum: {
+		"ZFS finds this too: it reports errors of checksums, and repairs what it has a good copy of elsewhere.",
+		"See zpool status -v. Restore the files from a backup.",
+	},
+	Unreadable: {"What is below the structure is not seen by this audit, and perhaps not by ZFS.", "Give all devices of the pool. " + rescue},
 }
+
+var wrongSums = Advice{"Numbers of used space are wrong. When a snapshot is destroyed, sums may become negative, which fails a VERIFY.", copyOff}

@@ -30,6 +30,8 @@ func (s *state) lists(ctx context.Context) error {
 	sets, err := s.pool.Datasets(ctx)
 	if err != nil {
 		s.problem("datasets", 0, err)
+	} else if err := s.chains(ctx, sets); err != nil {
+		return err
 	}
 	for _, d := range sets {
 		if d.Deadlist == 0 {
@@ -56,7 +58,7 @@ func (s *state) deadlist(ctx context.Context, d *ondisk.DSLDataset) error {
 			continue
 		}
 		// Births are in (from, to].
-		from, to := e.MinTXG, d.PrevSnapTXG
+		from, to := e.MinTXG, s.pool.Since(ctx, d)
 		if i+1 < len(list.Lists) {
 			to = min(to, list.Lists[i+1].MinTXG)
 		}

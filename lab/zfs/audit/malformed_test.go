@@ -170,6 +170,18 @@ func TestStrangeBooks(t *testing.T) {
 			return err
 		}
 	}
+	freeing := ondisktest.Open(t, ondisktest.Dir(t, "", "freeing"), "freeing")
+	dataset := func(name string) uint64 {
+		sets, err := freeing.Datasets(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		i := slices.IndexFunc(sets, func(d *ondisk.DSLDataset) bool { return d.Name == name })
+		if i < 0 {
+			t.Fatal("no", name)
+		}
+		return sets[i].ID
+	}
 	removed := ondisktest.Open(t, ondisktest.Dir(t, "", "removed"), "removed")
 	var obsolete *ondisk.SpaceMap
 	for _, v := range removed.VDevs {
@@ -217,6 +229,34 @@ func TestStrangeBooks(t *testing.T) {
 		},
 		{
 			"place of a dataset", "live", bonus(live, sets[1].ID, 0), audit.Unreadable, fmt.Sprintf("DSL dataset %d is found in directory %d", sets[1].ID, sets[1].Dir),
+		},
+		{
+			"snapshot before", "freeing", bonus(freeing, dataset("freeing/a@2"), 1), audit.SnapshotChain, "which it says is the snapshot before it, is none",
+		},
+		{
+			"txg of the snapshot before", "freeing", bonus(freeing, dataset("freeing/a"), 2), audit.SnapshotChain, "freeing/a@5, the snapshot before it, is of txg",
+		},
+		{
+			"dataset after", "freeing", bonus(freeing, dataset("freeing/a@2"), 3), audit.SnapshotChain, "which does not come after it",
+		},
+		{
+			"snapshot after what is none", "freeing", bonus(freeing, dataset("freeing/a"), 3), audit.SnapshotChain, "what is no snapshot has object",
+		},
+		{
+			"snapshots and clones", "freeing", bonus(freeing, dataset("freeing/a@1"), 5), audit.SnapshotChain, "2 datasets come after it or are clones of it, it says",
+		},
+		{
+			"txg of no snapshot", "freeing", bonus(freeing, dataset("freeing/$ORIGIN@$ORIGIN"), 2), audit.SnapshotChain, "no snapshot is before it, in txg",
+		},
+		{
+			"snapshot of another", "freeing", func(w *ondisk.Writer) error {
+				head, err := freeing.MOS.Object(t.Context(), dataset("freeing/a"))
+				if err != nil {
+					return err
+				}
+				_, err = w.Bonus(t.Context(), head, func(words []uint64) error { words[1] = dataset("freeing/lists@1"); return nil })
+				return err
+			}, audit.SnapshotChain, "is neither before it nor what it is a clone of",
 		},
 		{
 			"no $FREE", "live", func(w *ondisk.Writer) error {

@@ -29,6 +29,11 @@ func run(t *testing.T, p *ondisk.Pool, o audit.Options) *audit.Report {
 	if err != nil {
 		t.Fatal(err)
 	}
+	for i := range r.Findings {
+		if a := r.Findings[i].Kind.Advice(); a.Effect == "" || a.Remedy == "" {
+			t.Errorf("no advice about %s", r.Findings[i].Kind)
+		}
+	}
 	return r
 }
 
@@ -91,6 +96,7 @@ var forged = map[string][][]audit.Kind{
 	"ddt-refcount":             {{audit.DDTCount}},
 	"brt-refcount":             {{audit.BRTCount}},
 	"brt-lost":                 {{audit.BrokenTable}},
+	"snapshot-txg":             {{audit.SnapshotChain}},
 }
 
 // Every forgery is found and named, on all pools that have something for it, and nothing else is.

@@ -43,6 +43,8 @@ const (
 	// DDTCount and BRTCount: a table of shared blocks counts other references than there are.
 	DDTCount Kind = "ddt-count"
 	BRTCount Kind = "brt-count"
+	// SnapshotChain: a dataset is mistaken about the snapshots before or after it.
+	SnapshotChain Kind = "snapshot-chain"
 	// BrokenTable: a table has entries that no lookup finds.
 	BrokenTable Kind = "broken-table"
 	// Checksum: no copy of a block has its checksum.

@@ -214,6 +214,7 @@ const (
 	removeAll = "rm -rf /tank/fs/* /tank/dedup/* /tank/clones/*; for i in 1 2 3 4; do zpool sync tank; done"
 	writeSome = "for i in 1 2 3 4 5 6 7 8; do head -c 20000000 /dev/urandom >/tank/new$i; done; for i in 1 2 3 4; do zpool sync tank; done"
 	readAll   = "cat $(find /tank -type f) | sha256sum"
+	rollback  = "zfs rollback tank/fs@b; zpool sync tank"
 	exportIt  = "zpool export tank"
 
 	importReadOnly = "udevadm settle; zpool import -o readonly=on -d /dev/disk/by-id tank"
@@ -231,6 +232,7 @@ var lives = []struct {
 }{
 	{"import, all metaslabs loaded", []string{loadAll, importIt}, false},
 	{"life", []string{importIt, scrub, destroyA, destroyB, writeSome, scrub, removeAll, exportIt, loadAll, importIt}, false},
+	{"files first", []string{importIt, removeAll, scrub, rollback, removeAll, destroyB, destroyA, exportIt, loadAll, importIt}, false},
 	{"read-only", []string{secondOpinion, importReadOnly, readAll, exportIt}, false},
 	{"import -F", []string{loadAll, importRewind}, true},
 	{"zfs_recover=1", []string{recoverIt, loadAll, importIt, scrub, destroyA, destroyB, writeSome, scrub, removeAll, exportIt, importIt}, true},

@@ -20,9 +20,9 @@ var forgedPools = []struct {
 	// without are the forgeries of references that have nothing there.
 	without string
 }{
-	{"mirror", "glass", "deadlist-duplicate bpobj-duplicate birth brt-refcount brt-lost"},
+	{"mirror", "glass", "deadlist-duplicate bpobj-duplicate birth snapshot-txg brt-refcount brt-lost"},
 	{"raidz2", "zr", "bpobj-duplicate shared-block ddt-refcount brt-refcount brt-lost"},
-	{"live", "live", "deadlist-duplicate bpobj-duplicate birth ddt-refcount brt-refcount brt-lost"},
+	{"live", "live", "deadlist-duplicate bpobj-duplicate birth snapshot-txg ddt-refcount brt-refcount brt-lost"},
 	{"dedup", "legacy", "bpobj-duplicate birth shared-block brt-refcount brt-lost"},
 	{"dedup", "fast", "bpobj-duplicate birth shared-block brt-refcount brt-lost"},
 	{"cloned", "cloned", "bpobj-duplicate shared-block ddt-refcount"},
@@ -120,6 +120,7 @@ var kindOf = map[string][]audit.Kind{
 	"deadlist-duplicate":       {audit.DeadlistEntry},
 	"bpobj-duplicate":          {audit.BPObjEntry},
 	"birth":                    {audit.WrongBirth},
+	"snapshot-txg":             {audit.SnapshotChain},
 	"shared-block":             {audit.AllocatedTwice, audit.Leaked},
 	"pointer-type":             {audit.Malformed},
 	"ddt-refcount":             {audit.DDTCount},

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/bits"
 	"slices"
 	"strings"
 
@@ -15,6 +16,7 @@ func referenceForgeries() []Forgery {
 		{"deadlist-duplicate", "a block twice in the deadlist of a dataset", deadlistDuplicate},
 		{"bpobj-duplicate", "a block twice in the pool's list of blocks to be freed", bpobjDuplicate},
 		{"birth", "a birth txg after the snapshot that shares the block", wrongBirth},
+		{"snapshot-txg", "a dataset that takes the snapshot before it for older than it is", snapshotTXG},
 		{"shared-block", "two files with one block", sharedBlock},
 		{"pointer-type", "a block pointer of a file with a type that does not exist", pointerType},
 		{"ddt-refcount", "a dedup table that counts one reference too few", ddtRefCount},
@@ -199,6 +201,36 @@ func wrongBirth(ctx context.Context, f *forger) error {
 		}
 	}
 	return f.nothing("a file with a block that the snapshot before shares, and with a pointer to it that it does not")
+}
+
+// snapshotTXG clears the highest bit in what a dataset says is the txg of the snapshot before it: when a file lets go of a
+// block from between, it is freed, though the snapshot has it.
+func snapshotTXG(ctx context.Context, f *forger) error {
+	const word = 2 // of dsl_dataset_phys_t
+	mistaken := func(d *ondisk.DSLDataset) uint64 { return d.PrevSnapTXG &^ (1 << (bits.Len64(d.PrevSnapTXG) - 1)) }
+	blocks, err := f.blocks(ctx, func(o owned) bool {
+		return o.dataset.PrevSnapTXG != 0 && o.ptr.Allocated() <= o.dataset.PrevSnapTXG && o.ptr.Allocated() > mistaken(o.dataset)
+	})
+	if err != nil {
+		return err
+	}
+	for _, o := range blocks {
+		err := f.try(ctx, func() error {
+			head, err := f.w.Pool().MOS.Object(ctx, o.dataset.ID)
+			if err != nil {
+				return err
+			}
+			c, err := f.w.Bonus(ctx, head, func(words []uint64) error { words[word] = mistaken(o.dataset); return nil })
+			f.done(c)
+			f.effect = fmt.Sprintf("%s says that the snapshot before it is of txg %d instead of %d; it has %v of %s, born in txg %d, too",
+				o.dataset.Name, mistaken(o.dataset), o.dataset.PrevSnapTXG, o.ptr.DVA[0], o.name(), o.ptr.Allocated())
+			return err
+		})
+		if err == nil || ctx.Err() != nil {
+			return err
+		}
+	}
+	return f.nothing("a file with a block that the snapshot before shares")
 }
 
 var errShared = errors.New("a snapshot shares the pointer")

@@ -123,6 +123,19 @@ func (o *Object) dslDataset(ctx context.Context) (*DSLDataset, error) {
 	return d, o.extras(ctx, map[string]*uint64{"com.delphix:remap_deadlist": &d.RemapDeadlist})
 }
 
+// Since is the txg that a dataset's own blocks are younger than. What is older its snapshots have, too. The snapshot before it
+// knows; what the dataset says is taken where that one cannot be read.
+func (p *Pool) Since(ctx context.Context, d *DSLDataset) uint64 {
+	if d.PrevSnap == 0 {
+		return d.PrevSnapTXG
+	}
+	prev, err := p.DSLDataset(ctx, d.PrevSnap)
+	if err != nil || !prev.Snapshot() {
+		return d.PrevSnapTXG
+	}
+	return prev.CreationTXG
+}
+
 // OpenDataset opens the object set of a dataset. One without any, such as $MOS, gives ErrNotFound.
 func (p *Pool) OpenDataset(ctx context.Context, d *DSLDataset) (*ObjSet, error) {
 	if d.Root.Hole() {

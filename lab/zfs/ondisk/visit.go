@@ -288,7 +288,7 @@ func (w *walk) head(ctx context.Context, o *Object) error {
 	if d.Root.Hole() {
 		return nil
 	}
-	s := subtree{d.ID, d.PrevSnapTXG}
+	s := subtree{d.ID, w.pool.Since(ctx, d)}
 	if !d.Snapshot() {
 		os, err := w.pool.OpenObjSet(ctx, d.Root, d.ID)
 		if err == nil { // if not, root tells
