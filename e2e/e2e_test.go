@@ -33,6 +33,27 @@ type bench struct {
 	soon time.Duration
 }
 
+// ownStorage keeps root's domains where no lab of another test collects what a killed one has left here.
+func ownStorage(t *testing.T) {
+	t.Helper()
+	if os.Getuid() != 0 {
+		return
+	}
+	const images = "/var/lib/libvirt/images"
+	if err := os.MkdirAll(images, 0o711); err != nil {
+		t.Fatal(err)
+	}
+	dir, err := os.MkdirTemp(images, "vde2e") // short: sockets lie below it
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	if err := os.Chmod(dir, 0o711); err != nil {
+		t.Fatal(err)
+	}
+	t.Setenv(libvirt.StorageVariable, dir)
+}
+
 func TestE2E(t *testing.T) {
 	RegisterFailHandler(Fail)
 	// What never comes fails with what was there instead, long before the spec's time is up: that has room for preparation.
@@ -54,6 +75,7 @@ func TestE2E(t *testing.T) {
 	// libvirt has its say about an end, and that waits for init to bury the process.
 	underLibvirt := &bench{driver: libvirt.Name, soon: 5 * soon}
 	var daemon *libvirttest.Daemon
+	ownStorage(t)
 	SynchronizedBeforeSuite(func(SpecContext) []byte {
 		path, err := gexec.Build("github.com/vdevil/vdevil/lab/cmd/vdevil")
 		Expect(err).NotTo(HaveOccurred())

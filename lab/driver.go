@@ -44,7 +44,7 @@ func newDriver(ctx context.Context, o Options) (*vm.Driver, error) {
 // storage is where libvirt's machines lie.
 func storage(uri libvirt.URI, d host.Dirs) string {
 	if !uri.Session() && os.Getuid() == 0 {
-		return libvirt.Storage
+		return libvirt.Storage()
 	}
 	return MachinesDir(d)
 }

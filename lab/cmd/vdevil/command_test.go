@@ -19,6 +19,7 @@ import (
 	"github.com/vdevil/vdevil/lab"
 	"github.com/vdevil/vdevil/lab/campaign"
 	"github.com/vdevil/vdevil/lab/host"
+	"github.com/vdevil/vdevil/lab/machine/libvirt"
 	"github.com/vdevil/vdevil/lab/report"
 	"github.com/vdevil/vdevil/scenarios"
 )
@@ -43,6 +44,7 @@ func own(t *testing.T) host.Dirs {
 	t.Setenv("XDG_CACHE_HOME", t.TempDir())
 	t.Setenv("XDG_STATE_HOME", t.TempDir())
 	t.Setenv("XDG_RUNTIME_DIR", run)
+	t.Setenv(libvirt.StorageVariable, t.TempDir())
 	dirs, err := host.DefaultDirs()
 	if err != nil {
 		t.Fatal(err)

@@ -181,13 +181,13 @@ func TestDaemon(t *testing.T) {
 	})
 	t.Run("doctor", func(t *testing.T) {
 		dir := t.TempDir()
-		checks := Check(t.Context(), uri, machine.TCG, Storage, dir)
+		checks := Check(t.Context(), uri, machine.TCG, Storage(), dir)
 		if len(checks) < 4 || !checks[0].OK || !strings.Contains(checks[0].Detail, "pc-q35-") {
 			t.Errorf("got %+v", checks)
 		}
 		d.Stop(t)
 		defer d.Start(t)
-		checks = Check(t.Context(), uri, machine.TCG, Storage, dir)
+		checks = Check(t.Context(), uri, machine.TCG, Storage(), dir)
 		if len(checks) != 1 || checks[0].OK || checks[0].Remedy == "" {
 			t.Errorf("without a daemon: %+v", checks)
 		}

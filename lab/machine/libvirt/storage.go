@@ -1,6 +1,7 @@
 package libvirt
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -16,8 +17,14 @@ import (
 )
 
 // Storage is where the machines of the system's libvirtd lie when root is asked for them: its QEMU runs as a user of its
-// own, who cannot enter root's home directory. libvirt's own directory for images is open to it on every distribution.
-const Storage = "/var/lib/libvirt/images/vdevil"
+// own, who cannot enter root's home directory. libvirt's own directory for images is open to it on every distribution;
+// $VDEVIL_LIBVIRT_STORAGE names another one, of labs that are to leave each other's remains alone.
+func Storage() string {
+	return cmp.Or(os.Getenv(StorageVariable), "/var/lib/libvirt/images/vdevil")
+}
+
+// StorageVariable is the variable of the environment that names another Storage.
+const StorageVariable = "VDEVIL_LIBVIRT_STORAGE"
 
 // ClosedError says that QEMU cannot enter a directory that it needs.
 type ClosedError struct {
