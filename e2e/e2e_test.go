@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"os"
+	"path/filepath"
 	"runtime"
 	"testing"
 	"time"
@@ -39,7 +40,7 @@ func ownStorage(t *testing.T) {
 	if os.Getuid() != 0 {
 		return
 	}
-	const images = "/var/lib/libvirt/images"
+	images := filepath.Dir(libvirt.Storage())
 	if err := os.MkdirAll(images, 0o711); err != nil {
 		t.Fatal(err)
 	}
