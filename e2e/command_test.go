@@ -138,7 +138,9 @@ func interrupt(s *gexec.Session) {
 // owned are the directories of machines, and of their sockets, that a process has claimed.
 func (h home) owned(pid int) (dirs []string) {
 	GinkgoHelper()
-	for _, parent := range []string{lab.MachinesDir(h.dirs()), h.dirs().Run, libvirt.Storage()} {
+	storage, err := libvirt.Storage()
+	Expect(err).NotTo(HaveOccurred())
+	for _, parent := range []string{lab.MachinesDir(h.dirs()), h.dirs().Run, storage} {
 		entries, err := os.ReadDir(parent)
 		if os.IsNotExist(err) { // nobody has used it yet
 			continue

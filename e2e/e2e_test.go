@@ -40,7 +40,11 @@ func ownStorage(t *testing.T) {
 	if os.Getuid() != 0 {
 		return
 	}
-	images := filepath.Dir(libvirt.Storage())
+	usual, err := libvirt.Storage()
+	if err != nil {
+		t.Fatal(err)
+	}
+	images := filepath.Dir(usual)
 	if err := os.MkdirAll(images, 0o711); err != nil {
 		t.Fatal(err)
 	}

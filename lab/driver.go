@@ -35,18 +35,20 @@ func newDriver(ctx context.Context, o Options) (*vm.Driver, error) {
 		if err != nil {
 			return nil, err
 		}
-		at.Dir = storage(uri, o.Dirs)
+		if at.Dir, err = storage(uri, o.Dirs); err != nil {
+			return nil, err
+		}
 		return libvirt.New(ctx, uri, at)
 	}
 	return nil, fmt.Errorf("no driver %q is known, only %s", o.Driver, strings.Join(Drivers(), " and "))
 }
 
 // storage is where libvirt's machines lie.
-func storage(uri libvirt.URI, d host.Dirs) string {
+func storage(uri libvirt.URI, d host.Dirs) (string, error) {
 	if !uri.Session() && os.Getuid() == 0 {
 		return libvirt.Storage()
 	}
-	return MachinesDir(d)
+	return MachinesDir(d), nil
 }
 
 // Doctor examines this computer for a driver, and for libvirt's the URI to connect to.
@@ -59,5 +61,9 @@ func Doctor(ctx context.Context, d host.Dirs, driver, connect string) ([]host.Ch
 	if err != nil {
 		return nil, err
 	}
-	return append(checks, libvirt.Check(ctx, uri, host.Accel(), storage(uri, d), d.Cache)...), nil
+	dir, err := storage(uri, d)
+	if err != nil {
+		return nil, err
+	}
+	return append(checks, libvirt.Check(ctx, uri, host.Accel(), dir, d.Cache)...), nil
 }

@@ -29,7 +29,13 @@ func Collect(ctx context.Context, d host.Dirs) (removed []string, err error) {
 	for _, collect := range []func() ([]string, error){
 		func() ([]string, error) { return abandoned(d.Run) },
 		func() ([]string, error) { return abandoned(MachinesDir(d)) },
-		func() ([]string, error) { return abandoned(libvirt.Storage()) },
+		func() ([]string, error) {
+			dir, err := libvirt.Storage()
+			if err != nil {
+				return nil, err
+			}
+			return abandoned(dir)
+		},
 		store.Clean,
 		func() ([]string, error) { return checkpoints(d, store) },
 	} {

@@ -180,14 +180,18 @@ func TestDaemon(t *testing.T) {
 		}
 	})
 	t.Run("doctor", func(t *testing.T) {
+		storage, err := Storage()
+		if err != nil {
+			t.Fatal(err)
+		}
 		dir := t.TempDir()
-		checks := Check(t.Context(), uri, machine.TCG, Storage(), dir)
+		checks := Check(t.Context(), uri, machine.TCG, storage, dir)
 		if len(checks) < 4 || !checks[0].OK || !strings.Contains(checks[0].Detail, "pc-q35-") {
 			t.Errorf("got %+v", checks)
 		}
 		d.Stop(t)
 		defer d.Start(t)
-		checks = Check(t.Context(), uri, machine.TCG, Storage(), dir)
+		checks = Check(t.Context(), uri, machine.TCG, storage, dir)
 		if len(checks) != 1 || checks[0].OK || checks[0].Remedy == "" {
 			t.Errorf("without a daemon: %+v", checks)
 		}
@@ -219,6 +223,16 @@ func TestRefused(t *testing.T) {
 		})
 		if !errors.Is(err, ErrUnreachable) || !strings.Contains(err.Error(), tt.remedy) {
 			t.Errorf("%q: %v", tt.conf, err)
+		}
+	}
+}
+
+func TestStorageVariable(t *testing.T) {
+	for value, want := range map[string]string{"": "/var/lib/libvirt/images/vdevil", "/srv/vdevil": "/srv/vdevil", "machines": ""} {
+		t.Setenv(StorageVariable, value)
+		got, err := Storage()
+		if got != want || (err == nil) != (want != "") || err != nil && !strings.Contains(err.Error(), "$"+StorageVariable) {
+			t.Errorf("%q: %q, %v", value, got, err)
 		}
 	}
 }

@@ -19,8 +19,13 @@ import (
 // Storage is where the machines of the system's libvirtd lie when root is asked for them: its QEMU runs as a user of its
 // own, who cannot enter root's home directory. libvirt's own directory for images is open to it on every distribution;
 // $VDEVIL_LIBVIRT_STORAGE names another one, of labs that are to leave each other's remains alone.
-func Storage() string {
-	return cmp.Or(os.Getenv(StorageVariable), "/var/lib/libvirt/images/vdevil")
+func Storage() (string, error) {
+	dir := cmp.Or(os.Getenv(StorageVariable), "/var/lib/libvirt/images/vdevil")
+	if !filepath.IsAbs(dir) {
+		return "", fmt.Errorf("storage of machines: $%s is %q: libvirtd has a working directory of its own, give an absolute path",
+			StorageVariable, dir)
+	}
+	return dir, nil
 }
 
 // StorageVariable is the variable of the environment that names another Storage.
