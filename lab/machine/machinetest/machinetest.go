@@ -99,7 +99,7 @@ func wait(t *testing.T, m machine.Machine) error {
 	ctx := limited(t)
 	err := m.Wait(ctx)
 	if ctx.Err() != nil {
-		t.Fatal("the machine did not end")
+		t.Fatalf("the machine did not end; it printed:\n%s", m.Console().Tail(4096))
 	}
 	return err
 }
