@@ -13,8 +13,8 @@ import (
 	"sync"
 	"testing"
 
+	"github.com/chromedp/cdproto/cdp"
 	"github.com/chromedp/cdproto/emulation"
-	"github.com/chromedp/cdproto/input"
 	"github.com/chromedp/cdproto/log"
 	"github.com/chromedp/cdproto/network"
 	cdppage "github.com/chromedp/cdproto/page"
@@ -55,8 +55,11 @@ func open(t *testing.T, m Map) *browser {
 	ctx, cancel = chromedp.NewContext(ctx)
 	t.Cleanup(cancel)
 	b := &browser{t: t, ctx: ctx}
-	chromedp.ListenTarget(ctx, b.heard)
-	b.do(network.Enable(), log.Enable(), runtime.Enable(), chromedp.EmulateViewport(1280, 900), chromedp.Navigate(server.URL))
+	if err := chromedp.Listen(ctx, b.heard); err != nil {
+		t.Fatal(err)
+	}
+	b.do(call(network.Enable, network.EnableParams{}), call(log.Enable, cdp.Empty{}), call(runtime.Enable, cdp.Empty{}),
+		chromedp.EmulateViewport(1280, 900), chromedp.Navigate(server.URL))
 	t.Cleanup(func() {
 		b.mu.Lock()
 		defer b.mu.Unlock()
@@ -82,7 +85,7 @@ func (b *browser) heard(event any) {
 	case *network.EventRequestWillBeSent:
 		b.requests = append(b.requests, e.Request.URL)
 	case *runtime.EventExceptionThrown:
-		b.troubles = append(b.troubles, e.ExceptionDetails.Error())
+		b.troubles = append(b.troubles, (&chromedp.ExceptionError{ExceptionDetails: e.ExceptionDetails}).Error())
 	case *runtime.EventConsoleAPICalled:
 		b.troubles = append(b.troubles, fmt.Sprintf("console.%s", e.Type))
 	case *log.EventEntryAdded:
@@ -92,19 +95,35 @@ func (b *browser) heard(event any) {
 	}
 }
 
-func (b *browser) do(actions ...chromedp.Action) {
+func (b *browser) do(actions ...chromedp.Action[chromedp.Void]) {
 	b.t.Helper()
-	if err := chromedp.Run(b.ctx, actions...); err != nil {
+	if err := chromedp.Do(b.ctx, actions...); err != nil {
 		b.t.Fatal(err)
 	}
+}
+
+// call is a command of the DevTools protocol that answers nothing.
+func call[P any](command cdp.Command[P, cdp.Empty], params P) chromedp.Action[chromedp.Void] {
+	return chromedp.Func(func(ctx context.Context, t *chromedp.Target) error {
+		_, err := cdp.Call(ctx, t, command, params)
+		return err
+	})
+}
+
+// get is what an action answers.
+func get[T any](b *browser, action chromedp.Action[T]) T {
+	b.t.Helper()
+	v, err := chromedp.Run(b.ctx, action)
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	return v
 }
 
 // eval is the value of a JavaScript expression.
 func eval[T any](b *browser, expression string) T {
 	b.t.Helper()
-	var v T
-	b.do(chromedp.Evaluate(expression, &v))
-	return v
+	return get(b, chromedp.Evaluate[T](expression))
 }
 
 // details is the text of the details panel.
@@ -118,7 +137,7 @@ func (b *browser) hover(selector string) {
 	b.t.Helper()
 	at := eval[[]float64](b, fmt.Sprintf(`(() => { const r = document.querySelector(%q).getBoundingClientRect();
 		return [r.x + r.width / 2, r.y + r.height / 2] })()`, selector))
-	b.do(input.DispatchMouseEvent(input.MouseMoved, at[0], at[1]))
+	b.do(chromedp.MouseEvent(chromedp.MouseMoved, at[0], at[1]))
 }
 
 func (b *browser) wants(what, text string, parts ...string) {
@@ -206,12 +225,10 @@ func TestKeyboardNarrow(t *testing.T) {
 func TestPolicy(t *testing.T) {
 	b := open(t, dva())
 	const try = `fetch("/elsewhere").then(() => "sent", () => "refused")`
-	var answer string
-	b.do(chromedp.Evaluate(try, &answer, func(p *runtime.EvaluateParams) *runtime.EvaluateParams { return p.WithAwaitPromise(true) }))
-	if answer != "refused" {
+	if answer := get(b, chromedp.Evaluate[string](try, chromedp.EvalAwaitPromise)); answer != "refused" {
 		t.Errorf("a request was %s", answer)
 	}
-	b.do(chromedp.Evaluate(`document.body.insertAdjacentHTML("beforeend", "<b onclick='window.ran = true' id=evil>x</b>"); evil.click()`, nil))
+	b.do(chromedp.Evaluate[chromedp.Void](`document.body.insertAdjacentHTML("beforeend", "<b onclick='window.ran = true' id=evil>x</b>"); evil.click()`))
 	if eval[bool](b, `window.ran === true`) {
 		t.Error("an inline event handler ran")
 	}
@@ -320,8 +337,9 @@ func TestReadable(t *testing.T) {
 			for _, as := range media {
 				for _, width := range []int64{1280, 400} {
 					name := fmt.Sprintf("%s-%s-%d", m.name, as.name, width)
-					b.do(chromedp.EmulateViewport(width, 900), emulation.SetEmulatedMedia().WithMedia(as.media).
-						WithFeatures([]*emulation.MediaFeature{{Name: "prefers-color-scheme", Value: as.scheme}}), chromedp.Focus("#b31"), chromedp.ScrollIntoView("#b31"))
+					scheme := []*emulation.MediaFeature{{Name: "prefers-color-scheme", Value: as.scheme}}
+					b.do(chromedp.EmulateViewport(width, 900), call(emulation.SetEmulatedMedia, emulation.SetEmulatedMediaParams{Media: as.media, Features: scheme}),
+						chromedp.Focus("#b31"), chromedp.ScrollIntoView("#b31"))
 					for _, bad := range eval[[]string](b, unreadable) {
 						t.Errorf("%s: low contrast: %s", name, bad)
 					}
@@ -363,10 +381,8 @@ func (b *browser) shoot(name string) {
 	if *shots == "" {
 		return
 	}
-	var full, window []byte
-	b.do(chromedp.CaptureScreenshot(&window), chromedp.FullScreenshot(&full, 100))
-	b.save(name+".png", window)
-	b.save(name+"-full.png", full)
+	b.save(name+".png", get(b, chromedp.CaptureScreenshot()))
+	b.save(name+"-full.png", get(b, chromedp.FullScreenshot(100)))
 }
 
 func (b *browser) pdf(name string) {
@@ -374,11 +390,7 @@ func (b *browser) pdf(name string) {
 	if *shots == "" {
 		return
 	}
-	b.do(chromedp.ActionFunc(func(ctx context.Context) error {
-		data, _, err := cdppage.PrintToPDF().WithPrintBackground(true).WithPreferCSSPageSize(true).Do(ctx)
-		b.save(name+".pdf", data)
-		return err
-	}))
+	b.save(name+".pdf", get(b, chromedp.PrintToPDF(chromedp.PDFPrintBackground(), chromedp.PDFPreferCSSPageSize())))
 }
 
 func (b *browser) save(name string, data []byte) {

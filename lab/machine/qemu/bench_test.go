@@ -2,7 +2,7 @@ package qemu_test
 
 import (
 	"context"
-	"fmt"
+	"encoding/json"
 	"io"
 	"net"
 	"os"
@@ -194,24 +194,13 @@ func measureLoadvm(b *testing.B, d machine.Driver, cp *machine.Checkpoint) (medi
 func startCopy(b *testing.B, m machine.Machine, cp *machine.Checkpoint, dir string) *qmp.Client {
 	b.Helper()
 	args := slices.Clone(m.Command())
-	own := filepath.Dir(m.Disks()[0].Path)
 	socket := filepath.Join(dir, "qmp.sock")
 	for i, a := range args {
 		switch {
 		case args[max(0, i-1)] == "-qmp":
 			args[i] = "unix:" + socket + ",server=on,wait=on"
-		case strings.HasPrefix(a, "file="+own):
-			name, _, _ := strings.Cut(strings.TrimPrefix(a, "file="+own+"/"), ",")
-			format := "raw"
-			if filepath.Ext(name) == ".qcow2" {
-				format = "qcow2"
-			}
-			copied := filepath.Join(dir, strings.TrimSuffix(name, filepath.Ext(name))+".qcow2")
-			if out, err := exec.Command("qemu-img", "create", "-q", "-f", "qcow2", "-b", filepath.Join(cp.Dir, name), "-F", format, copied).CombinedOutput(); err != nil {
-				b.Fatalf("%v: %s", err, out)
-			}
-			id := strings.TrimSuffix(name, filepath.Ext(name))
-			args[i] = fmt.Sprintf("file=%s,if=none,id=%s,format=qcow2", copied, id)
+		case args[max(0, i-1)] == "-blockdev":
+			args[i] = withSnapshots(b, a, cp.Dir, dir)
 		}
 	}
 	cmd := exec.CommandContext(b.Context(), args[0], args[1:]...)
@@ -227,6 +216,29 @@ func startCopy(b *testing.B, m machine.Machine, cp *machine.Checkpoint, dir stri
 	b.Cleanup(func() { monitor.Close() })
 	restore(b, monitor, cp, filepath.Join(dir, "migrate.sock"))
 	return monitor
+}
+
+// withSnapshots is a disk as QEMU's command line has it, but with a qcow2 file of its own, in dir, on top of the checkpoint's.
+func withSnapshots(b *testing.B, blockdev, checkpoint, dir string) string {
+	b.Helper()
+	var node struct {
+		Name   string            `json:"node-name"`
+		Driver string            `json:"driver"`
+		File   map[string]string `json:"file"`
+	}
+	if err := json.Unmarshal([]byte(blockdev), &node); err != nil {
+		b.Fatal(err)
+	}
+	backing, copied := filepath.Join(checkpoint, filepath.Base(node.File["filename"])), filepath.Join(dir, node.Name+".qcow2")
+	if out, err := exec.Command("qemu-img", "create", "-q", "-f", "qcow2", "-b", backing, "-F", node.Driver, copied).CombinedOutput(); err != nil {
+		b.Fatalf("%v: %s", err, out)
+	}
+	node.Driver, node.File["filename"] = "qcow2", copied
+	text, err := json.Marshal(node)
+	if err != nil {
+		b.Fatal(err)
+	}
+	return string(text)
 }
 
 func restore(b *testing.B, monitor *qmp.Client, cp *machine.Checkpoint, socket string) {
