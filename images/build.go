@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"al.essio.dev/pkg/shellescape"
 	"golang.org/x/sync/errgroup"
 	"golang.org/x/sys/unix"
 
@@ -184,7 +185,7 @@ func (j *job) guest(ctx context.Context) error {
 	}
 	c := j.chroot("guest", "base")
 	c.env = append(c.env, "VDEVIL_DISK="+diskSize, "VDEVIL_HOOK="+script("guest.sh"))
-	c.argv = append(c.argv, include("guest.packages"), "--customize-hook=tar-in "+quote(tarball)+" /", hook)
+	c.argv = append(c.argv, include("guest.packages"), "--customize-hook=tar-in "+shellescape.Quote(tarball)+" /", hook)
 	if err := c.runIn(ctx, j); err != nil {
 		return err
 	}
@@ -237,12 +238,12 @@ func (c *chroot) runIn(ctx context.Context, j *job) error {
 		if strings.HasPrefix(arg, "--customize-hook=") && debs != "" {
 			argv = append(argv,
 				`--customize-hook=rm -rf "$1`+archives+`/partial" "$1`+archives+`/lock"`,
-				"--customize-hook=sync-out "+archives+" "+quote(debs))
+				"--customize-hook=sync-out "+archives+" "+shellescape.Quote(debs))
 			debs = ""
 		}
 		argv = append(argv, arg)
 	}
-	argv = append(argv, "--setup-hook=sync-in "+quote(filepath.Join(j.debs, c.name))+" "+archives, j.recipe.Base, "/dev/null")
+	argv = append(argv, "--setup-hook=sync-in "+shellescape.Quote(filepath.Join(j.debs, c.name))+" "+archives, j.recipe.Base, "/dev/null")
 	if j.mirror != "" {
 		argv = append(argv, j.mirror)
 	}
@@ -357,6 +358,3 @@ func include(name string) string {
 	}
 	return "--include=" + strings.Join(names, ",")
 }
-
-// quote protects a path in the arguments of mmdebstrap's special hooks, which split them as a shell does.
-func quote(path string) string { return "'" + strings.ReplaceAll(path, "'", `'\''`) + "'" }

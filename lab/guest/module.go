@@ -8,6 +8,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"al.essio.dev/pkg/shellescape"
 )
 
 // ErrNoParameter says that the guest's version of a module has no such parameter.
@@ -24,7 +26,7 @@ func (g *Guest) SetParameter(ctx context.Context, module, name, value string) er
 	folder := path.Join("/sys/module", module)
 	file := path.Join(folder, "parameters", name)
 	_, err := g.Run(ctx, fmt.Sprintf("test -d %s || exit %d; test -e %s || { cat %s/version >&2; exit %d; }; printf %%s %s >%s",
-		quote(folder), statusNoModule, quote(file), quote(folder), statusNoParameter, quote(value), quote(file)))
+		shellescape.Quote(folder), statusNoModule, shellescape.Quote(file), shellescape.Quote(folder), statusNoParameter, shellescape.Quote(value), shellescape.Quote(file)))
 	var exit *ExitError
 	if errors.As(err, &exit) {
 		switch exit.Status {
@@ -52,7 +54,7 @@ func (g *Guest) Symbols(ctx context.Context, names ...string) (map[string]uint64
 	for _, name := range names {
 		words = append(words, "-e", name)
 	}
-	output, err := g.Run(ctx, quote(words...)+" /proc/kallsyms || test $? = 1")
+	output, err := g.Run(ctx, shellescape.QuoteCommand(words)+" /proc/kallsyms || test $? = 1")
 	if err != nil {
 		return nil, fmt.Errorf("read kernel symbols: %w", err)
 	}

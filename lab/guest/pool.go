@@ -7,6 +7,8 @@ import (
 	"maps"
 	"slices"
 	"strings"
+
+	"al.essio.dev/pkg/shellescape"
 )
 
 // PoolSpec says how to make a pool.
@@ -69,7 +71,7 @@ func (g *Guest) CreatePool(ctx context.Context, p PoolSpec) error {
 	}
 	// zpool create partitions the disks. On a busy host udev may still be removing the links of the partitions before
 	// when ZFS opens them, which fails with "one or more devices is currently unavailable".
-	command := "udevadm settle && " + quote(p.words()...)
+	command := "udevadm settle && " + shellescape.QuoteCommand(p.words())
 	for try := 1; ; try++ {
 		_, err := g.Run(ctx, command)
 		var exit *ExitError
@@ -89,7 +91,7 @@ func (g *Guest) withoutUnknown(ctx context.Context, p PoolSpec) (PoolSpec, error
 		if !is || value != "disabled" {
 			continue
 		}
-		_, err := g.Run(ctx, "ls -d "+list+"*:"+quote(feature))
+		_, err := g.Run(ctx, "ls -d "+list+"*:"+shellescape.Quote(feature))
 		var exit *ExitError
 		if errors.As(err, &exit) {
 			delete(options, option)
@@ -113,7 +115,7 @@ func (g *Guest) Export(ctx context.Context, pool string) error {
 
 // Import imports a pool from the machine's data disks.
 func (g *Guest) Import(ctx context.Context, pool string) error {
-	_, err := g.Run(ctx, "udevadm settle && "+quote("zpool", "import", "-d", diskFolder, pool))
+	_, err := g.Run(ctx, "udevadm settle && "+shellescape.QuoteCommand([]string{"zpool", "import", "-d", diskFolder, pool}))
 	return err
 }
 
@@ -146,13 +148,13 @@ func (g *Guest) DestroyDataset(ctx context.Context, name string) error {
 
 // command runs words for their effect alone.
 func (g *Guest) command(ctx context.Context, words ...string) error {
-	_, err := g.Run(ctx, quote(words...))
+	_, err := g.Run(ctx, shellescape.QuoteCommand(words))
 	return err
 }
 
 // Status asks for the state of a pool.
 func (g *Guest) Status(ctx context.Context, pool string) (PoolStatus, error) {
-	output, err := g.Run(ctx, "LC_ALL=C "+quote("zpool", "status", "-vp", pool))
+	output, err := g.Run(ctx, "LC_ALL=C "+shellescape.QuoteCommand([]string{"zpool", "status", "-vp", pool}))
 	if err != nil {
 		return PoolStatus{}, err
 	}

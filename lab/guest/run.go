@@ -11,6 +11,7 @@ import (
 	"strings"
 	"sync"
 
+	"al.essio.dev/pkg/shellescape"
 	"github.com/pkg/sftp"
 	"golang.org/x/crypto/ssh"
 )
@@ -77,7 +78,7 @@ func (g *Guest) RunScript(ctx context.Context, script string, args ...string) (O
 	// bash reads the script from its input, command by command. The braces make it read all of it before the first
 	// command runs, so that no command can eat the rest, and half a script is never run.
 	input := "set -euo pipefail; {\n" + script + "\n}\n"
-	return g.run(ctx, quote(append([]string{"bash", "-s", "--"}, args...)...), strings.NewReader(input))
+	return g.run(ctx, shellescape.QuoteCommand(append([]string{"bash", "-s", "--"}, args...)), strings.NewReader(input))
 }
 
 // run is Run with an input.

@@ -8,11 +8,13 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"al.essio.dev/pkg/shellescape"
 )
 
 // fakeZFS knows one dataset, mounted at folder, and logs what it is asked to do.
 func fakeZFS(s *server, folder, log string) {
-	s.shim("zfs", fmt.Sprintf(`echo "$*" >>%s; [ "$1 $2" != "list -H" ] || echo %s`, quote(log), quote(folder)))
+	s.shim("zfs", fmt.Sprintf(`echo "$*" >>%s; [ "$1 $2" != "list -H" ] || echo %s`, shellescape.Quote(log), shellescape.Quote(folder)))
 }
 
 func TestChurn(t *testing.T) {
@@ -87,7 +89,7 @@ func TestSnapshotStormFails(t *testing.T) {
 func TestAutoSnapshot(t *testing.T) {
 	s := newServer(t)
 	log := filepath.Join(t.TempDir(), "log")
-	s.shim("zfs-auto-snapshot", `echo "$@" >>`+quote(log)+`
+	s.shim("zfs-auto-snapshot", `echo "$@" >>`+shellescape.Quote(log)+`
 logger -t zfs-auto-snap -p daemon.notice "@name," "2 created," "1 destroyed," "0 warnings."`)
 	counts, err := connect(t, s, s.machine()).AutoSnapshot(t.Context(), AutoSnapshotOptions{Label: "frequent", Keep: 31, Times: 3})
 	if want := (Counts{Snapshots: 6, Destroyed: 3, Runs: 3}); err != nil || counts != want {
@@ -105,7 +107,7 @@ logger -t zfs-auto-snap -p daemon.notice "@name," "2 created," "1 destroyed," "0
 func TestAutoSnapshotNamesDiffer(t *testing.T) {
 	s := newServer(t)
 	log := filepath.Join(t.TempDir(), "log")
-	s.shim("zfs-auto-snapshot", `date --utc +%F-%H%M >>`+quote(log)+`
+	s.shim("zfs-auto-snapshot", `date --utc +%F-%H%M >>`+shellescape.Quote(log)+`
 logger "@name," "1 created," "0 destroyed," "0 warnings."`)
 	if _, err := connect(t, s, s.machine()).AutoSnapshot(t.Context(), AutoSnapshotOptions{Label: "x", Keep: 2, Times: 4}); err != nil {
 		t.Fatal(err)

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"regexp"
 	"strings"
+
+	"al.essio.dev/pkg/shellescape"
 )
 
 // zdbFinding matches the lines in which zdb says that the space of a pool does not add up, or why it gave up (cmd/zdb/zdb.c,
@@ -16,7 +18,7 @@ var zdbFinding = regexp.MustCompile(`ERROR: |^leaked space: | != alloc |mismatch
 // (-y) and with what is reachable (-b). It returns the lines that say they do not; none means that all is well.
 func (g *Guest) ZDB(ctx context.Context, pool string) ([]string, error) {
 	// Standard error is where assertions go, and zdb's progress, which has no line ends.
-	out, err := g.Run(ctx, "LC_ALL=C zdb -e -p /dev -by "+quote(pool))
+	out, err := g.Run(ctx, "LC_ALL=C zdb -e -p /dev -by "+shellescape.Quote(pool))
 	var exit *ExitError
 	if err != nil && !errors.As(err, &exit) {
 		return nil, err

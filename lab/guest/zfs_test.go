@@ -9,6 +9,7 @@ import (
 	"strings"
 	"testing"
 
+	"al.essio.dev/pkg/shellescape"
 	"gotest.tools/v3/golden"
 )
 
@@ -115,10 +116,10 @@ func TestPoolSpecWords(t *testing.T) {
 		Options:    map[string]string{"feature@fast_dedup": "disabled", "ashift": "9", "comment": "it's a test"},
 		Properties: map[string]string{"recordsize": "128k", "atime": "off"},
 	}
-	const want = "zpool create -o ashift=9 -o 'comment=it'\\''s a test' -o feature@fast_dedup=disabled -O atime=off" +
+	const want = "zpool create -o ashift=9 -o 'comment=it'\"'\"'s a test' -o feature@fast_dedup=disabled -O atime=off" +
 		" -O recordsize=128k tank raidz2 /dev/disk/by-id/virtio-v0 /dev/disk/by-id/virtio-v1 /dev/shm/f log mirror" +
 		" /dev/disk/by-id/virtio-v2 /dev/disk/by-id/virtio-v3 draid1:2d /dev/disk/by-id/virtio-v4 spare /dev/disk/by-id/virtio-v5"
-	if got := quote(p.words()...); got != want {
+	if got := shellescape.QuoteCommand(p.words()); got != want {
 		t.Errorf("got %s", got)
 	}
 }
@@ -146,7 +147,7 @@ func TestCreatePoolTriesAgain(t *testing.T) {
 			s := newServer(t)
 			log := filepath.Join(t.TempDir(), "log")
 			s.shim("udevadm", "")
-			s.shim("zpool", "echo x >>"+log+"; echo "+quote(c.message)+" >&2; exit 1")
+			s.shim("zpool", "echo x >>"+log+"; echo "+shellescape.Quote(c.message)+" >&2; exit 1")
 			err := connect(t, s, s.machine()).CreatePool(t.Context(), PoolSpec{Name: "tank", Layout: []string{"v0"}})
 			if err == nil || !strings.Contains(err.Error(), c.message) {
 				t.Errorf("got %v", err)

@@ -11,6 +11,7 @@ import (
 	"strings"
 	"time"
 
+	"al.essio.dev/pkg/shellescape"
 	"github.com/spf13/cobra"
 
 	"github.com/vdevil/vdevil/lab"
@@ -198,27 +199,19 @@ func (p *flips) event(e atlas.Event) {
 
 // repeat is the command that makes the atlas again, without the options that say how its results are shown.
 func (f *atlasFlags) repeat(target string) string {
-	words := []string{"vdevil", "atlas", shellWord(target), "--at", shellWord(f.at)}
+	words := []string{"vdevil", "atlas", shellescape.Quote(target), "--at", shellescape.Quote(f.at)}
 	for _, w := range f.when {
-		words = append(words, "--when", shellWord(w))
+		words = append(words, "--when", shellescape.Quote(w))
 	}
 	if f.hit > 1 {
 		words = append(words, "--hit", strconv.Itoa(int(f.hit)))
 	}
-	words = append(words, "--scenario", shellWord(f.scenario), "--seed", strconv.FormatUint(f.seed, 10), "--window", f.window.String())
+	words = append(words, "--scenario", shellescape.Quote(f.scenario), "--seed", strconv.FormatUint(f.seed, 10), "--window", f.window.String())
 	if f.version != "" {
 		words = append(words, "--zfs", f.version)
 	}
 	words = append(words, f.driver.repeat()...)
 	return strings.Join(words, " ")
-}
-
-// shellWord quotes what a shell would take apart.
-func shellWord(s string) string {
-	if strings.ContainsAny(s, " \t'\"[]()*?$&|<>;\\") {
-		return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'"
-	}
-	return s
 }
 
 // draw writes the map in all forms asked for.

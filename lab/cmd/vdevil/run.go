@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 
+	"al.essio.dev/pkg/shellescape"
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
@@ -53,7 +54,7 @@ func (f *driverFlags) repeat() (words []string) {
 		words = append(words, "--driver", f.name.value)
 	}
 	if f.connect != "" {
-		words = append(words, "--connect", shellWord(f.connect))
+		words = append(words, "--connect", shellescape.Quote(f.connect))
 	}
 	return words
 }
