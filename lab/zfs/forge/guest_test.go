@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -205,45 +204,16 @@ func (l *life) warned() (all []string) {
 }
 
 const (
-	importIt  = "udevadm settle; zpool import -d /dev/disk/by-id tank"
-	loadAll   = "echo 1 >/sys/module/zfs/parameters/metaslab_debug_load"
-	recoverIt = "echo 1 >/sys/module/zfs/parameters/zfs_recover"
-	scrub     = "zpool scrub -w tank; zpool status tank | grep -e scan: -e errors:"
-	destroyA  = "zfs destroy tank/fs@a; zpool sync tank; zpool sync tank"
-	destroyB  = "zfs destroy tank/fs@b; zpool sync tank; zpool sync tank"
-	removeAll = "rm -rf /tank/fs/* /tank/dedup/* /tank/clones/*; for i in 1 2 3 4; do zpool sync tank; done"
-	writeSome = "for i in 1 2 3 4 5 6 7 8; do head -c 20000000 /dev/urandom >/tank/new$i; done; for i in 1 2 3 4; do zpool sync tank; done"
-	readAll   = "cat $(find /tank -type f) | sha256sum"
-	rollback  = "zfs rollback tank/fs@b; zpool sync tank"
-	exportIt  = "zpool export tank"
-
-	importReadOnly = "udevadm settle; zpool import -o readonly=on -d /dev/disk/by-id tank"
-	importRewind   = "udevadm settle; zpool import -F -d /dev/disk/by-id tank"
-	secondOpinion  = `zdb -e -p /dev -b -y tank >/tmp/zdb 2>&1; echo zdb exit $?; tr '\r' '\n' </tmp/zdb |
-		grep -e ERROR -e leaked -e '!=' -e segment -e ASSERT -e VERIFY -e mismatch -e error: -e 'No leaks' | head -5`
+	importIt = "udevadm settle; zpool import -d /dev/disk/by-id tank"
+	loadAll  = "echo 1 >/sys/module/zfs/parameters/metaslab_debug_load"
+	scrub    = "zpool scrub -w tank; zpool status tank | grep -e scan: -e errors:"
+	destroyA = "zfs destroy tank/fs@a; zpool sync tank; zpool sync tank"
+	destroyB = "zfs destroy tank/fs@b; zpool sync tank; zpool sync tank"
+	readAll  = "cat $(find /tank -type f) | sha256sum"
+	exportIt = "zpool export tank"
 )
 
-// lives are what a forged pool goes through, each in a fresh guest with a fresh copy. What is to help against a panic is only
-// tried after one.
-var lives = []struct {
-	name       string
-	steps      []string
-	afterPanic bool
-}{
-	{"import, all metaslabs loaded", []string{loadAll, importIt}, false},
-	{"life", []string{importIt, scrub, destroyA, destroyB, writeSome, scrub, removeAll, exportIt, loadAll, importIt}, false},
-	{"files first", []string{importIt, removeAll, scrub, rollback, removeAll, destroyB, destroyA, exportIt, loadAll, importIt}, false},
-	{"read-only", []string{secondOpinion, importReadOnly, readAll, exportIt}, false},
-	{"import -F", []string{loadAll, importRewind}, true},
-	{"zfs_recover=1", []string{recoverIt, loadAll, importIt, scrub, destroyA, destroyB, writeSome, scrub, removeAll, exportIt, importIt}, true},
-}
-
-var (
-	only     = flag.String("only", "", "the forgeries of the table, a regular expression")
-	through  = flag.String("lives", "", "what the forged pools of the table go through, a regular expression")
-	table    = flag.String("table", "", "write the table of all forgeries and outcomes to this file")
-	versions = flag.String("versions", "", "OpenZFS versions of the guests, with commas between; the default one if empty")
-)
+var versions = flag.String("versions", "", "OpenZFS versions of the guests, with commas between; the default one if empty")
 
 // A pool whose blocks were written again as they are is imported, scrubbed and read as if nothing had happened, with the
 // newest uberblock changed and with a newer one; no file has other bytes.
@@ -286,54 +256,5 @@ func TestDuplicateFreePanics(t *testing.T) {
 			}
 			t.Log(end)
 		})
-	}
-}
-
-// What ZFS makes of each forgery: with -table all of it, which takes a while.
-func TestTable(t *testing.T) {
-	if *table == "" {
-		return
-	}
-	out, err := os.OpenFile(*table, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o644)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer out.Close()
-	for _, version := range strings.Split(*versions, ",") {
-		b := newBench(t, version)
-		for _, f := range forge.All() {
-			if !regexp.MustCompile(*only).MatchString(f.Name) {
-				continue
-			}
-			t.Run(version+" "+f.Name, func(t *testing.T) {
-				disk, record := b.forge(t, f.Name, ondisk.InPlace)
-				fmt.Fprintf(out, "## %s %s\n%s\n", version, f.Name, record.Effect)
-				panicked := false
-				for _, c := range lives {
-					if c.afterPanic && !panicked || !regexp.MustCompile(*through).MatchString(c.name) {
-						continue
-					}
-					l := b.enter(t, disk)
-					end, at, printed := "", "", ""
-					for _, s := range c.steps {
-						var p string
-						at = s
-						p, end = l.do(t, s)
-						printed += p
-						if end != "" {
-							break
-						}
-					}
-					result := "fine to the end"
-					if end != "" {
-						result, panicked = fmt.Sprintf("at `%s`: %s", at, end), true
-					}
-					fmt.Fprintf(out, "### %s\n%s\nwarned: %v\n%s\n", c.name, result, l.warned(), printed)
-					if err := l.m.PowerOff(); err != nil {
-						t.Error(err)
-					}
-				}
-			})
-		}
 	}
 }
