@@ -13,6 +13,9 @@ type BPObj struct {
 	// Count is how many block pointers it has itself, Bytes, Compressed and Uncompressed what they and those of its
 	// sub-objects take.
 	Count, Bytes, Compressed, Uncompressed uint64
+	// Sized says that the list has Compressed and Uncompressed: those that pools of versions 1 and 2 made have not, and keep
+	// so when the pool is upgraded.
+	Sized bool
 	// SubObjs is the object that lists SubCount others, Freed how many entries stand for freed blocks (of livelists).
 	SubObjs, SubCount, Freed uint64
 }
@@ -23,13 +26,14 @@ func (o *ObjSet) BPObj(ctx context.Context, id uint64) (*BPObj, error) {
 	if err != nil {
 		return nil, fmt.Errorf("bpobj: %w", err)
 	}
-	const sizeV0 = 2 // words; later versions have more
+	const sizeV0 = 2 // words (BPOBJ_SIZE_V0); later versions have more, and bpobj_open looks which it is
 	w := obj.bonusWords()
 	if obj.Type != TypeBPObj || len(w) < sizeV0 {
 		return nil, fmt.Errorf("bpobj %v: %w", obj, corrupt("a %s with a bonus of %d words", TypeName(obj.Type), len(w)))
 	}
+	sized := len(w) > sizeV0
 	w = append(w, make([]uint64, 8)...)
-	b := &BPObj{Object: obj, Count: w[0], Bytes: w[1], Compressed: w[2], Uncompressed: w[3], SubObjs: w[4], SubCount: w[5], Freed: w[6]}
+	b := &BPObj{Object: obj, Sized: sized, Count: w[0], Bytes: w[1], Compressed: w[2], Uncompressed: w[3], SubObjs: w[4], SubCount: w[5], Freed: w[6]}
 	if b.Count > obj.Size()/BlkPtrSize {
 		return nil, fmt.Errorf("bpobj %v: %w", obj, corrupt("%d entries in %d bytes", b.Count, obj.Size()))
 	}

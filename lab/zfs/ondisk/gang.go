@@ -33,7 +33,7 @@ func (p *Pool) gangHeader(ctx context.Context, b BlkPtr) (header []byte, members
 	verifier := checksum.Sum{uint64(b.DVA[0].VDev()), b.DVA[0].Offset(), b.Birth(), 0}
 	var problems []error
 	for i, d := range b.DVAs() {
-		header, members, err := p.gangHeaderAt(ctx, d, verifier, p.gangHeaderSizes(b))
+		header, members, err := p.gangHeaderAt(ctx, b, d, verifier, p.gangHeaderSizes(b))
 		if err == nil {
 			return header, members, nil
 		}
@@ -62,7 +62,7 @@ func (p *Pool) gangHeaderSizes(b BlkPtr) []uint64 {
 	return []uint64{size, oldGangHeader}
 }
 
-func (p *Pool) gangHeaderAt(ctx context.Context, d DVA, verifier checksum.Sum, sizes []uint64) ([]byte, []BlkPtr, error) {
+func (p *Pool) gangHeaderAt(ctx context.Context, b BlkPtr, d DVA, verifier checksum.Sum, sizes []uint64) ([]byte, []BlkPtr, error) {
 	var problems []error
 	for _, size := range sizes {
 		v, err := p.place(d, 0)
@@ -72,7 +72,7 @@ func (p *Pool) gangHeaderAt(ctx context.Context, d DVA, verifier checksum.Sum, s
 		for header, err := range v.attempts(ctx, d.Offset(), size, 0) {
 			if err == nil {
 				var members []BlkPtr
-				if members, err = p.gangMembers(header, verifier); err == nil {
+				if members, err = p.gangMembers(b, header, verifier); err == nil {
 					return header, members, nil
 				}
 			}
@@ -84,10 +84,16 @@ func (p *Pool) gangHeaderAt(ctx context.Context, d DVA, verifier checksum.Sum, s
 	return nil, nil, errors.Join(problems...)
 }
 
-func (p *Pool) gangMembers(header []byte, verifier checksum.Sum) ([]BlkPtr, error) {
-	order, err := verifyEmbedded(p.hasher, checksum.GangHeader, header, len(header)-eckSize, verifier)
+func (p *Pool) gangMembers(b BlkPtr, header []byte, verifier checksum.Sum) ([]BlkPtr, error) {
+	actual, expected, order, err := embeddedSums(p.hasher, checksum.GangHeader, header, len(header)-eckSize, verifier)
 	if err != nil {
 		return nil, err
+	}
+	if b.Crypt() && b.Type() != TypeObjSet {
+		actual, expected = withoutMAC(checksum.GangHeader, actual, expected)
+	}
+	if actual != expected {
+		return nil, ErrChecksum
 	}
 	var members []BlkPtr
 	for at := 0; at+BlkPtrSize <= len(header)-eckSize; at += BlkPtrSize {

@@ -46,7 +46,9 @@ type Pool struct {
 	Unused  []Device
 	// Features are the active ones, and those that are enabled with count 0, by their full names.
 	Features map[string]uint64
-	MOS      *ObjSet
+	// Deflate says that sums of space leave out parity and padding, as since version 3 (spa_deflate).
+	Deflate bool
+	MOS     *ObjSet
 	// Directory is object 1 of the MOS, where everything begins.
 	Directory *ZAP
 
@@ -182,6 +184,7 @@ func (p *Pool) open(ctx context.Context, members []*member, newest *member, txg 
 const (
 	lastVersion    = 28
 	featureVersion = 5000
+	raidz2Version  = 3 // SPA_VERSION_RAIDZ2: before it there was one parity, and nobody had to say so
 )
 
 func (p *Pool) chooseUberblock(members []*member, txg uint64) error {
@@ -244,6 +247,9 @@ func (p *Pool) addTop(c *nvlist.List) error {
 	p.VDevs[v.ID] = v
 	for w := range v.All() {
 		w.pool = p
+		if w.problem == nil && w.unsaidParity && p.Uberblock.Version >= raidz2Version {
+			w.problem = corrupt("vdev %d is a raidz that does not say of how many parities", w.ID)
+		}
 		w.AShift = v.AShift // of members it is what the top-level vdev has
 	}
 	if v.Type == vdevIndirect {
@@ -282,6 +288,11 @@ func (p *Pool) openMOS(ctx context.Context) error {
 	if err := p.readFeatures(ctx); err != nil {
 		return err
 	}
+	deflate, err := p.ObjectOf(ctx, "deflate")
+	if err != nil && !isNotFound(err) {
+		return err
+	}
+	p.Deflate = deflate != 0
 	salt, err := p.Directory.Lookup(ctx, "org.illumos:checksum_salt")
 	if errors.Is(err, ErrNotFound) {
 		return nil

@@ -40,8 +40,10 @@ type VDev struct {
 	Device *Device
 
 	problem error // why it cannot be read, nil if it can
-	mapping []mappingEntry
-	pool    *Pool
+	// unsaidParity says that the configuration does not tell Parity, as before version 3.
+	unsaidParity bool
+	mapping      []mappingEntry
+	pool         *Pool
 }
 
 // The words of the tree that the reader acts on (VDEV_TYPE_* in include/sys/fs/zfs.h).
@@ -83,6 +85,9 @@ func newVDev(c *nvlist.List, depth int) (*VDev, error) {
 			return nil, err
 		}
 		v.Children = append(v.Children, w)
+	}
+	if v.Type == vdevRAIDZ && !c.Has("nparity") {
+		v.Parity, v.unsaidParity = 1, true
 	}
 	v.problem = v.check(c)
 	return v, nil

@@ -312,11 +312,9 @@ func (w *walk) zil(ctx context.Context, s subtree, o *ObjSet) error {
 		if o.ZIL.ClaimTXG == 0 && b.Ptr.LogicalBirth > last {
 			break
 		}
-		r := Ref{Kind: RefZIL, ObjSet: s.objset, BlkID: b.Seq}
-		if b.Ptr.Allocated() > s.minTXG {
-			if err := w.meet(r, b.Ptr); err != nil {
-				return err
-			}
+		// The log is the head's alone, also what is older than the newest snapshot: no snapshot has one.
+		if err := w.meet(Ref{Kind: RefZIL, ObjSet: s.objset, BlkID: b.Seq}, b.Ptr); err != nil {
+			return err
 		}
 		for _, record := range b.Records {
 			for _, ptr := range record.Blocks {

@@ -22,6 +22,8 @@ func Pools() []Pool {
 		{"", "dedup", "legacy", "legacy."}, {"", "cloned", "cloned", ""}, {"", "secret", "secret", ""},
 		{"", "checkpoint", "check", ""}, {"", "removed", "removed", ""}, {"", "freeing", "freeing", ""}, {"", "live", "live", ""},
 		{"", "old", "old", ""}, {"", "old", "none", "none."}, {"", "elder", "elder", ""}, {"", "replacing", "change", ""},
+		{"", "ancient", "one", "one."}, {"", "ancient", "two", "two."}, {"", "ancient", "three", "three."},
+		{"", "ancient", "upgraded", "upgraded."}, {"", "sealed", "sealed", ""},
 		{"2.4.4", "rewrite", "rewrite", ""}, {"2.4.4", "gang", "gang", ""}, {"2.4.4", "gang", "hang", "hang."},
 		{"2.4.4", "dedup", "fast", ""}, {"2.4.4", "dedup", "legacy", "legacy."}, {"2.4.4", "cloned", "cloned", ""},
 		{"2.4.4", "removed", "removed", ""}, {"2.4.4", "live", "live", ""}, {"2.4.4", "single", "single", ""},
