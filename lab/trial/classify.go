@@ -42,13 +42,18 @@ func (t *run) classify(ctx context.Context, r *Result, e ending) {
 			r.Outcome, r.Signature, r.Text = o, event.Signature(), event.Text
 		}
 	}
+	gone := t.now().ended()
+	var died error
+	if gone {
+		died = t.now().vm.Wait(ctx)
+	}
 	switch {
-	case r.Outcome.Crash():
-	case t.now().ended():
+	case r.Outcome.Crash() && (died == nil || r.Outcome != Hang):
+	case died != nil: // whatever hung then might have gone on
+		r.Signature, r.Text = "", ""
+		r.invalid(fmt.Errorf("the hypervisor died, and the guest with it: %w", died))
+	case gone: // by the guest's own doing: a reset, a triple fault, a shutdown
 		r.Outcome, r.Reason = Oops, "the machine stopped without a message"
-		if err := t.now().vm.Wait(ctx); err != nil {
-			r.Reason += ": " + err.Error()
-		}
 	case errors.Is(e.err, errNotReached):
 		r.invalid(e.err)
 	case errors.Is(e.err, context.DeadlineExceeded):

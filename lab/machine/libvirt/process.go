@@ -14,6 +14,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync/atomic"
+	"syscall"
 
 	rpc "github.com/digitalocean/go-libvirt"
 	"golang.org/x/sys/unix"
@@ -30,6 +31,8 @@ type process struct {
 	domain rpc.Domain
 	pid    int
 	pidfd  *os.File // holds the PID, so that no other process can get it
+	memory *os.File
+	closed error // why there is no memory
 	argv   []string
 	logs   string            // the file with libvirt's log of the domain
 	dir    string            // the machine's, for the record of the process
@@ -83,6 +86,7 @@ func (l *launcher) Launch(ctx context.Context, s *vm.Spec, console io.Writer) (_
 		err = p.identify(connection.(*net.UnixConn))
 	}
 	if err != nil {
+		p.release()
 		return nil, errors.Join(err, l.destroy(p.domain))
 	}
 	l.start(p, func() { p.follow(connection, console, end) })
@@ -91,6 +95,15 @@ func (l *launcher) Launch(ctx context.Context, s *vm.Spec, console io.Writer) (_
 		return nil, err
 	}
 	return p, nil
+}
+
+// release closes what identify opened, in a process that is not handed out.
+func (p *process) release() {
+	for _, f := range []*os.File{p.pidfd, p.memory} {
+		if f != nil {
+			f.Close()
+		}
+	}
 }
 
 // reap ends the QEMU that a libvirtd had started before it failed, or died. One that has not connected yet ends by itself:
@@ -111,10 +124,12 @@ func (p *process) reap(listener net.Listener) error {
 		return err
 	}
 	defer connection.Close()
-	if err := p.identify(connection.(*net.UnixConn)); err != nil {
+	defer p.release()
+	if err := p.identify(connection.(*net.UnixConn)); errors.Is(err, machine.ErrDied) {
+		return nil
+	} else if err != nil {
 		return err
 	}
-	defer p.pidfd.Close()
 	_ = unix.PidfdSendSignal(int(p.pidfd.Fd()), unix.SIGKILL, nil, 0) // an error means that it is dead already
 	return nil
 }
@@ -187,7 +202,28 @@ func (p *process) identify(c *net.UnixConn) error {
 	if err != nil {
 		return err
 	}
+	p.memory, p.closed = vm.OpenMemory(p.pid)
+	if err := p.lives(raw); err != nil {
+		return err
+	}
 	return record(p.dir, processFile, q.String())
+}
+
+// lives checks that the process that connected runs yet, so that all that was found out by its number is about it. Both the
+// connection and the descriptor of the process tell of an end.
+func (p *process) lives(connection syscall.RawConn) error {
+	var ready int
+	var failed error
+	err := connection.Control(func(fd uintptr) {
+		ready, failed = unix.Poll([]unix.PollFd{{Fd: int32(fd), Events: unix.POLLRDHUP}, {Fd: int32(p.pidfd.Fd()), Events: unix.POLLIN}}, 0)
+	})
+	if err = errors.Join(err, failed); err != nil {
+		return err
+	}
+	if ready > 0 {
+		return fmt.Errorf("%w: QEMU of domain %s ended as soon as it had started", machine.ErrDied, p.domain.Name)
+	}
+	return nil
 }
 
 // follow copies the console until QEMU ends, and finds out how that was.
@@ -268,6 +304,9 @@ func (p *process) Describe(ctx context.Context, text string) error {
 
 // PID is that of QEMU.
 func (p *process) PID() int { return p.pid }
+
+// Memory was opened when QEMU connected.
+func (p *process) Memory() (*os.File, error) { return p.memory, p.closed }
 
 // Command is QEMU's command line, as libvirt has made it.
 func (p *process) Command() []string { return p.argv }

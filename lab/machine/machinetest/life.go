@@ -145,8 +145,12 @@ func (s suite) ends(t *testing.T) {
 		if err := syscall.Kill(pid, syscall.SIGKILL); err != nil {
 			t.Fatal(err)
 		}
-		if err := wait(t, m); !errors.Is(err, machine.ErrDied) {
+		err := wait(t, m)
+		if !errors.Is(err, machine.ErrDied) || !strings.Contains(err.Error(), m.ID()) {
 			t.Errorf("it ended with %v", err)
+		}
+		if err := m.ReadPhys(t.Context(), 64<<20, make([]byte, 8)); !errors.Is(err, machine.ErrDied) {
+			t.Errorf("the memory of a dead machine says %v", err)
 		}
 		if err := m.Pause(t.Context()); !errors.Is(err, machine.ErrDied) {
 			t.Errorf("a dead machine says %v", err)

@@ -9,6 +9,9 @@ import (
 	"os"
 	"os/exec"
 	"strings"
+	"syscall"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/vdevil/vdevil/lab/machine"
 	"github.com/vdevil/vdevil/lab/machine/qmp"
@@ -55,6 +58,9 @@ type process struct {
 	cmd  *exec.Cmd
 	log  string // the file that its stderr goes to
 
+	memory  *os.File
+	refused error // why there is no memory
+
 	ended chan struct{} // closed after the child was reaped
 	err   error         // how it ended; valid after ended
 }
@@ -72,10 +78,11 @@ func (l *launcher) Launch(ctx context.Context, s *vm.Spec, console io.Writer) (_
 	if err := l.spawner.Start(p.cmd); err != nil {
 		return nil, err
 	}
+	p.memory, p.refused = vm.OpenMemory(p.PID()) // nobody has waited for it: the number is its own, be it dead
 	dial, stop := context.WithCancel(ctx)
 	defer stop()
 	go func() { // a QEMU that refuses its options never opens the monitor
-		p.err = p.cmd.Wait()
+		p.err = how(p.cmd.Wait())
 		close(p.ended)
 		stop()
 	}()
@@ -90,11 +97,29 @@ func (l *launcher) Launch(ctx context.Context, s *vm.Spec, console io.Writer) (_
 	default:
 		p.Kill()
 	}
+	if p.memory != nil {
+		p.memory.Close()
+	}
 	return nil, &machine.Error{Op: "start QEMU", Err: err, Log: p.Log()}
 }
 
 // PID is that of the child.
 func (p *process) PID() int { return p.cmd.Process.Pid }
+
+// Memory was opened when the child was started.
+func (p *process) Memory() (*os.File, error) { return p.memory, p.refused }
+
+// how says in words how a child ended that did not end in order.
+func how(err error) error {
+	var exit *exec.ExitError
+	if !errors.As(err, &exit) {
+		return err
+	}
+	if status, ok := exit.Sys().(syscall.WaitStatus); ok && status.Signaled() {
+		return fmt.Errorf("was ended by %s", unix.SignalName(status.Signal()))
+	}
+	return fmt.Errorf("ended by itself with %w", err)
+}
 
 // Command is QEMU's command line.
 func (p *process) Command() []string { return p.cmd.Args }

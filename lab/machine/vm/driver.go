@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 	"sync"
 
 	"github.com/vdevil/vdevil/lab/machine"
@@ -40,14 +41,16 @@ type Process interface {
 	Plug(ctx context.Context, disk string) error
 	// PID is its number on this computer.
 	PID() int
+	// Memory is its memory, as OpenMemory opened it when it was started, or why it could not be opened. The caller closes it.
+	Memory() (*os.File, error)
 	// Command is what started it.
 	Command() []string
 	// Kill ends it at once, with no notice to the guest, and returns when it is gone.
 	Kill()
 	// Ended is closed when it has ended and all that the guest printed was written to the console.
 	Ended() <-chan struct{}
-	// Wait blocks until it is known, too, how it ended, which may take others a moment to say. The error tells, unless that
-	// was orderly.
+	// Wait blocks until it is known, too, how it ended, which may take others a moment to say. The error tells, unless the
+	// end was orderly: the guest's own doing.
 	Wait() error
 	// Log is what QEMU said of itself, as far as it can be read.
 	Log() []byte

@@ -25,6 +25,7 @@ type vm struct {
 	console *machine.Console
 	ports   map[int]int // guest port to port on 127.0.0.1
 	memory  memory
+	oom     *oomWatch
 
 	done  chan struct{} // closed after the process has ended
 	known chan struct{} // closed after it is known how
@@ -46,7 +47,12 @@ var (
 
 // start runs QEMU. history is the console of the checkpoint.
 func (d *Driver) start(ctx context.Context, s *Spec, history []byte) (_ *vm, err error) {
-	m := &vm{Spec: s, driver: d, done: make(chan struct{}), known: make(chan struct{}), unplugged: map[string]bool{}}
+	m := &vm{Spec: s, driver: d, oom: watchOOM(), done: make(chan struct{}), known: make(chan struct{}), unplugged: map[string]bool{}}
+	defer func() {
+		if m.process == nil {
+			m.oom.close()
+		}
+	}()
 	if m.console, err = machine.NewConsole(s.Console(), history); err != nil {
 		return nil, err
 	}
@@ -62,8 +68,9 @@ func (d *Driver) start(ctx context.Context, s *Spec, history []byte) (_ *vm, err
 		m.console.Close()
 		return nil, err
 	}
+	m.memory = memory{monitor: m.process}
+	m.memory.file, m.memory.refused = m.process.Memory()
 	go m.reap()
-	m.memory = memory{monitor: m.process, pid: m.process.PID()}
 	if m.ports, err = m.forwards(ctx); err != nil {
 		err = m.explain("start QEMU", err)
 		m.kill()
@@ -72,16 +79,19 @@ func (d *Driver) start(ctx context.Context, s *Spec, history []byte) (_ *vm, err
 	return m, nil
 }
 
+// reap waits for the end of the process and finds out how that was.
 func (m *vm) reap() {
 	<-m.process.Ended()
 	m.console.Close()
 	close(m.done)
+	m.memory.close()
 	err := m.process.Wait()
 	m.mu.Lock()
 	if !m.ended && err != nil {
-		m.err = fmt.Errorf("%w: QEMU %w", machine.ErrDied, err)
+		m.err = fmt.Errorf("%w: QEMU %w%s", machine.ErrDied, err, m.oom.about(m.process.PID()))
 	}
 	m.mu.Unlock()
+	m.oom.close()
 	close(m.known)
 }
 
@@ -116,8 +126,13 @@ func (m *vm) explain(op string, err error) error {
 		}
 	default:
 	}
+	return &machine.Error{Op: op, Err: err, Console: m.console.Tail(tail), Log: m.lastWords()}
+}
+
+// lastWords is the end of what QEMU said of itself.
+func (m *vm) lastWords() []byte {
 	log := m.process.Log()
-	return &machine.Error{Op: op, Err: err, Console: m.console.Tail(tail), Log: log[max(0, len(log)-tail):]}
+	return log[max(0, len(log)-tail):]
 }
 
 // execute runs a monitor command.
@@ -303,7 +318,10 @@ func (m *vm) Done() <-chan struct{} { return m.done }
 func (m *vm) Wait(ctx context.Context) error {
 	select {
 	case <-m.known:
-		return m.err
+		if m.err == nil {
+			return nil
+		}
+		return &machine.Error{Op: "machine " + m.ID(), Err: m.err, Log: m.lastWords()}
 	case <-ctx.Done():
 		return ctx.Err()
 	}

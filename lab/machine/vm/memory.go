@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"strconv"
 	"strings"
@@ -22,27 +23,44 @@ const (
 // alignment, and in the fork's private copy of a page.
 type memory struct {
 	monitor Monitor
-	pid     int
+	file    *os.File
+	refused error // why there is no file; of no interest to a machine whose memory nobody asks for
 
 	mu    sync.Mutex
 	hosts map[uint64]uint64 // guest-physical start of a chunk, or of a low page, to the address in the process
 }
 
+// OpenMemory opens the memory of a process, once for as long as it lives. The caller knows the number to be the process's
+// own yet: a child that nobody has waited for, or one that is seen to be alive afterwards. The descriptor stays with the
+// address space that it was opened for (mem_open in fs/proc/base.c of Linux). When that is gone there is nothing to read
+// or to write, whoever has got the number since.
+func OpenMemory(pid int) (*os.File, error) {
+	f, err := os.OpenFile(fmt.Sprintf("/proc/%d/mem", pid), os.O_RDWR, 0)
+	if err != nil {
+		return nil, fmt.Errorf("memory of the QEMU process (doctor tells what ptrace_scope allows): %w", err)
+	}
+	return f, nil
+}
+
+func (m *memory) close() {
+	if m.file != nil {
+		m.file.Close()
+	}
+}
+
 func (m *memory) read(ctx context.Context, addr uint64, p []byte) error {
-	return m.each(ctx, os.O_RDONLY, addr, p, (*os.File).ReadAt)
+	return m.each(ctx, addr, p, (*os.File).ReadAt)
 }
 
 func (m *memory) write(ctx context.Context, addr uint64, p []byte) error {
-	return m.each(ctx, os.O_WRONLY, addr, p, (*os.File).WriteAt)
+	return m.each(ctx, addr, p, (*os.File).WriteAt)
 }
 
 // each does the transfer piece by piece, a piece being what lies in one chunk.
-func (m *memory) each(ctx context.Context, flag int, addr uint64, p []byte, do func(*os.File, []byte, int64) (int, error)) error {
-	f, err := os.OpenFile(fmt.Sprintf("/proc/%d/mem", m.pid), flag, 0)
-	if err != nil {
-		return fmt.Errorf("memory of the QEMU process (doctor tells what ptrace_scope allows): %w", err)
+func (m *memory) each(ctx context.Context, addr uint64, p []byte, do func(*os.File, []byte, int64) (int, error)) error {
+	if m.refused != nil {
+		return m.refused
 	}
-	defer f.Close()
 	for len(p) > 0 {
 		base, size := unit(addr)
 		host, err := m.host(ctx, base)
@@ -50,12 +68,20 @@ func (m *memory) each(ctx context.Context, flag int, addr uint64, p []byte, do f
 			return err
 		}
 		n := min(uint64(len(p)), base+size-addr)
-		if _, err := do(f, p[:n], int64(host+addr-base)); err != nil {
-			return err
+		if _, err := do(m.file, p[:n], int64(host+addr-base)); err != nil {
+			return memoryError(err)
 		}
 		p, addr = p[n:], addr+n
 	}
 	return nil
+}
+
+// memoryError says what it means that there is nothing to read or to write.
+func memoryError(err error) error {
+	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, os.ErrClosed) {
+		return errors.New("the QEMU process has ended, and its memory with it")
+	}
+	return err
 }
 
 // hmp runs a line of the human monitor and returns what it prints. A command that fails says so in its text only.
