@@ -12,6 +12,7 @@ import (
 
 	"golang.org/x/crypto/ssh"
 
+	"github.com/vdevil/vdevil/lab/guest/guesttest"
 	"github.com/vdevil/vdevil/lab/machine"
 )
 
@@ -47,14 +48,14 @@ func TestConnectRefusesWrongKeys(t *testing.T) {
 			s := newServer(t)
 			m := s.machine()
 			keys := s.keys
-			newKey(t, keys.Host+".other")
+			guesttest.NewKey(t, keys.Host+".other")
 			c.spoil(&keys)
 			_, err := Connect(t.Context(), m, keys)
 			if !errors.Is(err, c.want) {
 				t.Fatalf("got %v, want %v", err, c.want)
 			}
-			if m.dials != 1 {
-				t.Errorf("dialled %d times for what no retry can mend", m.dials)
+			if m.Dials() != 1 {
+				t.Errorf("dialled %d times for what no retry can mend", m.Dials())
 			}
 		})
 	}
@@ -113,8 +114,8 @@ func TestConnectRetries(t *testing.T) {
 			t.Parallel()
 			s := newServer(t)
 			m := s.machine()
-			working := m.dial
-			m.dial = func(ctx context.Context, n int) (net.Conn, error) {
+			working := m.OnDial
+			m.OnDial = func(ctx context.Context, n int) (net.Conn, error) {
 				if n <= 2 {
 					return failing(t)
 				}
@@ -145,11 +146,9 @@ func (c countedConn) Close() error {
 func TestConnectErrorShowsConsole(t *testing.T) {
 	s := newServer(t)
 	m := s.machine()
-	if _, err := m.console.Write([]byte("Kernel panic - not syncing: no init found\n")); err != nil {
-		t.Fatal(err)
-	}
+	m.Print("Kernel panic - not syncing: no init found\n")
 	closed := make(chan struct{}, 1)
-	m.dial = func(context.Context, int) (net.Conn, error) { return countedConn{silence(t), closed}, nil }
+	m.OnDial = func(context.Context, int) (net.Conn, error) { return countedConn{silence(t), closed}, nil }
 	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
 	defer cancel()
 	_, err := Connect(ctx, m, s.keys)
@@ -166,9 +165,9 @@ func TestConnectErrorShowsConsole(t *testing.T) {
 func TestConnectEndsWithTheMachine(t *testing.T) {
 	s := newServer(t)
 	m := s.machine()
-	m.dial = func(_ context.Context, n int) (net.Conn, error) {
+	m.OnDial = func(_ context.Context, n int) (net.Conn, error) {
 		if n == 3 {
-			close(m.done)
+			m.Die("was killed")
 		}
 		return nil, errors.New("connection refused")
 	}

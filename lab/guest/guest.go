@@ -65,6 +65,10 @@ func evidence(m machine.Machine, op string, err error) error {
 		if !errors.Is(err, machine.ErrDied) {
 			err = fmt.Errorf("%w: %w", machine.ErrDied, err)
 		}
+		// It takes a daemon a moment to say how, no matter how long the caller would wait.
+		if died := m.Wait(context.Background()); died != nil {
+			err = fmt.Errorf("%w; %w", err, died)
+		}
 	default:
 	}
 	return &machine.Error{Op: op, Err: err, Console: m.Console().Tail(consoleTail)}

@@ -175,8 +175,8 @@ func TestLostConnectionShowsConsole(t *testing.T) {
 	if _, err := os.OpenFile(fifo, os.O_WRONLY, 0); err != nil && !errors.Is(err, os.ErrNotExist) {
 		t.Fatal(err)
 	}
-	_, _ = m.console.Write([]byte("triple fault\n"))
-	close(m.done) // the connection ends with the machine, though the server does not
+	m.Print("triple fault\n")
+	m.End() // the connection ends with the machine, though the server does not
 	err := <-done
 	if !errors.Is(err, machine.ErrDied) || !strings.Contains(err.Error(), "triple fault") {
 		t.Errorf("got %v", err)
@@ -219,8 +219,8 @@ func (c *frozenConn) Close() error {
 func TestFrozenGuestBlocksNobody(t *testing.T) {
 	s := newServer(t)
 	m := s.machine()
-	dial, frozen := m.dial, make(chan struct{})
-	m.dial = func(ctx context.Context, n int) (net.Conn, error) {
+	dial, frozen := m.OnDial, make(chan struct{})
+	m.OnDial = func(ctx context.Context, n int) (net.Conn, error) {
 		conn, err := dial(ctx, n)
 		return &frozenConn{Conn: conn, frozen: frozen, closed: make(chan struct{})}, err
 	}

@@ -14,7 +14,7 @@ import (
 
 // fakeZFS knows one dataset, mounted at folder, and logs what it is asked to do.
 func fakeZFS(s *server, folder, log string) {
-	s.shim("zfs", fmt.Sprintf(`echo "$*" >>%s; [ "$1 $2" != "list -H" ] || echo %s`, shellescape.Quote(log), shellescape.Quote(folder)))
+	s.Program("zfs", fmt.Sprintf(`echo "$*" >>%s; [ "$1 $2" != "list -H" ] || echo %s`, shellescape.Quote(log), shellescape.Quote(folder)))
 }
 
 func TestChurn(t *testing.T) {
@@ -77,7 +77,7 @@ func TestSnapshotStorm(t *testing.T) {
 func TestSnapshotStormFails(t *testing.T) {
 	s := newServer(t)
 	folder := t.TempDir()
-	s.shim("zfs", "case $1 in snapshot) echo no space >&2; exit 1;; list) echo "+folder+";; esac")
+	s.Program("zfs", "case $1 in snapshot) echo no space >&2; exit 1;; list) echo "+folder+";; esac")
 	// The churn beside it would go on for an hour.
 	_, err := connect(t, s, s.machine()).SnapshotStorm(t.Context(),
 		SnapshotStormOptions{Dataset: "tank/s", Duration: time.Hour, Keep: 3})
@@ -89,7 +89,7 @@ func TestSnapshotStormFails(t *testing.T) {
 func TestAutoSnapshot(t *testing.T) {
 	s := newServer(t)
 	log := filepath.Join(t.TempDir(), "log")
-	s.shim("zfs-auto-snapshot", `echo "$@" >>`+shellescape.Quote(log)+`
+	s.Program("zfs-auto-snapshot", `echo "$@" >>`+shellescape.Quote(log)+`
 logger -t zfs-auto-snap -p daemon.notice "@name," "2 created," "1 destroyed," "0 warnings."`)
 	counts, err := connect(t, s, s.machine()).AutoSnapshot(t.Context(), AutoSnapshotOptions{Label: "frequent", Keep: 31, Times: 3})
 	if want := (Counts{Snapshots: 6, Destroyed: 3, Runs: 3}); err != nil || counts != want {
@@ -107,7 +107,7 @@ logger -t zfs-auto-snap -p daemon.notice "@name," "2 created," "1 destroyed," "0
 func TestAutoSnapshotNamesDiffer(t *testing.T) {
 	s := newServer(t)
 	log := filepath.Join(t.TempDir(), "log")
-	s.shim("zfs-auto-snapshot", `date --utc +%F-%H%M >>`+shellescape.Quote(log)+`
+	s.Program("zfs-auto-snapshot", `date --utc +%F-%H%M >>`+shellescape.Quote(log)+`
 logger "@name," "1 created," "0 destroyed," "0 warnings."`)
 	if _, err := connect(t, s, s.machine()).AutoSnapshot(t.Context(), AutoSnapshotOptions{Label: "x", Keep: 2, Times: 4}); err != nil {
 		t.Fatal(err)
@@ -131,7 +131,7 @@ logger "@name," "1 created," "0 destroyed," "0 warnings."`)
 
 func TestAutoSnapshotWarns(t *testing.T) {
 	s := newServer(t)
-	s.shim("zfs-auto-snapshot", `logger "zfs snapshot returned 1"; logger "@name," "0 created," "0 destroyed," "1 warnings."`)
+	s.Program("zfs-auto-snapshot", `logger "zfs snapshot returned 1"; logger "@name," "0 created," "0 destroyed," "1 warnings."`)
 	_, err := connect(t, s, s.machine()).AutoSnapshot(t.Context(), AutoSnapshotOptions{Label: "x", Keep: 2, Times: 4})
 	if err == nil || !strings.Contains(err.Error(), "zfs snapshot returned 1") {
 		t.Errorf("got %v", err)

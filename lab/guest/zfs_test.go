@@ -124,17 +124,6 @@ func TestPoolSpecWords(t *testing.T) {
 	}
 }
 
-// shim puts a command before those of the host.
-func (s *server) shim(name, script string) {
-	s.t.Helper()
-	if s.path == "" {
-		s.path = s.t.TempDir()
-	}
-	if err := os.WriteFile(filepath.Join(s.path, name), []byte("#!/bin/bash\n"+script), 0o755); err != nil {
-		s.t.Fatal(err)
-	}
-}
-
 func TestCreatePoolTriesAgain(t *testing.T) {
 	for name, c := range map[string]struct {
 		message string
@@ -146,8 +135,8 @@ func TestCreatePoolTriesAgain(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			s := newServer(t)
 			log := filepath.Join(t.TempDir(), "log")
-			s.shim("udevadm", "")
-			s.shim("zpool", "echo x >>"+log+"; echo "+shellescape.Quote(c.message)+" >&2; exit 1")
+			s.Program("udevadm", "")
+			s.Program("zpool", "echo x >>"+log+"; echo "+shellescape.Quote(c.message)+" >&2; exit 1")
 			err := connect(t, s, s.machine()).CreatePool(t.Context(), PoolSpec{Name: "tank", Layout: []string{"v0"}})
 			if err == nil || !strings.Contains(err.Error(), c.message) {
 				t.Errorf("got %v", err)
