@@ -137,7 +137,7 @@ type Request struct {
 	Observe func(campaign.Event)
 }
 
-// Run does the trials of all scenarios on all versions. What was judged before an error is returned with it.
+// Run does the trials of all scenarios on all versions. What was done before an error is returned with it, see campaign.Run.
 func (l *Lab) Run(ctx context.Context, r Request) ([]campaign.Result, error) {
 	if len(r.Versions) == 0 {
 		r.Versions = []string{""}

@@ -96,7 +96,8 @@ type Ended struct {
 // Judged closes a scenario on a version. One trial alone is not judged.
 type Judged struct{ Result Result }
 
-// Run does all of it, scenario by scenario. What was judged before an error or the end of the context is returned too.
+// Run does all of it, scenario by scenario. What was done before an error or the end of the context is returned with it, the
+// finished trials of the scenario under way included; of that scenario there is no verdict then.
 func (c *Campaign) Run(ctx context.Context) ([]Result, error) {
 	var all []Result
 	for _, img := range c.Images {
@@ -106,10 +107,12 @@ func (c *Campaign) Run(ctx context.Context) ([]Result, error) {
 				continue
 			}
 			r, err := c.scenario(ctx, s, img)
+			if err == nil || r.Missing > 0 {
+				all = append(all, r)
+			}
 			if err != nil {
 				return all, fmt.Errorf("scenario %s on OpenZFS %s: %w", s.Name, img.OpenZFS, err)
 			}
-			all = append(all, r)
 			if c.Only == nil {
 				c.Observe(Judged{r})
 			}
@@ -118,6 +121,7 @@ func (c *Campaign) Run(ctx context.Context) ([]Result, error) {
 	return all, nil
 }
 
+// scenario returns a result with an error only if some of its trials were done, and others are Missing.
 func (c *Campaign) scenario(ctx context.Context, s *scenarios.Scenario, img *images.Image) (Result, error) {
 	start := time.Now()
 	arms, err := c.arms(s)
@@ -130,12 +134,15 @@ func (c *Campaign) scenario(ctx context.Context, s *scenarios.Scenario, img *ima
 		return Result{}, err
 	}
 	results, err := c.trials(ctx, s, plans)
-	if err != nil {
+	if err == nil && len(results) < len(plans) {
+		err = ctx.Err() // which ended before the next trial began
+	}
+	if len(results) == 0 && err != nil {
 		return Result{}, err
 	}
-	r := judge(s, results, c.Only == nil)
+	r := judge(s, results, len(plans)-len(results), c.Only == nil)
 	r.OpenZFS, r.Seed, r.Seconds = img.OpenZFS, c.Seed, time.Since(start).Seconds()
-	return r, nil
+	return r, err
 }
 
 // arms says how many trials each arm gets.
@@ -250,11 +257,11 @@ func seed(campaign uint64, scenario, version, arm string, number int) uint64 {
 	return binary.LittleEndian.Uint64(sum[:])
 }
 
-// trials runs them in order, Jobs at a time.
+// trials runs them in order, Jobs at a time, and returns those that came to their end: not all of them with an error.
 func (c *Campaign) trials(ctx context.Context, s *scenarios.Scenario, plans []trial.Plan) ([]trial.Result, error) {
 	var (
 		mu      sync.Mutex
-		results = make([]trial.Result, len(plans))
+		results = make([]*trial.Result, len(plans))
 	)
 	group, ctx := errgroup.WithContext(ctx)
 	group.SetLimit(max(1, c.Jobs))
@@ -273,10 +280,17 @@ func (c *Campaign) trials(ctx context.Context, s *scenarios.Scenario, plans []tr
 			if err != nil {
 				return err
 			}
-			results[i] = r
+			results[i] = &r
 			observe(Ended{s.Name, p.OpenZFS, r})
 			return nil
 		})
 	}
-	return results, group.Wait()
+	err := group.Wait()
+	var done []trial.Result
+	for _, r := range results {
+		if r != nil {
+			done = append(done, *r)
+		}
+	}
+	return done, err
 }

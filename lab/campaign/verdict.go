@@ -30,7 +30,10 @@ type Result struct {
 	Against []string `json:"against,omitempty"`
 	// Needed is how many more trials of each arm an inconclusive verdict needs, should rates stay as they are; 0 when
 	// no number of them would do.
-	Needed  int     `json:"needed,omitempty"`
+	Needed int `json:"needed,omitempty"`
+	// Missing is how many trials were not done, as the run ended early. The verdict is inconclusive then, whatever the others
+	// were.
+	Missing int     `json:"missing,omitempty"`
 	Seconds float64 `json:"seconds"`
 	Seed    uint64  `json:"seed"`
 }
@@ -54,15 +57,19 @@ type Arm struct {
 	Results []trial.Result `json:"-"`
 }
 
-// judge sums up. When only one trial was picked, no verdict was asked for and so none is against the expectation.
-func judge(s *scenarios.Scenario, results []trial.Result, whole bool) Result {
-	r := Result{Scenario: s.Name, Expected: s.Expect.Verdict}
+// judge sums up. When only one trial was picked, no verdict was asked for and so none is against the expectation; when some
+// are missing there is none.
+func judge(s *scenarios.Scenario, results []trial.Result, missing int, whole bool) Result {
+	r := Result{Scenario: s.Name, Expected: s.Expect.Verdict, Missing: missing}
 	for _, a := range s.Arms {
 		r.Arms = append(r.Arms, sum(s, a, results))
 	}
 	r.Verdict, r.Needed = verdict(s.Expect.Rate, r.Arms)
-	r.Against = against(s, r, whole)
-	r.Held = len(r.Against) == 0
+	if missing > 0 {
+		r.Verdict, r.Needed = Inconclusive, 0
+	}
+	r.Against = against(s, r, whole && missing == 0)
+	r.Held = len(r.Against) == 0 && missing == 0
 	return r
 }
 

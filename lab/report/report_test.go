@@ -268,3 +268,26 @@ func TestJSONHasNoNull(t *testing.T) {
 		t.Error("writing changed the result")
 	}
 }
+
+// TestMissing expects a scenario that was broken off to be reported without a verdict.
+func TestMissing(t *testing.T) {
+	r := campaign.Result{
+		Scenario: "broken-off", OpenZFS: "2.3.2", Verdict: campaign.Inconclusive, Expected: scenarios.Reproduces, Missing: 5,
+		Arms: []campaign.Arm{{Name: "flip", Trials: 3, Valid: 3, Hits: 3, Rate: 1, Outcomes: map[trial.Outcome]int{trial.Panic: 3}}},
+	}
+	var table, document bytes.Buffer
+	if err := Table(&table, []campaign.Result{r}, nil); err != nil {
+		t.Fatal(err)
+	}
+	if err := (Document{Results: []campaign.Result{r}, Error: "ended early"}).WriteJSON(&document); err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{"no verdict, as the run ended early; expected: reproduces", "5 trials were not done", "3/3", "panic 3"} {
+		if !strings.Contains(table.String(), want) {
+			t.Errorf("%q is missing in\n%s", want, table.String())
+		}
+	}
+	if !strings.Contains(document.String(), `"missing": 5`) {
+		t.Errorf("got %s", document.String())
+	}
+}

@@ -102,6 +102,8 @@ func hit(s *scenarios.Scenario) string {
 // Verdict is the verdict of a result in words, beside what was expected.
 func Verdict(r campaign.Result) string {
 	switch {
+	case r.Missing > 0:
+		return fmt.Sprintf("no verdict, as the run ended early; expected: %s", r.Expected)
 	case r.Held:
 		return fmt.Sprintf("%s, as expected", r.Verdict)
 	case r.Verdict == r.Expected:
@@ -179,6 +181,9 @@ func signatures(n map[string]int) string {
 }
 
 func needed(r campaign.Result) string {
+	if r.Missing > 0 {
+		return fmt.Sprintf("the run ended early: %d trials were not done", r.Missing)
+	}
 	for _, a := range r.Arms {
 		if a.Valid == 0 && a.Trials > 0 {
 			return "inconclusive: an arm without a valid trial has no rate"

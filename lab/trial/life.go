@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"sync/atomic"
+	"time"
 
 	"github.com/vdevil/vdevil/lab/guest"
 	"github.com/vdevil/vdevil/lab/machine"
@@ -37,7 +38,8 @@ func (t *run) all() []*life {
 	return slices.Clone(t.lives)
 }
 
-// enter makes a machine the one at work and begins to watch it. A trial that is over closes it: a step may come too late.
+// enter makes a machine the one at work and begins to watch it, from its own first byte: what the guest printed before its
+// checkpoint is history. A trial that is over closes it: a step may come too late.
 func (t *run) enter(vm machine.Machine) error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -45,7 +47,7 @@ func (t *run) enter(vm machine.Machine) error {
 		return errors.Join(errOver, vm.Close())
 	}
 	ctx, stop := context.WithCancel(context.Background()) // ends with the life, see close
-	l := &life{vm: vm, watch: watchConsole(ctx, vm), stop: stop}
+	l := &life{vm: vm, watch: watchConsole(ctx, vm, vm.Console().Start()), stop: stop}
 	t.lives = append(t.lives, l)
 	go func() {
 		select {
@@ -89,6 +91,22 @@ func (l *life) ended() bool {
 		return true
 	default:
 		return false
+	}
+}
+
+// settleLimit is how long, on the reference host, a message that has begun may take to come to its end: the console is
+// slow, and the stack is what tells one bug from another.
+const settleLimit = 200 * time.Millisecond
+
+// settle waits until the console says no more that matters, see watch.settle. A machine whose console has ended is about to
+// be known as ended, too.
+func (l *life) settle(ctx context.Context, scale machine.Scale, amiss bool) {
+	l.watch.settle(ctx, scale.Limit(settleLimit), amiss)
+	if l.watch.ended() {
+		select {
+		case <-l.vm.Done():
+		case <-ctx.Done():
+		}
 	}
 }
 
@@ -161,7 +179,7 @@ func (t *run) panics(ctx context.Context, steps []scenarios.Step) error {
 	case <-ctx.Done():
 		return ctx.Err()
 	}
-	t.settle(ctx, l, err != nil || l.ended())
+	l.settle(ctx, t.scale, err != nil || l.ended())
 	events := l.watch.events()
 	for _, e := range events {
 		if want := t.Scenario.Expect.Signature; e.Class == panics.Panic && (want == "" || e.Signature() == want) {

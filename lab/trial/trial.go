@@ -91,10 +91,6 @@ type Result struct {
 	Bundle      string    `json:"bundle"`
 }
 
-// settleLimit is how long, on the reference host, a message that has begun may take to come to its end: the console is
-// slow, and the stack is what tells one bug from another.
-const settleLimit = 200 * time.Millisecond
-
 // Run does the trial. Lab trouble is not an error but an invalid outcome; an error means that the context ended or the
 // bundle could not be written.
 func Run(ctx context.Context, driver machine.Driver, p Plan) (r Result, err error) {
@@ -138,10 +134,10 @@ type run struct {
 	mu     sync.Mutex
 	lives  []*life
 	closed bool
-	strike *strike // nil until the fault is armed
+	strike *strike // nil until the fault is being armed
 }
 
-// strike is an armed fault.
+// strike is a fault that is being armed, or is.
 type strike struct {
 	end  context.CancelFunc // says that the workload has come to its end
 	done chan struct{}      // closed when it has struck or given up
@@ -185,7 +181,7 @@ func (t *run) drive(ctx context.Context, r *Result) {
 		t.linger(ctx, start.Add(t.Watch))
 	}
 	// A broken connection or a failed command can be the first sign of a message that is still being printed.
-	t.settle(ctx, t.now(), e.err != nil || t.now().ended())
+	t.now().settle(ctx, t.scale, e.err != nil || t.now().ended())
 	stop()
 	e.events, e.strike = t.now().watch.events(), t.finish()
 	if e.strike != nil {
@@ -201,8 +197,11 @@ var errNotReached = errors.New("the guest was not reached")
 
 // work connects, runs the workload and, when that has come to its end, asks the pool how it is.
 func (t *run) work(limited context.Context) (e ending) {
-	if err := t.connect(limited, t.now()); err != nil {
+	if err := t.reach(limited); err != nil {
 		return ending{err: err}
+	}
+	if t.isOver() {
+		return ending{}
 	}
 	t.worker = worker{guest: t.now().guest, pool: t.Resolved.Pool.Name, seed: t.Seed}
 	t.worker.arm = func(context.Context) error { return t.arm(limited) }
@@ -234,6 +233,34 @@ func (t *run) work(limited context.Context) (e ending) {
 	return e
 }
 
+// reach connects to the guest, unless the trial is over before.
+func (t *run) reach(ctx context.Context) error {
+	ctx, stop := context.WithCancel(ctx)
+	defer stop()
+	go func() {
+		select {
+		case <-t.over:
+			stop()
+		case <-ctx.Done():
+		}
+	}()
+	err := t.connect(ctx, t.now())
+	if t.isOver() {
+		return nil
+	}
+	return err
+}
+
+// isOver says whether a machine has crashed or ended that was not expected to.
+func (t *run) isOver() bool {
+	select {
+	case <-t.over:
+		return true
+	default:
+		return false
+	}
+}
+
 // linger goes on watching.
 func (t *run) linger(ctx context.Context, until time.Time) {
 	timer := time.NewTimer(time.Until(until))
@@ -245,23 +272,24 @@ func (t *run) linger(ctx context.Context, until time.Time) {
 	}
 }
 
-// arm makes the fault ready and lets it wait for its trigger beside the workload.
+// arm makes the fault ready and lets it wait for its trigger beside the workload. The strike is known from the beginning,
+// so that the end of the trial waits for it; nothing is locked while the machine and the guest are asked, who may hang.
 func (t *run) arm(ctx context.Context) error {
 	f := t.Resolved.Fault
 	if f == nil {
 		return errors.New("the scenario has no fault to arm")
-	}
-	vm := t.now().vm
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	if ctx.Err() != nil { // the trial is over, and nobody would take the trigger away
-		return ctx.Err()
 	}
 	ready, err := faultOf(f)
 	if err != nil {
 		return err
 	}
 	over, end := context.WithCancel(ctx)
+	s := &strike{end: end, done: make(chan struct{})}
+	if err := t.expect(ctx, s); err != nil {
+		end()
+		return err
+	}
+	vm := t.now().vm
 	do, err := ready.Arm(ctx, fault.Site{
 		Machine: vm, Guest: t.worker.guest, Written: t.worker.written,
 		Rand: rand.New(rand.NewPCG(t.Seed, 1)), Withhold: t.Resolved.Arm.Withhold,
@@ -272,14 +300,25 @@ func (t *run) arm(ctx context.Context) error {
 	})
 	if err != nil {
 		end()
-		return fmt.Errorf("arm %s: %w", f.Kind(), err)
+		s.err = fmt.Errorf("arm %s: %w", f.Kind(), err)
+		close(s.done)
+		return s.err
 	}
-	s := &strike{end: end, done: make(chan struct{})}
-	t.strike = s
 	go func() {
 		defer close(s.done)
 		s.injections, s.err = do(ctx)
 	}()
+	return nil
+}
+
+// expect notes a strike, unless the trial is over: then nobody would take the trigger away.
+func (t *run) expect(ctx context.Context, s *strike) error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	t.strike = s
 	return nil
 }
 
@@ -312,24 +351,4 @@ func (t *run) finish() *strike {
 		<-s.done
 	}
 	return s
-}
-
-// settle waits until messages that have begun are complete. failed says that something is amiss already: then one may
-// still be on its way.
-func (t *run) settle(ctx context.Context, l *life, failed bool) {
-	timer := time.NewTimer(t.scale.Limit(settleLimit))
-	defer timer.Stop()
-	for {
-		pending, seen, changed := l.watch.state()
-		if !pending && (seen > 0 || !failed) {
-			return
-		}
-		select {
-		case <-changed:
-		case <-timer.C:
-			return
-		case <-ctx.Done():
-			return
-		}
-	}
 }

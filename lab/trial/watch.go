@@ -2,7 +2,10 @@ package trial
 
 import (
 	"context"
+	"errors"
+	"io"
 	"sync"
+	"time"
 
 	"github.com/vdevil/vdevil/lab/machine"
 	"github.com/vdevil/vdevil/lab/zfs/panics"
@@ -14,10 +17,12 @@ type watch struct {
 	crash chan struct{}
 
 	mu      sync.Mutex
+	text    []byte // all that came
 	scanner panics.Scanner
 	seen    []panics.Event
 	pending bool
-	changed chan struct{} // closed and replaced with every piece of console
+	over    bool          // the machine has ended, and nothing more comes
+	changed chan struct{} // closed and replaced with every piece of console, and at its end
 	once    sync.Once
 }
 
@@ -25,14 +30,17 @@ func newWatch() *watch {
 	return &watch{crash: make(chan struct{}), changed: make(chan struct{})}
 }
 
-// watchConsole begins with the machine's own first byte: what the guest printed before its checkpoint is history.
-func watchConsole(ctx context.Context, vm machine.Machine) *watch {
+// watchConsole begins at an offset.
+func watchConsole(ctx context.Context, vm machine.Machine, from int) *watch {
 	w := newWatch()
-	console := vm.Console().Reader(ctx, vm.Console().Start())
+	console := vm.Console().Reader(ctx, from)
 	go func() {
 		buf := make([]byte, 4096)
 		for {
 			n, err := console.Read(buf)
+			if errors.Is(err, io.EOF) {
+				w.end()
+			}
 			if err != nil {
 				return
 			}
@@ -45,6 +53,7 @@ func watchConsole(ctx context.Context, vm machine.Machine) *watch {
 func (w *watch) feed(p []byte) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	w.text = append(w.text, p...)
 	w.seen = append(w.seen, w.scanner.Feed(p)...)
 	w.pending = w.scanner.Pending()
 	for _, e := range w.seen {
@@ -52,6 +61,18 @@ func (w *watch) feed(p []byte) {
 			w.once.Do(func() { close(w.crash) })
 		}
 	}
+	w.wake()
+}
+
+// end notes that the console has ended.
+func (w *watch) end() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.over = true
+	w.wake()
+}
+
+func (w *watch) wake() {
 	close(w.changed)
 	w.changed = make(chan struct{})
 }
@@ -66,17 +87,44 @@ func (w *watch) crashed() bool {
 	}
 }
 
-// state says whether a message is being printed, and gives a channel that is closed when that may have changed.
-func (w *watch) state() (pending bool, seen int, changed <-chan struct{}) {
+// settled says whether there is nothing to wait for: no message is being printed, and where something is amiss there is one.
+// changed is closed when that may be otherwise.
+func (w *watch) settled(amiss bool) (yes bool, changed <-chan struct{}) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	return w.pending, len(w.seen), w.changed
+	return w.over || !w.pending && (len(w.seen) > 0 || !amiss), w.changed
 }
 
-// events are all messages, a last incomplete one included.
+// settle waits until messages that have begun are complete, or the console has ended. amiss says that there must be one,
+// which may still be on its way.
+func (w *watch) settle(ctx context.Context, limit time.Duration, amiss bool) {
+	timer := time.NewTimer(limit)
+	defer timer.Stop()
+	for {
+		yes, changed := w.settled(amiss)
+		if yes {
+			return
+		}
+		select {
+		case <-changed:
+		case <-timer.C:
+			return
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// events are all messages so far, a last incomplete one included. To ask changes nothing.
 func (w *watch) events() []panics.Event {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.seen = append(w.seen, w.scanner.Flush()...)
-	return w.seen
+	return panics.Scan(w.text)
+}
+
+// ended says whether the console has.
+func (w *watch) ended() bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.over
 }

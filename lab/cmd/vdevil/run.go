@@ -154,7 +154,10 @@ marked as default are run.
 The first run installs missing host packages (it asks first) and builds an image of the guest, which takes a while. Every
 trial leaves a bundle in the state directory: the hypervisor's command line, seed, plan, console, injections, stack,
 outcome. A trial is repeated by the seed of its run and its own name; such a run judges nothing, and its exit status
-is 0 unless the trial was invalid (3).`,
+is 0 unless the trial was invalid (3).
+
+A run that fails or is interrupted reports the trials that came to their end, those of the scenario under way without a
+verdict, and exits with 3.`,
 		Example: `  vdevil run
   vdevil run legacy-dedup-gang --trials 20 --json
   vdevil run blkptr-dva-flip --zfs 2.1.11,2.3.2 --seed 1
