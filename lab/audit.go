@@ -110,7 +110,7 @@ func notes(p *ondisk.Pool) (all []string) {
 	host, _ := p.Label.String("hostname")
 	switch state {
 	case imported:
-		all = append(all, fmt.Sprintf("the pool was not exported: host %q had it last, and may have it still", host))
+		all = append(all, fmt.Sprintf("the pool was not exported: host \"%s\" had it last, and may have it still", host))
 	case destroyed:
 		all = append(all, "the pool was destroyed")
 	}

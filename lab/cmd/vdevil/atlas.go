@@ -17,6 +17,7 @@ import (
 	"github.com/vdevil/vdevil/lab"
 	"github.com/vdevil/vdevil/lab/atlas"
 	"github.com/vdevil/vdevil/lab/fault"
+	"github.com/vdevil/vdevil/lab/printable"
 	"github.com/vdevil/vdevil/scenarios"
 )
 
@@ -240,7 +241,7 @@ func drawFile(name string, m atlas.Map, draw func(io.Writer, atlas.Map) error) (
 		return err
 	}
 	defer func() { err = errors.Join(err, out.Close()) }()
-	return draw(out, m)
+	return draw(printable.NewWriter(out), m)
 }
 
 // sound is an error when the controls or invalid trials forbid to believe a map.

@@ -9,6 +9,7 @@ import (
 
 	"github.com/dustin/go-humanize"
 
+	"github.com/vdevil/vdevil/lab/printable"
 	"github.com/vdevil/vdevil/lab/zfs/audit"
 )
 
@@ -29,7 +30,7 @@ type auditView struct {
 const lineEvery = 10 * time.Second // where there is no terminal
 
 func (a *app) newAuditView(now func() time.Time) *auditView {
-	v := &auditView{w: a.err, now: now}
+	v := &auditView{w: unguarded(a.err), now: now}
 	if fd, ok := terminal(a.err); ok && os.Getenv("TERM") != "dumb" {
 		v.width = func() int { w, _ := size(fd); return w }
 	}
@@ -59,6 +60,7 @@ func (v *auditView) progress(p audit.Progress) {
 
 // line writes; that it cannot be written is no reason to end an audit.
 func (v *auditView) line(text string) {
+	text = printable.Line(text)
 	if v.width == nil {
 		_, _ = fmt.Fprintln(v.w, text)
 		return

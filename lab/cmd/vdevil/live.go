@@ -10,6 +10,7 @@ import (
 
 	"github.com/vdevil/vdevil/lab"
 	"github.com/vdevil/vdevil/lab/campaign"
+	"github.com/vdevil/vdevil/lab/printable"
 	"github.com/vdevil/vdevil/lab/report"
 	"github.com/vdevil/vdevil/lab/trial"
 )
@@ -85,7 +86,7 @@ func (l *live) draw(text string) {
 	if l.drawn > 0 {
 		fmt.Fprintf(&b, "\r\x1b[%dA\x1b[J", l.drawn) // up, and erase to the end of the screen: ECMA-48 CUU, ED
 	}
-	b.WriteString(text)
+	b.WriteString(printable.Text(text))
 	lines := l.view(l.size())
 	for _, line := range lines {
 		b.WriteString(line + "\n")
@@ -115,9 +116,11 @@ func (l *live) view(width, height int) (lines []string) {
 	// One line is left for the cursor.
 	lines = lines[max(0, len(lines)-max(1, height-1)):]
 	for i, line := range lines {
-		if r := []rune(line); len(r) >= width {
-			lines[i] = string(r[:max(0, width-1)])
+		r := []rune(printable.Line(line))
+		if len(r) >= width {
+			r = r[:max(0, width-1)]
 		}
+		lines[i] = string(r)
 	}
 	return lines
 }

@@ -13,6 +13,8 @@ import (
 
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
+
+	"github.com/vdevil/vdevil/lab/printable"
 )
 
 func main() {
@@ -22,7 +24,8 @@ func main() {
 	os.Exit(a.main(ctx, os.Args[1:]))
 }
 
-// app is the command with its three streams.
+// app is the command with its three streams. While a command runs, what it writes to out and err is made printable: names from
+// pools and consoles of guests are others' texts. terminal and unguarded give the streams themselves, for what steers a terminal.
 type app struct {
 	in       io.Reader
 	out, err io.Writer
@@ -32,6 +35,7 @@ type app struct {
 
 // main runs one command and gives the exit status.
 func (a *app) main(ctx context.Context, args []string) int {
+	a.out, a.err = printable.NewWriter(a.out), printable.NewWriter(a.err)
 	root := a.root()
 	root.SetArgs(args)
 	root.SetIn(a.in)
@@ -77,8 +81,19 @@ Results go to stdout, everything else to stderr. The exit status is
 	return root
 }
 
+// unguarded is a stream to which every byte goes as it is.
+func unguarded(w io.Writer) io.Writer {
+	if p, ok := w.(*printable.Writer); ok {
+		return p.Unwrap()
+	}
+	return w
+}
+
 // terminal is the file descriptor of a stream that is a terminal.
 func terminal(stream any) (fd int, ok bool) {
+	if w, writes := stream.(io.Writer); writes {
+		stream = unguarded(w)
+	}
 	f, ok := stream.(*os.File)
 	if !ok || !term.IsTerminal(int(f.Fd())) {
 		return 0, false

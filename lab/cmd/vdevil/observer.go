@@ -28,7 +28,7 @@ type observer interface {
 // observer shows a live view on a terminal and plain lines elsewhere.
 func (a *app) observer() observer {
 	if fd, ok := terminal(a.err); ok && os.Getenv("TERM") != "dumb" {
-		return newLive(a.err, func() (int, int) { return size(fd) }, time.Now)
+		return newLive(unguarded(a.err), func() (int, int) { return size(fd) }, time.Now)
 	}
 	return newPlain(a.err, time.Now)
 }

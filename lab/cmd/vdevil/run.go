@@ -95,7 +95,7 @@ func (a *app) open(ctx context.Context, f labFlags, view observer) (*lab.Lab, er
 }
 
 func (a *app) install(ctx context.Context, yes bool, dirs host.Dirs) host.InstallOptions {
-	o := host.InstallOptions{Yes: yes || os.Getenv("CI") == "true", Out: a.err, Lock: dirs.Cache}
+	o := host.InstallOptions{Yes: yes || os.Getenv("CI") == "true", Out: unguarded(a.err), Lock: dirs.Cache}
 	_, asking := terminal(a.err)
 	if _, answering := terminal(a.in); asking && answering {
 		o.Ask = &answers{ctx, a.in}

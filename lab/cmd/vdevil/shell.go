@@ -94,7 +94,8 @@ func (f *shellFlags) scenario(arg string) (*scenarios.Scenario, error) {
 
 // converse connects the streams with a shell: one to type in on a terminal, else one that reads a script.
 func (a *app) converse(s *ssh.Session) error {
-	s.Stdout, s.Stderr = a.out, a.err
+	// A shell is for what the user asks of the guest, and may draw on the terminal.
+	s.Stdout, s.Stderr = unguarded(a.out), unguarded(a.err)
 	// Not s.Stdin: Wait would then wait for the end of the input, too, or for one more key.
 	in, err := s.StdinPipe()
 	if err != nil {

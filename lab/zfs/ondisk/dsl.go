@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+
+	"github.com/vdevil/vdevil/lab/printable"
 )
 
 // DSLDir is a node in the tree of datasets (dsl_dir_phys_t in include/sys/dsl_dir.h).
@@ -199,7 +201,7 @@ func (w *datasetWalk) dir(ctx context.Context, id, parent uint64, name string, d
 	there := map[string]bool{}
 	for _, e := range w.entries(ctx, d.ChildDirs, name) {
 		there[e.Name] = true
-		w.dir(ctx, e.Uint64(), d.ID, name+"/"+e.Name, depth+1)
+		w.dir(ctx, e.Uint64(), d.ID, name+"/"+printable.Line(e.Name), depth+1)
 	}
 	for _, special := range []struct {
 		name  string
@@ -217,7 +219,7 @@ func (w *datasetWalk) head(ctx context.Context, id, dir uint64, name string) {
 		return
 	}
 	for _, e := range w.entries(ctx, d.SnapNames, name) {
-		w.dataset(ctx, e.Uint64(), dir, name+"@"+e.Name)
+		w.dataset(ctx, e.Uint64(), dir, name+"@"+printable.Line(e.Name))
 	}
 }
 

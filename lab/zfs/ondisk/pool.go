@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"slices"
 
+	"github.com/vdevil/vdevil/lab/printable"
 	"github.com/vdevil/vdevil/lab/zfs/ondisk/checksum"
 	"github.com/vdevil/vdevil/lab/zfs/ondisk/compress"
 	"github.com/vdevil/vdevil/lab/zfs/ondisk/nvlist"
@@ -119,7 +120,7 @@ func choose(members []*member, o Options) (chosen []*member, strangers []Device,
 	pools := map[uint64]string{}
 	for _, m := range members {
 		name, _ := m.config.String("name")
-		if m.poolGUID == 0 || o.GUID != 0 && m.poolGUID != o.GUID || o.Name != "" && name != o.Name {
+		if m.poolGUID == 0 || o.GUID != 0 && m.poolGUID != o.GUID || o.Name != "" && name != printable.Line(o.Name) {
 			strangers = append(strangers, m.device)
 			continue
 		}
@@ -145,7 +146,7 @@ func (p *Pool) open(ctx context.Context, members []*member, newest *member, txg 
 		// Names are all there is: that one is listed says that it is active.
 		features := map[string]uint64{}
 		for _, f := range active.Pairs {
-			features[f.Name] = 1
+			features[printable.Line(f.Name)] = 1
 		}
 		if err := checkFeatures(features, known); err != nil {
 			return err
@@ -327,8 +328,8 @@ func (p *Pool) readFeatures(ctx context.Context) error {
 			if err != nil {
 				return err
 			}
-			found[e.Name] = e.Uint64()
-			p.Features[e.Name] = e.Uint64()
+			name := printable.Line(e.Name)
+			found[name], p.Features[name] = e.Uint64(), e.Uint64()
 		}
 		if list == "features_for_read" {
 			if err := checkFeatures(found, known); err != nil {
@@ -425,9 +426,10 @@ func (p *Pool) loadBias(ctx context.Context) {
 	}
 }
 
+// cString is what is before the first zero, made printable.
 func cString(p []byte) string {
 	if i := slices.Index(p, 0); i >= 0 {
 		p = p[:i]
 	}
-	return string(p)
+	return printable.Line(string(p))
 }

@@ -6,6 +6,8 @@ import (
 	"io"
 	"path"
 	"strings"
+
+	"github.com/vdevil/vdevil/lab/printable"
 )
 
 // FileSystem is an object set seen as files (the ZPL, module/os/linux/zfs/zfs_znode_os.c).
@@ -112,7 +114,7 @@ func (fs *FileSystem) ReadDir(ctx context.Context, dir uint64, do func(DirEntry)
 const maxPath = 1024
 
 // Path is a path of an object from the root, found through its parents. A file with several links has one of them; one
-// that was deleted while open has none, which is ErrNotFound.
+// that was deleted while open has none, which is ErrNotFound. The path is for messages: its names are made printable.
 func (fs *FileSystem) Path(ctx context.Context, id uint64) (string, error) {
 	var names []string
 	for id != fs.Root {
@@ -131,7 +133,7 @@ func (fs *FileSystem) Path(ctx context.Context, id uint64) (string, error) {
 		if err != nil {
 			return "", err
 		}
-		names = append(names, name)
+		names = append(names, printable.Line(name))
 		id = parent
 	}
 	var b strings.Builder

@@ -6,6 +6,8 @@ package nvlist
 import (
 	"errors"
 	"fmt"
+
+	"github.com/vdevil/vdevil/lab/printable"
 )
 
 // Type is the data type of a value (data_type_t in include/sys/nvpair.h).
@@ -76,8 +78,11 @@ func Get[T any](l *List, name string) (T, bool) {
 // Uint64 is a value of that type, or 0 and false.
 func (l *List) Uint64(name string) (uint64, bool) { return Get[uint64](l, name) }
 
-// String is a value of that type, or "" and false.
-func (l *List) String(name string) (string, bool) { return Get[string](l, name) }
+// String is a value of that type, or "" and false. It is made printable, since it enters messages: Get has the bytes.
+func (l *List) String(name string) (string, bool) {
+	s, ok := Get[string](l, name)
+	return printable.Line(s), ok
+}
 
 // List is a list inside the list, or nil and false.
 func (l *List) List(name string) (*List, bool) { return Get[*List](l, name) }
