@@ -1,0 +1,52 @@
+package ondisktest
+
+import (
+	"context"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"testing"
+
+	"github.com/vdevil/vdevil/lab/host/hosttest"
+	"github.com/vdevil/vdevil/lab/labtest"
+)
+
+// Userland are programs of OpenZFS that need no kernel of it, zdb and ztest, as they are in an image, with the libraries that they
+// are linked with. They run on this computer, many times as fast as in a guest.
+type Userland struct{ dir string }
+
+// NewUserland takes the programs out of the image of an OpenZFS version ("" is the default one), for as long as the test runs.
+func NewUserland(t testing.TB, version string) Userland {
+	t.Helper()
+	img, err := labtest.Open(t).Image(t.Context(), version)
+	if err != nil {
+		t.Fatal(err)
+	}
+	u := Userland{t.TempDir()}
+	command := func(name string, args ...string) {
+		t.Helper()
+		if out, err := exec.CommandContext(t.Context(), name, args...).CombinedOutput(); err != nil {
+			t.Fatalf("%s %q: %v\n%s", name, args, err, out)
+		}
+	}
+	command("debugfs", "-R", "rdump /usr/lib/x86_64-linux-gnu "+u.dir, img.Root)
+	// ztest starts itself and zdb anew, so that both have to know their libraries, and the loader that fits these, by themselves.
+	patchelf := hosttest.Program(t, "makes programs of a guest run outside of it", "patchelf")
+	libraries := filepath.Join(u.dir, "x86_64-linux-gnu")
+	for _, program := range []string{"zdb", "ztest"} {
+		path := u.path(program)
+		command("debugfs", "-R", "dump -p /usr/sbin/"+program+" "+path, img.Root)
+		command(patchelf, "--set-interpreter", filepath.Join(libraries, "ld-linux-x86-64.so.2"), "--force-rpath", "--set-rpath", libraries, path)
+	}
+	return u
+}
+
+func (u Userland) path(program string) string { return filepath.Join(u.dir, program) }
+
+// Command is a run of a program, in the C locale.
+func (u Userland) Command(ctx context.Context, program string, args ...string) *exec.Cmd {
+	cmd := exec.CommandContext(ctx, u.path(program), args...)
+	// OpenZFS up to 2.1 looks for ZDB_PATH, later ones for ZDB.
+	cmd.Env = append(os.Environ(), "LC_ALL=C", "ZDB="+u.path("zdb"), "ZDB_PATH="+u.path("zdb"))
+	return cmd
+}
