@@ -27,7 +27,7 @@ type runs struct {
 }
 
 // runLength is how many claims are sorted at once.
-const runLength = 1 << 15
+const runLength = 1 << 14
 
 func newRuns(limit int64, dir string) *runs { return &runs{limit: limit, dir: dir} }
 
@@ -64,15 +64,15 @@ func (r *runs) keep(run []claim) error {
 	size := int64(cap(run)) * claimSize
 	r.held += size
 	r.total += size
-	if r.held < min(r.limit, max(r.total/4, usuallyHeld)) {
+	if r.held < min(r.limit, max(r.total/16, usuallyHeld)) {
 		return nil
 	}
 	return r.spill()
 }
 
-// usuallyHeld are the bytes that are held whatever there is. Of more, a quarter is held: the number of files stays small,
-// and so does what an audit of a pool of usual size takes.
-const usuallyHeld = 2 << 20
+// usuallyHeld are the bytes that are held whatever there is. Of more, a sixteenth is held: the number of files stays
+// small, and so does what an audit of a pool of usual size takes.
+const usuallyHeld = 1 << 20
 
 // spill moves what is in memory to one more file, which has no name and so is gone when the process is.
 func (r *runs) spill() (err error) {

@@ -436,7 +436,11 @@ func (w *walk) dnodes(ctx context.Context, s subtree, meta *Object, r Ref, b Blk
 	if b.LSize() != uint64(meta.DataBlockSize) || b.Level() != 0 || b.Type() != TypeDNode {
 		return w.problem(ctx, r, corrupt("%v as block of dnodes", b))
 	}
-	block, err := w.pool.Read(ctx, b)
+	var room *[]byte
+	if s.objset != 0 {
+		room = new([]byte) // nobody looks at it again; what the MOS has is looked up by its number, too
+	}
+	block, err := w.pool.read(ctx, b, room)
 	if err != nil {
 		return w.problem(ctx, r, err)
 	}
