@@ -24,6 +24,8 @@ type AuditOptions struct {
 	Pool string
 	// TXG audits the pool as an older uberblock has it: the newest that is not younger. 0 is the newest.
 	TXG uint64
+	// Backing opens the backing and data files that qcow2 images name; without it such an image is refused.
+	Backing bool
 	// Live audits a pool that is imported. It changes meanwhile, so findings may be no more than that.
 	Live bool
 	// Quick, Data, Memory, TempDir and Progress are those of audit.Options.
@@ -48,8 +50,11 @@ const auditCache = 1 << 20
 func Audit(ctx context.Context, o AuditOptions) (a Audited, err error) {
 	workers := runtime.NumCPU()
 	var devices []ondisk.Device
+	named := func(image, file string) {
+		a.Notes = append(a.Notes, fmt.Sprintf("%s was read, too, since %s names it", file, image))
+	}
 	for _, path := range o.Paths {
-		d, closer, e := device.Open(ctx, path, device.Options{Live: o.Live, Connections: workers})
+		d, closer, e := device.Open(ctx, path, device.Options{Live: o.Live, Connections: workers, Backing: o.Backing, Named: named})
 		if e != nil {
 			return a, e
 		}
@@ -73,7 +78,7 @@ func Audit(ctx context.Context, o AuditOptions) (a Audited, err error) {
 	if err != nil {
 		return a, err
 	}
-	a.Notes = notes(p)
+	a.Notes = append(a.Notes, notes(p)...)
 	now, err := newest(ctx, p)
 	if err != nil || !now.after(p) {
 		return a, err

@@ -36,7 +36,8 @@ deduplicated and cloned blocks. It finds what a scrub cannot see, because all ch
 allocated twice, free under a file, leaked, lists that will free it twice. It says what each finding does, and what to do.
 
 Name the devices or images of the pool, in any order, others beside them do no harm: disks, partitions, raw images, qcow2
-images (through qemu-nbd). They are opened read-only; nothing is ever written. Export the pool first. One that is imported
+images. They are opened read-only; nothing is ever written. Files that an image names are opened with --backing alone, and
+then only files, each of which is named in the report. Export the pool first. One that is imported
 on this computer, has a device that the kernel holds or an image that a QEMU writes to, or moves on while it is read, is
 refused, unless --live asks for it: then findings may come from changes during the walk, and only what a second audit
 finds again is there.
@@ -63,6 +64,7 @@ The exit status is
 	flags.BoolVar(&f.Data, "data", false, "read and verify all blocks, as a scrub does, not only those that lead to others")
 	flags.BoolVar(&f.Quick, "quick", false, "do not compare what datasets share with their snapshots, most of the work if these are many")
 	flags.BoolVar(&f.Live, "live", false, "audit a pool that is in use")
+	flags.BoolVar(&f.Backing, "backing", false, "open the backing and data files that qcow2 images name, too: whoever made an image chose them")
 	flags.UintVar(&f.memory, "memory", 256, "sort this many `MiB` in memory and what is more on disk; a block needs 32 bytes for each copy")
 	flags.StringVar(&f.TempDir, "temp", "", "the `DIRECTORY` for sorting on disk (default: the system's)")
 	flags.BoolVar(&f.all, "all", false, "print all findings, not the first few of each kind")
@@ -82,7 +84,10 @@ func (a *app) audit(ctx context.Context, f auditFlags) error {
 		return interrupted(ctx, err)
 	}
 	var used *device.InUseError
+	var named *device.NamedFileError
 	switch {
+	case errors.As(err, &named):
+		return &unreadableError{fmt.Errorf("%w; if you trust whoever made it, write --backing", err)}
 	case errors.As(err, &used):
 		return &unreadableError{fmt.Errorf("%w; export the pool, or write --live, see --help", err)}
 	case err != nil:

@@ -100,6 +100,23 @@ func TestAuditClean(t *testing.T) {
 	}
 }
 
+// An image that stands on another one is refused, unless that is asked for; then the report names the other one.
+func TestAuditBacking(t *testing.T) {
+	pool := raw(t, "single")
+	top := filepath.Join(t.TempDir(), "top.qcow2")
+	if out, err := exec.Command("qemu-img", "create", "-f", "qcow2", "-F", "raw", "-b", pool, top).CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	code, out, err := command(t, "audit", top)
+	if code != misused || out != "" || !strings.Contains(err, top+" names the backing file") || !strings.Contains(err, pool) || !strings.Contains(err, "write --backing") {
+		t.Errorf("status %d, %q, %q", code, out, err)
+	}
+	code, out, err = command(t, "audit", "--backing", top)
+	if code != held || !strings.Contains(out, "note: "+pool+" was read, too, since "+top+" names it\n") {
+		t.Errorf("status %d, %q, %q", code, out, err)
+	}
+}
+
 func TestAuditForged(t *testing.T) {
 	path := forgedImage(t, "single", "spacemap-duplicate-free")
 	code, out, err := command(t, "audit", path)

@@ -1,5 +1,6 @@
-// Package device opens what may be a member of a pool, for reading only: raw images, block devices, and qcow2 images
-// through QEMU's own server. It tells when something is in use right now; it knows nothing of what is on it.
+// Package device opens what may be a member of a pool, for reading only: raw images, block devices and qcow2 images. It
+// tells when something is in use right now; it knows nothing of what is on it. Images come from strangers: no file that
+// one of them names is opened unless that is asked for.
 package device
 
 import (
@@ -24,8 +25,12 @@ func (e *InUseError) Error() string { return fmt.Sprintf("%s is in use: %s", e.P
 type Options struct {
 	// Live opens it even if it is in use.
 	Live bool
-	// Connections is how many reads of a qcow2 image run at once, 0 for 1.
+	// Connections is how many reads run at once of a qcow2 image that QEMU has to read, 0 for 1.
 	Connections int
+	// Backing opens the backing and data files that qcow2 images name, if they are files.
+	Backing bool
+	// Named is told of each of them when it was opened: the image that names it, and its path. It may be nil.
+	Named func(image, file string)
 }
 
 // Open opens a device. Close the closer when it is not used any more.
@@ -47,15 +52,11 @@ func Open(ctx context.Context, path string, o Options) (ondisk.Device, io.Closer
 	if err := written(path, file.(*os.File)); err != nil && !o.Live {
 		return ondisk.Device{}, nil, errors.Join(err, file.Close())
 	}
-	const magic = "QFI\xfb"
-	head := make([]byte, len(magic))
-	if _, err := d.Data.ReadAt(head, 0); err != nil || string(head) != magic {
+	head := make([]byte, len(qcow2Magic))
+	if _, err := d.Data.ReadAt(head, 0); err != nil || string(head) != qcow2Magic {
 		return d, file, nil // too short to be qcow2, or something else: what it is not, the reader will say
 	}
-	if err := file.Close(); err != nil {
-		return ondisk.Device{}, nil, err
-	}
-	return openQCOW2(ctx, path, o)
+	return openQCOW2(ctx, path, file.(*os.File), o)
 }
 
 // openBlock opens a block device. Linux lets nobody have a device exclusively whose file system or pool is in use

@@ -123,7 +123,11 @@ func TestRefused(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(dir, "bad"), []byte("QFI\xfb and nothing that QEMU knows"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	for _, path := range []string{dir, filepath.Join(dir, "none"), "/dev/null", filepath.Join(dir, "bad")} {
+	pipe := filepath.Join(dir, "pipe")
+	if err := unix.Mkfifo(pipe, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, path := range []string{dir, filepath.Join(dir, "none"), "/dev/null", pipe, filepath.Join(dir, "bad")} {
 		if _, _, err := device.Open(t.Context(), path, device.Options{}); err == nil {
 			t.Errorf("%s was opened", path)
 		}

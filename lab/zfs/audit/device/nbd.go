@@ -14,6 +14,8 @@ type nbd struct {
 	size int64
 	free chan net.Conn
 	all  []net.Conn
+	// server is closed after the connections: what the NBD server itself reads from.
+	server io.Closer
 }
 
 // Numbers of the protocol.
@@ -120,9 +122,12 @@ func (c *nbd) read(p []byte, at int64) error {
 
 // Close ends all connections, and with them the server.
 func (c *nbd) Close() error {
-	all := make([]error, len(c.all))
-	for i, conn := range c.all {
-		all[i] = conn.Close()
+	var all []error
+	for _, conn := range c.all {
+		all = append(all, conn.Close())
+	}
+	if c.server != nil {
+		all = append(all, c.server.Close())
 	}
 	return errors.Join(all...)
 }
