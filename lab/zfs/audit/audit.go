@@ -21,8 +21,8 @@ import (
 type Options struct {
 	// Workers is how many goroutines walk, 0 for 1.
 	Workers int
-	// Memory is how many bytes of sorted claims are held in memory at most, 0 for 256 MiB: the first 8 MiB, and half of what
-	// there is when that is more. The rest goes to files. A block pointer needs 32 bytes for each copy (each part of a gang
+	// Memory is how many bytes of sorted claims are held in memory at most, 0 for 256 MiB: the first MiB, and a
+	// sixteenth of what there is when that is more. The rest goes to files. A block pointer needs 32 bytes for each copy (each part of a gang
 	// block), as do each entry of a deadlist, a dedup table and a block reference table, and, unless Quick, each reference at
 	// the border to what a snapshot has too.
 	Memory int64

@@ -60,7 +60,7 @@ func TestRuns(t *testing.T) {
 		each  int
 		files bool
 	}{
-		{1 << 40, 12_000, false}, {1, 12_000, true}, {1 << 40, 50_000, true}, // 1.5 and 6 MB
+		{1 << 40, 6_000, false}, {1, 6_000, true}, {1 << 40, 25_000, true}, // 0.8 and 3 MB
 	} {
 		dir, each := t.TempDir(), tt.each
 		r := newRuns(tt.limit, dir)
