@@ -7,6 +7,7 @@ import (
 	"io"
 	"sort"
 	"sync"
+	"sync/atomic"
 	"syscall"
 
 	"github.com/vdevil/vdevil/lab/machine/nbd"
@@ -114,6 +115,7 @@ type View struct {
 
 	mu      sync.RWMutex
 	written map[int64]*[sector]byte
+	trouble atomic.Pointer[error] // the first of the lab's own
 }
 
 // View is the disk of a number.
@@ -147,11 +149,25 @@ func (v *View) ReadAt(p []byte, offset int64) (int, error) {
 			continue
 		}
 		if err := v.store.readSector(v.image, v.disk, at/sector, whole[:]); err != nil {
-			return done, err
+			return done, v.fail(err)
 		}
 		done += copy(p[done:], whole[at%sector:])
 	}
 	return done, nil
+}
+
+// Trouble is why the view has failed what a disk would have done: whoever used it was told of an error that is the lab's.
+func (v *View) Trouble() error {
+	if err := v.trouble.Load(); err != nil {
+		return *err
+	}
+	return nil
+}
+
+// fail notes trouble.
+func (v *View) fail(err error) error {
+	v.trouble.CompareAndSwap(nil, &err)
+	return err
 }
 
 // Handle does a request of a guest.
@@ -166,6 +182,13 @@ func (v *View) Handle(_ context.Context, r *nbd.Request) error {
 	if r.Offset%sector != 0 || r.Length%sector != 0 {
 		return fmt.Errorf("%v of %d bytes at %d is not in sectors: %w", r.Op, r.Length, r.Offset, syscall.EINVAL)
 	}
+	if err := v.write(r); err != nil {
+		return v.fail(err)
+	}
+	return nil
+}
+
+func (v *View) write(r *nbd.Request) error {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	for n := range r.Length / sector {

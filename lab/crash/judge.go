@@ -21,11 +21,15 @@ import (
 // Verdict is what became of the pool in an image.
 type Verdict struct {
 	Image
-	// Audit is what the disks had inconsistent as the power came back; Unreadable why there was nothing to audit. After
-	// is the same once the pool had been imported, its logs replayed, and exported.
+	// Audit is what the disks had inconsistent as the power came back; Unreadable which damage kept them from being audited.
+	// After is the same once the pool had been imported, its logs replayed, and exported.
 	Audit      []string `json:"audit,omitempty"`
 	Unreadable string   `json:"unreadable,omitempty"`
 	After      []string `json:"after,omitempty"`
+	// NotAudited is what the pool uses and our reader does not know, which speaks neither for nor against it. ZDB is what zdb
+	// says then, or of disks that are Unreadable; it decides nothing.
+	NotAudited string   `json:"not_audited,omitempty"`
+	ZDB        []string `json:"zdb,omitempty"`
 	// ReadOnly and ReadWrite say why an import failed; Panic is the signature of what the guest said instead of doing it.
 	ReadOnly  string `json:"read_only,omitempty"`
 	ReadWrite string `json:"read_write,omitempty"`
@@ -95,64 +99,108 @@ func (j *judge) judge(ctx context.Context, m *Image) (*Verdict, error) {
 	for i := range views {
 		views[i] = j.record.store.View(m, i)
 	}
-	v.Audit, v.Unreadable = j.audit(ctx, views)
-	if err := j.try(ctx, v, views); err != nil && ctx.Err() == nil {
+	if err := j.examine(ctx, v, views); err != nil && ctx.Err() == nil {
 		v.Invalid = err.Error()
-	}
-	if j.guest != nil && v.ReadWrite == "" && v.Invalid == "" {
-		var unreadable string
-		v.After, unreadable = j.audit(ctx, views)
-		v.Unreadable = cmp.Or(v.Unreadable, unreadable)
 	}
 	v.Seconds = time.Since(start).Seconds()
 	return v, ctx.Err()
 }
 
-// audit reads the disks from outside.
-func (j *judge) audit(ctx context.Context, views []*View) (findings []string, unreadable string) {
+// examine audits an image, tries it in a guest, and audits what that has made of it. Whatever came of it, it counts for
+// nothing if the lab failed to be a disk.
+func (j *judge) examine(ctx context.Context, v *Verdict, views []*View) (err error) {
+	defer func() {
+		for _, view := range views {
+			if trouble := view.Trouble(); trouble != nil {
+				err = errors.Join(trouble, j.leave())
+				return
+			}
+		}
+	}()
+	if v.Audit, err = j.audit(ctx, v, views); err != nil {
+		return err
+	}
+	if err = j.try(ctx, v, views); err != nil || j.guest == nil || v.ReadWrite != "" {
+		return err
+	}
+	v.After, err = j.audit(ctx, v, views)
+	return err
+}
+
+// audit reads the disks from outside. That a block has lost its checksum counts here: no fault has damaged it.
+func (j *judge) audit(ctx context.Context, v *Verdict, views []*View) (findings []string, err error) {
 	devices := make([]ondisk.Device, 0, len(views))
 	for i, d := range j.booted.Config.Disks {
 		devices = append(devices, ondisk.Device{Name: d.Name, Data: views[i], Size: d.Size})
 	}
-	pool, err := ondisk.Open(ctx, devices, ondisk.Options{Name: j.study.Resolved.Pool.Name})
-	if err != nil {
-		return nil, err.Error()
+	o, err := trial.Audit(ctx, devices, j.study.Resolved.Pool.Name, audit.Options{Workers: 1, TempDir: j.study.Dir})
+	switch {
+	case err != nil:
+		return nil, fmt.Errorf("audit the disks: %w", err)
+	case o.Unreadable != nil:
+		v.Unreadable = cmp.Or(v.Unreadable, o.Unreadable.Error())
+		return nil, nil
+	case o.NotAudited != nil:
+		v.NotAudited = cmp.Or(v.NotAudited, o.NotAudited.Error())
+		return nil, nil
 	}
-	report, err := audit.Pool(ctx, pool, audit.Options{Workers: 1, TempDir: j.study.Dir})
-	if err != nil {
-		return nil, err.Error()
+	for i := range o.Report.Findings {
+		findings = append(findings, o.Report.Findings[i].String())
 	}
-	for i := range report.Findings {
-		findings = append(findings, report.Findings[i].String())
-	}
-	return findings, ""
+	return findings, nil
 }
 
-// try imports the pool in the guest, read-only and read-write, and reads what was promised.
+// try imports the pool in the guest, read-only and read-write, and reads what was promised. After a crash, or when the guest
+// has not answered, the next image gets another one.
 func (j *judge) try(ctx context.Context, v *Verdict, views []*View) error {
 	limited, cancel := context.WithTimeout(ctx, j.booted.Scale.Limit(imageLimit))
 	defer cancel()
 	if err := j.show(limited, views); err != nil {
 		return errors.Join(err, j.leave())
 	}
-	from := j.vm.Console().Len()
-	err := j.imports(limited, v)
-	if err == nil {
-		return nil
+	watched, end := context.WithCancel(ctx) // longer than the guest is waited for
+	defer end()
+	follow := trial.Follow(watched, j.vm, j.vm.Console().Len(), j.booted.Scale)
+	working, stop := context.WithCancel(limited)
+	defer stop()
+	go func() { // a command of a guest that has crashed may hang for ever
+		select {
+		case <-follow.Crash():
+			stop()
+		case <-working.Done():
+		}
+	}()
+	err := j.imports(working, v)
+	select {
+	case <-follow.Crash():
+	default:
+		if err == nil {
+			return nil
+		}
 	}
-	// The guest has hung or died: the next image gets another.
-	events := panics.Scan(j.vm.Console().Bytes()[from:])
+	return errors.Join(j.aftermath(ctx, v, follow, err), j.leave())
+}
+
+// aftermath says what has happened to a guest that crashed, or that did not answer.
+func (j *judge) aftermath(ctx context.Context, v *Verdict, follow *trial.Follower, err error) error {
+	events, ended, died := follow.Aftermath(ctx)
 	for _, e := range events {
 		if e.Class == panics.Panic || e.Class == panics.Oops || e.Class == panics.Detected {
 			v.Panic = e.Signature()
-			return j.leave()
+			return nil
 		}
 	}
-	if errors.Is(err, context.DeadlineExceeded) {
+	switch {
+	case died != nil:
+		return fmt.Errorf("the hypervisor died, and the guest with it: %w", died)
+	case ended:
+		v.Panic = "oops: the machine stopped without a message"
+		return nil
+	case errors.Is(err, context.DeadlineExceeded):
 		v.Panic = "hang: " + err.Error()
-		return j.leave()
+		return nil
 	}
-	return errors.Join(err, j.leave())
+	return err
 }
 
 // show puts an image into the disks of a guest that has no pool imported.
@@ -180,13 +228,31 @@ func (j *judge) show(ctx context.Context, views []*View) error {
 	return err
 }
 
-// again makes the guest's kernel forget what it has read of its disks and imports the pool from their partitions alone.
-const again = `disks=$(ls -d /dev/disk/by-id/virtio-*) && blockdev --flushbufs $disks && export LC_ALL=C &&
+// forget makes the guest's kernel forget what it has read of its disks.
+const forget = `disks=$(ls -d /dev/disk/by-id/virtio-*) && blockdev --flushbufs $disks && export LC_ALL=C`
+
+// again imports the pool from the partitions of the disks alone.
+const again = forget + ` &&
 zpool import $(ls -d /dev/disk/by-id/virtio-*-part1 | sed 's/^/-d /') `
 
-// imports does both imports. An error means that the guest did not answer.
+// second asks zdb about a pool that our reader could say nothing of.
+func (j *judge) second(ctx context.Context, v *Verdict) (err error) {
+	if v.NotAudited+v.Unreadable == "" {
+		return nil
+	}
+	if _, err := j.guest.Run(ctx, forget); err != nil {
+		return err
+	}
+	v.ZDB, err = j.guest.ZDB(ctx, j.study.Resolved.Pool.Name)
+	return err
+}
+
+// imports does both imports, and has zdb look before where that is all the word there is on the disks. An error means that the guest did not answer.
 func (j *judge) imports(ctx context.Context, v *Verdict) error {
 	pool := j.study.Resolved.Pool.Name
+	if err := j.second(ctx, v); err != nil {
+		return err
+	}
 	for _, way := range []struct {
 		options string
 		failed  *string

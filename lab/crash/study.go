@@ -22,6 +22,8 @@ type Report struct {
 	Flushes  int   `json:"flushes"`
 	Bytes    int64 `json:"bytes"`
 	Promised int   `json:"promised"`
+	// Planned is how many images were to be judged. There are fewer verdicts when the study ended early.
+	Planned int `json:"planned"`
 	// Verdicts are in the order of the images.
 	Verdicts []*Verdict `json:"images"`
 	// RecordSeconds and JudgeSeconds are what it took.
@@ -65,6 +67,7 @@ func (s *Study) Run(ctx context.Context) (report *Report, err error) {
 	defer func() { err = errors.Join(err, r.close()) }()
 	report.RecordSeconds = time.Since(start).Seconds()
 	images, flushes := r.log.Plan(s.Images, s.Flush, rand.New(rand.NewPCG(s.Seed, 2)))
+	report.Planned = len(images)
 	report.Flushes, report.Writes, report.Bytes, report.Promised = flushes, r.log.Len()-flushes, r.log.size, len(r.promises)
 	s.Observe(Progress{Recorded: report})
 	start = time.Now()

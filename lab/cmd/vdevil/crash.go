@@ -41,7 +41,8 @@ file that fsync had promised before the cut, exported and audited again.
 With --flush lying the disks answer a flush without doing anything, and lose what is in their caches.
 
 The exit status is 0 when every image was consistent and no promise was broken, 1 otherwise; with lying disks it is 0, as
-nothing is promised then.`,
+nothing is promised then. An image is not audited when its pool uses what the audit does not know: that counts for nothing,
+and zdb's word is shown. A study that is interrupted reports the images that were judged, and exits with 3.`,
 		Example: `  vdevil crash
   vdevil crash crash-storm --images 500 --json
   vdevil crash --flush lying --cache 8 --images 100
@@ -177,7 +178,7 @@ func complaints(v *crash.Verdict) (all []string) {
 		}
 	}
 	add("", v.Panic)
-	add("not a pool: ", v.Unreadable)
+	add("cannot be audited: ", v.Unreadable)
 	add("read-only import: ", v.ReadOnly)
 	add("import: ", v.ReadWrite)
 	for _, list := range []struct {
@@ -197,7 +198,7 @@ func complaints(v *crash.Verdict) (all []string) {
 // crashTable counts the images by kind.
 func crashTable(w io.Writer, r *crash.Report) error {
 	var s strings.Builder
-	fmt.Fprintln(&s, "IMAGES\tNUMBER\tCONSISTENT\tAUDIT\tNO IMPORT\tPANIC\tDAMAGED\tPROMISES\tBROKEN IN\tINVALID")
+	fmt.Fprintln(&s, "IMAGES\tNUMBER\tCONSISTENT\tAUDIT\tNOT AUDITED\tNO IMPORT\tPANIC\tDAMAGED\tPROMISES\tBROKEN IN\tINVALID")
 	for _, kind := range []crash.Kind{crash.Boundary, crash.Subset, crash.Torn, ""} {
 		of := func(want func(*crash.Verdict) bool) int {
 			return r.Count(func(v *crash.Verdict) bool { return (kind == "" || v.Kind == kind) && want(v) })
@@ -213,17 +214,44 @@ func crashTable(w io.Writer, r *crash.Report) error {
 		if kind == "" {
 			name = "all"
 		}
-		fmt.Fprintf(&s, "%s\t%d\t%d\t%d\t%d\t%d\t%d\t%d\t%d\t%d\n", name, number,
+		fmt.Fprintf(&s, "%s\t%d\t%d\t%d\t%d\t%d\t%d\t%d\t%d\t%d\t%d\n", name, number,
 			of((*crash.Verdict).Consistent),
-			of(func(v *crash.Verdict) bool { return len(v.Audit)+len(v.After) > 0 }),
-			of(func(v *crash.Verdict) bool { return v.ReadWrite+v.ReadOnly+v.Unreadable != "" }),
+			of(func(v *crash.Verdict) bool { return len(v.Audit)+len(v.After) > 0 || v.Unreadable != "" }),
+			of(func(v *crash.Verdict) bool { return v.NotAudited != "" }),
+			of(func(v *crash.Verdict) bool { return v.ReadWrite+v.ReadOnly != "" }),
 			of(func(v *crash.Verdict) bool { return v.Panic != "" }),
 			of(func(v *crash.Verdict) bool { return len(v.Damaged) > 0 }),
 			promises,
 			of(func(v *crash.Verdict) bool { return len(v.Broken) > 0 }),
 			number-of(func(*crash.Verdict) bool { return true }))
 	}
+	if missing := r.Planned - len(r.Verdicts); missing > 0 {
+		fmt.Fprintf(&s, "\nthe study ended early: %d of %d images were not judged\n", missing, r.Planned)
+	}
+	notAudited(&s, r)
 	fmt.Fprintf(&s, "\n%s on OpenZFS %s, %s: %d writes of %d MiB, %d flushes, %d files promised; recorded in %s, judged in %s\n",
 		r.Scenario, r.OpenZFS, r.Flush, r.Writes, r.Bytes>>20, r.Flushes, r.Promised, clock(seconds(r.RecordSeconds)), clock(seconds(r.JudgeSeconds)))
 	return columns(w, s.String())
+}
+
+// notAudited says why images were not, and what zdb says of them, which is shown for the first of each kind.
+func notAudited(w io.Writer, r *crash.Report) {
+	var order []string
+	number := map[string]int{}
+	first := map[string]*crash.Verdict{}
+	for _, v := range r.Verdicts {
+		if v.NotAudited == "" {
+			continue
+		}
+		if number[v.NotAudited]++; first[v.NotAudited] == nil {
+			first[v.NotAudited], order = v, append(order, v.NotAudited)
+		}
+	}
+	for _, why := range order {
+		said := "zdb finds nothing"
+		if zdb := first[why].ZDB; len(zdb) > 0 {
+			said = fmt.Sprintf("zdb finds %d, first %s", len(zdb), zdb[0])
+		}
+		fmt.Fprintf(w, "\n%d not audited: %s; of image %d %s\n", number[why], why, first[why].Number, said)
+	}
 }

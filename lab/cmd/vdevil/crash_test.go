@@ -29,16 +29,38 @@ func TestCrashTable(t *testing.T) {
 	if err := crashTable(&out, studied(false)); err != nil {
 		t.Fatal(err)
 	}
-	want := `IMAGES    NUMBER  CONSISTENT  AUDIT  NO IMPORT  PANIC  DAMAGED  PROMISES  BROKEN IN  INVALID
-boundary  1       1           0      0          0      0        3         0          0
-subset    1       1           0      0          0      0        4         1          0
-torn      2       0           1      1          1      0        0         0          0
-all       4       2           1      1          1      0        7         1          0
+	want := `IMAGES    NUMBER  CONSISTENT  AUDIT  NOT AUDITED  NO IMPORT  PANIC  DAMAGED  PROMISES  BROKEN IN  INVALID
+boundary  1       1           0      0            0          0      0        3         0          0
+subset    1       1           0      0            0          0      0        4         1          0
+torn      2       0           1      0            1          1      0        0         0          0
+all       4       2           1      0            1          1      0        7         1          0
 
 crash-storm on OpenZFS 2.3.2, honest flush: 900 writes of 20 MiB, 60 flushes, 5 files promised; recorded in 0.0s, judged in 0.0s
 `
 	if out.String() != want {
 		t.Errorf("got\n%s\nwant\n%s", &out, want)
+	}
+}
+
+// TestCrashTableOfFew has images that were not audited, one that could not be, and some that were not judged.
+func TestCrashTableOfFew(t *testing.T) {
+	r := studied(false)
+	r.Planned, r.Verdicts = 50, []*crash.Verdict{
+		{Image: crash.Image{Number: 1, Kind: crash.Boundary}, NotAudited: "not supported: x"},
+		{Image: crash.Image{Number: 2, Kind: crash.Boundary}, NotAudited: "not supported: x", ZDB: []string{"leaked"}},
+		{Image: crash.Image{Number: 3, Kind: crash.Boundary}, Unreadable: "checksum mismatch"},
+	}
+	var out strings.Builder
+	if err := crashTable(&out, r); err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{
+		"boundary  3       2           1      2            0 ", "the study ended early: 47 of 50 images were not judged",
+		"2 not audited: not supported: x; of image 1 zdb finds nothing",
+	} {
+		if !strings.Contains(out.String(), want) {
+			t.Errorf("%q is missing in\n%s", want, &out)
+		}
 	}
 }
 

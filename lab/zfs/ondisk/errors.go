@@ -41,4 +41,15 @@ func brokenTable(format string, args ...any) error {
 	return fmt.Errorf("%w: "+format, append([]any{ErrBrokenTable}, args...)...)
 }
 
+// OfPool says whether an error is about the pool, damage for example, and not trouble of whoever reads it: a device that
+// fails, a context that ends, a disk without space for temporary files. What the package does not support is neither.
+func OfPool(err error) bool {
+	for _, own := range []error{ErrChecksum, ErrBrokenTable, ErrMissing, ErrCorrupt, ErrEncrypted, ErrNotFound, ErrRedacted} {
+		if errors.Is(err, own) {
+			return true
+		}
+	}
+	return false
+}
+
 func isNotFound(err error) bool { return errors.Is(err, ErrNotFound) }

@@ -1,0 +1,177 @@
+package crash
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"io"
+	"math/rand/v2"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+
+	"github.com/vdevil/vdevil/images"
+	"github.com/vdevil/vdevil/lab/guest/guesttest"
+	"github.com/vdevil/vdevil/lab/machine"
+	"github.com/vdevil/vdevil/lab/machine/nbd"
+	"github.com/vdevil/vdevil/lab/machine/scripttest"
+	"github.com/vdevil/vdevil/scenarios"
+)
+
+// bench is a judge whose guest is scripted: its commands run on this computer.
+type bench struct {
+	t       *testing.T
+	guest   *guesttest.Server
+	machine *scripttest.Machine
+	judge   *judge
+	fifo    string
+}
+
+// newBench has an image of an empty disk. The import is a script, which writes to the fifo for the test to know.
+func newBench(t *testing.T, zpool string) *bench {
+	t.Helper()
+	b := &bench{t: t, guest: guesttest.New(t), machine: scripttest.New(t), fifo: filepath.Join(t.TempDir(), "fifo")}
+	if err := syscall.Mkfifo(b.fifo, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for name, script := range map[string]string{
+		"udevadm": "", "blockdev": "", "ls": "echo /dev/disk/by-id/virtio-v0-part1", "zdb": "echo 'leaked space: vdev 0, offset 0x14600, size 530432'",
+		"zpool": strings.ReplaceAll(zpool, "FIFO", b.fifo), "find": "",
+	} {
+		b.guest.Program(name, script)
+	}
+	b.machine.OnDial = func(ctx context.Context, _ int) (net.Conn, error) { return b.guest.Dial(ctx) }
+	driver := &scripttest.Driver{OnFork: func(context.Context, *machine.Checkpoint, machine.ForkOptions) (machine.Machine, error) {
+		return b.machine, nil
+	}}
+	log, err := NewLog(t.TempDir(), 1<<20)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { log.Close() })
+	const size = 64 << 20
+	study := &Study{
+		Resolved: scenarios.Resolved{Pool: scenarios.Pool{Name: "tank"}}, Driver: driver, Dir: t.TempDir(), Sockets: t.TempDir(),
+		Image: &images.Image{LoginKey: b.guest.Login, HostKey: b.guest.Host},
+	}
+	r := &record{log: log, store: NewStore(log, []io.ReaderAt{bytes.NewReader(nil)}, []int64{size})}
+	booted := &machine.Checkpoint{Scale: 1, Config: machine.Config{Disks: []machine.DiskConfig{{Name: "v0", Size: size}}}}
+	if b.judge, err = study.newJudge(t.Context(), r, booted, 1); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := b.judge.close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return b
+}
+
+// image judges the state before everything while a script is played.
+func (b *bench) image(script func()) *Verdict {
+	b.t.Helper()
+	played := make(chan struct{})
+	go func() {
+		defer close(played)
+		script()
+	}()
+	v, err := b.judge.judge(b.t.Context(), b.judge.record.log.image(Boundary, 0, Flush{}, rand.New(rand.NewPCG(1, 1))))
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	<-played
+	return v
+}
+
+func (b *bench) reached() {
+	b.t.Helper()
+	f, err := os.Open(b.fifo)
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	f.Close()
+}
+
+// importing is a zpool that does not come back.
+const importing = "echo here >FIFO; sleep infinity"
+
+// panicHead and panicStack are what the kernel prints of a panic, in the format of spl_panic (module/os/linux/spl/spl-err.c)
+// and of dump_stack.
+const (
+	panicHead  = "[   10.000000] PANIC: zfs: adding existent segment to range tree (offset=1000 size=200)\n[   10.000001] Showing stack for process 77\n"
+	panicStack = "[   10.000002] CPU: 0 PID: 77 Comm: txg_sync Tainted: P           OE      6.1.0 #1\n[   10.000003] Call Trace:\n[   10.000004]  <TASK>\n" +
+		"[   10.000005]  dump_stack_lvl+0x44/0x5c\n[   10.000006]  vcmn_err.cold+0x1e/0x2d [spl]\n[   10.000007]  zfs_panic_recover+0x6d/0x90 [zfs]\n" +
+		"[   10.000008]  range_tree_add_impl+0x1a2/0x1090 [zfs]\n[   10.000009]  metaslab_free_concrete+0x115/0x250 [zfs]\n[   10.000010]  </TASK>\n"
+)
+
+func TestJudgeEnds(t *testing.T) {
+	for name, c := range map[string]struct {
+		script         func(*scripttest.Machine)
+		panic, invalid string
+	}{
+		"killed":   {func(m *scripttest.Machine) { m.Die("QEMU was ended by SIGKILL") }, "", "the hypervisor died, and the guest with it: the machine died: QEMU was ended by SIGKILL"},
+		"reset":    {func(m *scripttest.Machine) { m.End() }, "oops: the machine stopped without a message", ""},
+		"panic":    {func(m *scripttest.Machine) { m.Print(panicHead); m.Print(panicStack) }, "range-tree-add-overlap@metaslab_free_concrete", ""},
+		"its halt": {func(m *scripttest.Machine) { m.Print(panicHead + panicStack); m.End() }, "range-tree-add-overlap@metaslab_free_concrete", ""},
+		"suspended": {func(m *scripttest.Machine) {
+			m.Print("[   10.000000] WARNING: Pool 'tank' has encountered an uncorrectable I/O failure and has been suspended.\n")
+		}, "pool-suspended", ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			b := newBench(t, importing)
+			v := b.image(func() {
+				b.reached()
+				c.script(b.machine)
+			})
+			if v.Panic != c.panic || v.Invalid != c.invalid {
+				t.Errorf("panic %q, invalid %q", v.Panic, v.Invalid)
+			}
+			if b.judge.vm != nil {
+				t.Error("the next image would get the same guest")
+			}
+		})
+	}
+}
+
+// TestJudgeUnreadable expects a disk that our reader cannot read to be that and no failed import, with zdb's word.
+func TestJudgeUnreadable(t *testing.T) {
+	b := newBench(t, "exit 0")
+	b.guest.Program("zpool", `case "$*" in *status*) printf '  pool: tank\n state: ONLINE\nconfig:\n\n\tNAME        STATE     READ WRITE CKSUM\n\ttank        ONLINE       0     0     0\n\nerrors: No known data errors\n';; esac`)
+	v := b.image(func() {})
+	if v.Unreadable == "" || v.ReadOnly+v.ReadWrite+v.Panic+v.Invalid != "" || len(v.ZDB) != 1 || v.Consistent() {
+		t.Errorf("got %+v", v)
+	}
+}
+
+// TestJudgeRefused has an import that fails.
+func TestJudgeRefused(t *testing.T) {
+	b := newBench(t, "echo cannot import >&2; exit 1")
+	if v := b.image(func() {}); v.ReadOnly != "cannot import" || v.ReadWrite != "cannot import" || v.Invalid != "" {
+		t.Errorf("got %+v", v)
+	}
+}
+
+// brokenDisk is a base that this computer cannot read.
+type brokenDisk struct{}
+
+func (brokenDisk) ReadAt([]byte, int64) (int, error) { return 0, syscall.EIO }
+
+// TestJudgeTrouble expects what the lab cannot read, or has no room for, to speak neither against the pool nor for it.
+func TestJudgeTrouble(t *testing.T) {
+	b := newBench(t, "exit 0")
+	log := b.judge.record.log
+	b.judge.record.store = NewStore(log, []io.ReaderAt{brokenDisk{}}, []int64{64 << 20})
+	if v := b.image(func() {}); !strings.Contains(v.Invalid, syscall.EIO.Error()) {
+		t.Errorf("got %+v", v)
+	}
+	view := NewStore(log, []io.ReaderAt{bytes.NewReader(nil)}, []int64{1 << 30}).View(log.image(Boundary, 0, Flush{}, rand.New(rand.NewPCG(1, 1))), 0)
+	if err := view.Handle(t.Context(), &nbd.Request{Op: nbd.Zero, Offset: 1, Length: sector}); err == nil || view.Trouble() != nil {
+		t.Errorf("a request that no disk takes: %v, trouble %v", err, view.Trouble())
+	}
+	if err := view.Handle(t.Context(), &nbd.Request{Op: nbd.Zero, Length: (maxWritten + 1) * sector}); !errors.Is(err, syscall.ENOSPC) || !errors.Is(view.Trouble(), syscall.ENOSPC) {
+		t.Errorf("got %v, trouble %v", err, view.Trouble())
+	}
+}
