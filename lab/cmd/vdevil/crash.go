@@ -235,7 +235,7 @@ func crashTable(w io.Writer, r *crash.Report) error {
 }
 
 // notAudited says why images were not, and what zdb says of them, which is shown for the first of each kind.
-func notAudited(w io.Writer, r *crash.Report) {
+func notAudited(w *strings.Builder, r *crash.Report) {
 	var order []string
 	number := map[string]int{}
 	first := map[string]*crash.Verdict{}

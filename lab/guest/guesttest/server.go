@@ -75,11 +75,12 @@ func New(t testing.TB) *Server {
 	if err := os.Mkdir(s.path, 0o755); err != nil {
 		t.Fatal(err)
 	}
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	var config net.ListenConfig
+	listener, err := config.Listen(t.Context(), "tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { listener.Close() })
+	t.Cleanup(func() { _ = listener.Close() })
 	s.addr = listener.Addr().String()
 	t.Cleanup(func() {
 		s.mu.Lock()
@@ -107,7 +108,7 @@ func (s *Server) serve(conn net.Conn) {
 		conn.Close()
 		return
 	}
-	defer c.Close()
+	defer c.Close() //nolint:errcheck // the other side may have closed it
 	go ssh.DiscardRequests(requests)
 	for offered := range channels {
 		channel, requests, err := offered.Accept()
@@ -128,7 +129,7 @@ func (s *Server) session(channel ssh.Channel, requests <-chan *ssh.Request) {
 			go s.command(channel, text.Value)
 		case "subsystem":
 			go func() {
-				defer channel.Close()
+				defer channel.Close() //nolint:errcheck // the other side may have closed it
 				if files, err := sftp.NewServer(channel); err == nil {
 					_ = files.Serve()
 				}
@@ -138,8 +139,8 @@ func (s *Server) session(channel ssh.Channel, requests <-chan *ssh.Request) {
 }
 
 func (s *Server) command(channel ssh.Channel, line string) {
-	defer channel.Close()
-	c := exec.Command("bash", "-c", line)
+	defer channel.Close() //nolint:errcheck // the other side may have closed it
+	c := exec.Command("bash", "-c", line) //nolint:noctx // it goes on when its channel is closed, as in a guest
 	c.Env = append(os.Environ(), "PATH="+s.path+":"+os.Getenv("PATH"))
 	c.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
 	c.Stdout, c.Stderr = channel, channel.Stderr()

@@ -32,7 +32,7 @@ func watchOOM() *oomWatch {
 		return w
 	}
 	if _, err := unix.Seek(fd, 0, unix.SEEK_END); err != nil {
-		unix.Close(fd)
+		_ = unix.Close(fd) // it was only read
 		return w
 	}
 	w.log = fd
@@ -41,7 +41,7 @@ func watchOOM() *oomWatch {
 
 func (w *oomWatch) close() {
 	if w.log >= 0 {
-		unix.Close(w.log)
+		_ = unix.Close(w.log) // it was only read
 		w.log = -1
 	}
 }
