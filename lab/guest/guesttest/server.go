@@ -139,7 +139,7 @@ func (s *Server) session(channel ssh.Channel, requests <-chan *ssh.Request) {
 }
 
 func (s *Server) command(channel ssh.Channel, line string) {
-	defer channel.Close() //nolint:errcheck // the other side may have closed it
+	defer channel.Close()                 //nolint:errcheck // the other side may have closed it
 	c := exec.Command("bash", "-c", line) //nolint:noctx // it goes on when its channel is closed, as in a guest
 	c.Env = append(os.Environ(), "PATH="+s.path+":"+os.Getenv("PATH"))
 	c.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
