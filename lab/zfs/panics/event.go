@@ -6,12 +6,14 @@
 // has the same name in every OpenZFS version:
 //
 //	signature = condition [ "@" caller ]                 a ZFS check, fatal (Panic) or not (Warned), or what ZFS reports
-//	          | "oops:" condition [ "@" function ]       where the instruction pointer was, or who called panic()
-//	          | "hang:" condition [ "@" thread ]         the thread that did not move, without its number
+//	          | "oops:" condition [ "@" function ]       the kernel fell over
+//	          | "hang:" condition [ "@" function ]       a thread or CPU did not move
 //
 // The condition says what was wrong (see the Cond constants) and is never taken from the wording of a message. The
 // caller is the first function outside the range-tree, B-tree and AVL code and outside what prints the panic; without a
-// stack, as after a warning, it is missing together with its "@". Compiler suffixes such as ".isra.0" are cut off.
+// stack, as after a warning, it is missing together with its "@". The function of an oops or a hang is the first one of
+// OpenZFS that is no helper (see place), whatever the thread is called; it is missing when the stack was not printed, or
+// nothing in it is OpenZFS's. Compiler suffixes such as ".isra.0" are cut off.
 package panics
 
 import "strings"
@@ -80,7 +82,8 @@ type Event struct {
 	// Thread and PID are those of the thread that printed the stack, or that hangs. PID is 0 when unknown.
 	Thread string
 	PID    int
-	// Stack is innermost first, as printed.
+	// Stack is innermost first, as printed; where the kernel printed the registers of an interrupted or fallen CPU, the
+	// function of the instruction pointer stands at its place, which is the first one in an oops.
 	Stack []Frame
 	// Raw is every console line that belongs to the event, unchanged, at most 64 KiB.
 	Raw []byte
@@ -97,6 +100,8 @@ type Frame struct {
 	Module string
 	// Unreliable frames ("? " in the text) are addresses found on the stack that the unwinder did not pass through.
 	Unreliable bool
+
+	pointer bool // was read from the instruction pointer, not by the unwinder
 }
 
 // Signature is the version-independent name of the event; the package comment gives its grammar.

@@ -49,8 +49,8 @@ type begun struct {
 	dumped bool
 	// echoed is known only from a log daemon so far.
 	echoed bool
-	// where is the function of the instruction pointer.
-	where string
+	// interrupt is the number of frames of its stack that belong to an interrupt's handler, above what it interrupted.
+	interrupt int
 	// line is the number of its first line.
 	line int
 	// named events give their process away before the stack comes: "Showing stack for process".
@@ -222,20 +222,26 @@ func (b *begun) finish() {
 		return
 	}
 	b.done = true
-	if f, ok := firstOutside(b.Stack, printsPanic); ok && b.bare && b.Class == Oops && f.Module == "zfs" {
+	if f, ok := firstOutside(b.Stack, printsPanic); ok && b.bare && b.Class == Oops && modules[f.Module] {
 		b.Class, b.Condition = Panic, CondOther
 	}
 	switch b.Class {
 	case Panic, Warned:
 		b.Caller = caller(&b.Event)
 	case Oops:
-		b.Caller = b.where
-		if f, ok := firstOutside(b.Stack, printsPanic); ok && b.Caller == "" {
-			b.Caller = base(f.Func)
-		}
+		b.Caller = place(b.fell())
 	case Hang:
-		b.Caller = threadName(b.Thread)
+		b.Caller = place(b.Stack)
 	}
+}
+
+// fell is the part of an oops' stack that may be to blame: an interrupt's handler that falls did not do so on behalf of
+// what it interrupted.
+func (b *begun) fell() []Frame {
+	if b.interrupt > 0 {
+		return b.Stack[:b.interrupt]
+	}
+	return b.Stack
 }
 
 func atoi(s string) int {

@@ -10,7 +10,8 @@ var (
 	showing = regexp.MustCompile(`^Showing stack for process (\d+)`)
 	header  = regexp.MustCompile(`^CPU: \d+ (?:UID: \d+ )?PID: (\d+) Comm: (.+?) (?:Kdump: |Tainted: |Not tainted)`)
 	task    = regexp.MustCompile(`^task:(.+?)\s+state:.*?\bpid:\s*(\d+)`)
-	pointer = regexp.MustCompile(`^(?:RIP: 0010:|pc : )(?:\[<[0-9a-f]+>\] )*([A-Za-z_][\w.]*)\+0x`)
+	// The instruction pointer of kernel code, x86 and arm64: arch/x86/kernel/dumpstack.c, show_ip().
+	pointer = regexp.MustCompile(`^(?:RIP: 0010:|pc : )(?:\[<[0-9a-f]+>\] *)*([A-Za-z_].*)`)
 	frame   = regexp.MustCompile(`^(?:\[<[0-9a-f]+>\] )?(\? )?([A-Za-z_][\w.$]*)\+0x([0-9a-f]+)/0x([0-9a-f]+)` +
 		`(?: \[([\w-]+)(?: [0-9a-f]+)?\])?(?: \([A-Z]+\))?$`)
 	afterTrace = regexp.MustCompile(`^(?:Modules linked in:|---\[ end |Code: |RIP: 00[23]3:|Kernel Offset:|Rebooting in )`)
@@ -20,6 +21,9 @@ var (
 var outermost = map[string]bool{
 	"ret_from_fork": true, "ret_from_fork_asm": true, "entry_SYSCALL_64_after_hwframe": true, "el0t_64_sync": true,
 }
+
+// afterInterrupt are the ends of the stacks that interrupts run on (arch/x86/kernel/dumpstack_64.c, stack_type_name).
+var afterInterrupt = map[string]bool{"</IRQ>": true, "</SOFTIRQ>": true, "</NMI>": true}
 
 // stack handles a line of a stack and says whether l is one.
 func (s *Scanner) stack(l line) bool {
@@ -58,8 +62,14 @@ func (s *Scanner) stack(l line) bool {
 	d.other++
 	switch {
 	case pointer.MatchString(l.text):
-		if d.of.where == "" {
-			d.of.where = base(pointer.FindStringSubmatch(l.text)[1])
+		if m := frame.FindStringSubmatch(pointer.FindStringSubmatch(l.text)[1]); m != nil {
+			f := parseFrame(m)
+			f.pointer = true
+			d.push(f)
+		}
+	case afterInterrupt[l.text]:
+		if d.of.interrupt == 0 {
+			d.of.interrupt = len(d.of.Stack)
 		}
 	case strings.EqualFold(l.text, "Call Trace:"):
 		d.trace = true
@@ -121,21 +131,32 @@ func (s *Scanner) endDump(printer string) {
 }
 
 func (s *Scanner) frame(l line, m []string) {
-	f := Frame{Unreliable: m[1] != "", Func: m[2], Module: m[5]}
-	f.Offset, _ = strconv.ParseUint(m[3], 16, 64)
-	f.Size, _ = strconv.ParseUint(m[4], 16, 64)
+	f := parseFrame(m)
 	d := s.dumps[l.printer]
 	// Logs that somebody filtered lack the lines around stacks; then what prints a panic begins the next one.
-	if d == nil || !d.trace && d.inside && !f.Unreliable && printsPanic(f.Func) {
+	if d == nil || !d.trace && d.inside && !f.Unreliable && printsPanic(f) {
 		d = s.beginDump(l, 0, false)
 	}
 	d.other = 0
-	d.inside = d.inside || !f.Unreliable && !printsPanic(f.Func)
+	d.inside = d.inside || !f.Unreliable && !printsPanic(f)
 	d.of.add(l)
-	if len(d.of.Stack) < maxStack {
-		d.of.Stack = append(d.of.Stack, f)
-	}
+	d.push(f)
 	if outermost[f.Func] && !f.Unreliable && d.trace && !d.task {
 		s.endDump(l.printer)
+	}
+}
+
+// parseFrame reads what the expression frame has matched.
+func parseFrame(m []string) Frame {
+	f := Frame{Unreliable: m[1] != "", Func: m[2], Module: m[5]}
+	f.Offset, _ = strconv.ParseUint(m[3], 16, 64)
+	f.Size, _ = strconv.ParseUint(m[4], 16, 64)
+	return f
+}
+
+// push adds a frame to the stack of the event.
+func (d *dump) push(f Frame) {
+	if len(d.of.Stack) < maxStack {
+		d.of.Stack = append(d.of.Stack, f)
 	}
 }
