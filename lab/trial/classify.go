@@ -32,16 +32,7 @@ type ending struct {
 // found.
 func (t *run) classify(ctx context.Context, r *Result, e ending) {
 	r.Events, r.Outcome = e.events, Masked
-	for _, event := range e.events {
-		o := classOutcome[event.Class]
-		if o == Hang && e.status != nil {
-			continue // a task that was slow and went on
-		}
-		// The first of several is the cause of the others.
-		if o != r.Outcome && Worst(o, r.Outcome) == o {
-			r.Outcome, r.Signature, r.Text = o, event.Signature(), event.Text
-		}
-	}
+	r.decide(e)
 	gone := t.now().ended()
 	var died error
 	if gone {
@@ -70,6 +61,23 @@ func (t *run) classify(ctx context.Context, r *Result, e ending) {
 		r.undelivered(errors.New("the workload did not come to where it is armed"))
 	case e.strike.err != nil:
 		r.undelivered(e.strike.err)
+	}
+}
+
+// decide takes the worst of what the console says.
+func (r *Result) decide(e ending) {
+	placed := false
+	for _, event := range e.events {
+		o := classOutcome[event.Class]
+		if o == Hang && e.status != nil {
+			continue // a task that was slow and went on
+		}
+		// The first of several is the cause of the others. Not so hung tasks, which the kernel reports in the order of
+		// their birth: there the first one that stands still in OpenZFS says more than one that waits for it in the kernel.
+		if o != r.Outcome && Worst(o, r.Outcome) == o || o == Hang && r.Outcome == Hang && !placed && event.Caller != "" {
+			r.Outcome, r.Signature, r.Text = o, event.Signature(), event.Text
+			placed = event.Caller != ""
+		}
 	}
 }
 

@@ -81,10 +81,10 @@ func TestClassify(t *testing.T) {
 		{"a panic and a failed command", alive(), scenarios.Resolved{}, "add-overlap-2.3.2", ending{err: errors.New("EOF")}, Panic, overlap, ""},
 		{"a panic before the guest was reached", alive(), scenarios.Resolved{}, "add-overlap-2.3.2", ending{err: errNotReached}, Panic, overlap, ""},
 		{"a pool that was suspended", alive(), scenarios.Resolved{}, "pool-suspended", ending{}, Detected, "pool-suspended", ""},
-		{"an oops", alive(), scenarios.Resolved{}, "oops-null-deref", ending{}, Oops, "oops:", ""},
+		{"an oops", alive(), scenarios.Resolved{}, "oops-null-deref", ending{}, Oops, "oops:null-deref@metaslab_free_impl", ""},
 		{"a warning with zfs_recover", alive(), scenarios.Resolved{}, "add-overlap-recover", ending{status: healthy}, Warned, "range-tree-add-overlap", ""},
 		{"a lockup that the workload outlived", alive(), scenarios.Resolved{}, "soft-lockup", ending{status: healthy}, Masked, "", ""},
-		{"a lockup that it did not", alive(), scenarios.Resolved{}, "soft-lockup", ending{err: context.DeadlineExceeded}, Hang, "hang:", ""},
+		{"a lockup that it did not", alive(), scenarios.Resolved{}, "soft-lockup", ending{err: context.DeadlineExceeded}, Hang, "hang:soft-lockup@spa_sync", ""},
 		{"a hypervisor that died", dead(), scenarios.Resolved{}, "clean-boot", ending{}, Invalid, "", "hypervisor died, and the guest with it: the machine died"},
 		{"a hypervisor that died after the fault", dead(), withFault, "clean-boot", ending{strike: struck(nil)}, Invalid, "", "the machine died"},
 		{"a hypervisor that died before the fault", dead(), withFault, "clean-boot", ending{err: errNotReached}, Invalid, "", "the machine died"},
@@ -139,6 +139,32 @@ func TestClassify(t *testing.T) {
 				t.Errorf("got %s %q because %q; want %s %q because %q", r.Outcome, r.Signature, r.Reason, tt.outcome, tt.signature, tt.reason)
 			}
 		})
+	}
+}
+
+// The kernel reports hung tasks in the order of their birth: a shell that waits for a file's lock may come before the
+// writer that holds it and stands still in ZFS.
+func TestHungTasks(t *testing.T) {
+	hung := func(caller string) panics.Event {
+		return panics.Event{Class: panics.Hang, Condition: "hung-task", Caller: caller}
+	}
+	for _, tt := range []struct {
+		want    string
+		callers []string
+	}{
+		{"hang:hung-task@zfs_getpage", []string{"", "zfs_getpage", "txg_quiesce"}},
+		{"hang:hung-task@zfs_getpage", []string{"zfs_getpage", "", "txg_quiesce"}},
+		{"hang:hung-task", []string{"", ""}},
+	} {
+		var e ending
+		for _, c := range tt.callers {
+			e.events = append(e.events, hung(c))
+		}
+		trial := &run{lives: []*life{{vm: alive()}}}
+		var r Result
+		if trial.classify(t.Context(), &r, e); r.Outcome != Hang || r.Signature != tt.want {
+			t.Errorf("%q: %s %q, want %q", tt.callers, r.Outcome, r.Signature, tt.want)
+		}
 	}
 }
 

@@ -77,7 +77,7 @@ func place(stack []Frame) string {
 		func(f Frame) bool { return f.Module == "spl" },
 	} {
 		for _, f := range stack {
-			if ours(f) && !(f.Unreliable && unwound) {
+			if ours(f) && (!f.Unreliable || !unwound) {
 				return base(f.Func)
 			}
 		}

@@ -60,25 +60,33 @@ func (s *Scanner) stack(l line) bool {
 	d.of.add(l)
 	s.last = nil
 	d.other++
+	if d.reads(l.text) {
+		s.endDump(l.printer)
+	}
+	return true
+}
+
+// reads takes a line of a stack that is no frame, and says whether it is the last one.
+func (d *dump) reads(text string) bool {
 	switch {
-	case pointer.MatchString(l.text):
-		if m := frame.FindStringSubmatch(pointer.FindStringSubmatch(l.text)[1]); m != nil {
+	case pointer.MatchString(text):
+		if m := frame.FindStringSubmatch(pointer.FindStringSubmatch(text)[1]); m != nil {
 			f := parseFrame(m)
 			f.pointer = true
 			d.push(f)
 		}
-	case afterInterrupt[l.text]:
+	case afterInterrupt[text]:
 		if d.of.interrupt == 0 {
 			d.of.interrupt = len(d.of.Stack)
 		}
-	case strings.EqualFold(l.text, "Call Trace:"):
+	case strings.EqualFold(text, "Call Trace:"):
 		d.trace = true
-	case l.text == "<TASK>":
+	case text == "<TASK>":
 		d.task = true
-	case l.text == "</TASK>", d.trace && !d.task && afterTrace.MatchString(l.text), d.inside && d.other > maxBetween:
-		s.endDump(l.printer)
+	case text == "</TASK>", d.trace && !d.task && afterTrace.MatchString(text), d.inside && d.other > maxBetween:
+		return true
 	}
-	return true
+	return false
 }
 
 // beginDump opens the stack of a process, ending the one before, and finds the event it belongs to.
