@@ -119,6 +119,7 @@ func notes(p *ondisk.Pool) (all []string) {
 	case destroyed:
 		all = append(all, "the pool was destroyed")
 	}
+	all = append(all, p.Notes...)
 	for _, v := range p.Missing {
 		all = append(all, fmt.Sprintf("no device was given for %v (GUID %d)", v, v.GUID))
 	}

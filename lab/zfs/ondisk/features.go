@@ -6,8 +6,9 @@ import (
 	"strings"
 )
 
-// known says whether a feature that changes what a reader must understand is understood
-// (module/zcommon/zfeature_common.c). Features that only writers need to know may be any.
+// known says whether a feature is understood (module/zcommon/zfeature_common.c). Of a feature that a pool lists among those
+// which a reader must know OpenZFS only asks whether it knows it: one that is for writers alone may be among them, as other
+// implementations list it (zfeature_is_supported).
 func known(feature string) bool {
 	switch feature {
 	case "org.illumos:lz4_compress", "com.joyent:multi_vdev_crash_dump", "com.delphix:hole_birth",
@@ -18,16 +19,9 @@ func known(feature string) bool {
 		"com.delphix:head_errlog", "org.openzfs:blake3", "com.klarasystems:vdev_zaps_v2",
 		"com.delphix:redaction_list_spill", "org.zfsonlinux:longname", featureGangHeader,
 		// The pool is opened and the vdevs are refused, one by one: what lies on others can be read.
-		"org.openzfs:draid", "org.openzfs:raidz_expansion":
-		return true
-	}
-	return false
-}
-
-// knownToWriters are features that a reader need not know.
-func knownToWriters(feature string) bool {
-	switch feature {
-	case "com.delphix:async_destroy", "com.delphix:empty_bpobj", "com.delphix:spacemap_histogram", "com.delphix:enabled_txg",
+		"org.openzfs:draid", "org.openzfs:raidz_expansion",
+		// What follows is for writers alone.
+		"com.delphix:async_destroy", "com.delphix:empty_bpobj", "com.delphix:spacemap_histogram", "com.delphix:enabled_txg",
 		"com.delphix:zpool_checkpoint", "com.delphix:spacemap_v2", "com.delphix:bookmarks", "com.joyent:filesystem_limits",
 		"com.delphix:livelist", "com.delphix:log_spacemap", "com.delphix:obsolete_counts", "org.zfsonlinux:userobj_accounting",
 		"org.zfsonlinux:project_quota", "org.zfsonlinux:allocation_classes", "com.datto:resilver_defer",
@@ -42,11 +36,11 @@ func knownToWriters(feature string) bool {
 // CheckWriters names, as an *UnsupportedError, the active features of which only writers need to know what they are and that
 // are not known here, so that nothing is known of the space which they take.
 func (p *Pool) CheckWriters() error {
-	return checkFeatures(p.Features, func(f string) bool { return known(f) || knownToWriters(f) })
+	return checkFeatures(p.Features)
 }
 
 // checkFeatures names the active features that are not known.
-func checkFeatures(active map[string]uint64, known func(string) bool) error {
+func checkFeatures(active map[string]uint64) error {
 	var bad []string
 	for _, f := range slices.Sorted(maps.Keys(active)) {
 		if active[f] != 0 && !known(f) {

@@ -45,6 +45,8 @@ type Pool struct {
 	// Missing are the leaves for which no device was given, Unused the devices that are no part of the pool.
 	Missing []*VDev
 	Unused  []Device
+	// Notes are sentences about the devices that were given: which was given twice, which is too small or lacks labels.
+	Notes []string
 	// Features are the active ones, and those that are enabled with count 0, by their full names.
 	Features map[string]uint64
 	// Deflate says that sums of space leave out parity and padding, as since version 3 (spa_deflate).
@@ -70,13 +72,30 @@ func Open(ctx context.Context, devices []Device, o Options) (*Pool, error) {
 	if err != nil {
 		return nil, errors.Join(append([]error{err}, problems...)...)
 	}
+	var failed error
+	for _, selected := range selections(members) {
+		p, err := assemble(ctx, selected, o)
+		if err == nil {
+			p.Unused = append(unused, strangers...)
+			p.Notes = append(noteDoubles(members, selected), p.Notes...)
+			return p, nil
+		}
+		if failed == nil {
+			failed = err
+		}
+	}
+	return nil, failed
+}
+
+// assemble opens the pool that one device for each member make.
+func assemble(ctx context.Context, members []*member, o Options) (*Pool, error) {
 	decoder, err := compress.NewDecoder(o.Workers)
 	if err != nil {
 		return nil, err
 	}
 	p := &Pool{
-		GUID: members[0].poolGUID, Unused: append(unused, strangers...), hasher: checksum.NewHasher(checksum.Salt{}),
-		decoder: decoder, cache: newCache(cmp.Or(o.CacheBytes, defaultCache)),
+		GUID: members[0].poolGUID, hasher: checksum.NewHasher(checksum.Salt{}), decoder: decoder,
+		cache: newCache(cmp.Or(o.CacheBytes, defaultCache)),
 	}
 	newest := members[0]
 	for _, m := range members {
@@ -148,7 +167,7 @@ func (p *Pool) open(ctx context.Context, members []*member, newest *member, txg 
 		for _, f := range active.Pairs {
 			features[printable.Line(f.Name)] = 1
 		}
-		if err := checkFeatures(features, known); err != nil {
+		if err := checkFeatures(features); err != nil {
 			return err
 		}
 	}
@@ -160,6 +179,9 @@ func (p *Pool) open(ctx context.Context, members []*member, newest *member, txg 
 	}
 	p.attach(members)
 	if err := p.openMOS(ctx); err != nil {
+		if short := p.shorts(); len(short) > 0 && errors.Is(err, ErrMissing) {
+			return fmt.Errorf("%w: %w", ErrMissing, errors.Join(short...)) // every copy would tell it again
+		}
 		return err
 	}
 	if err := p.treeOfMOS(ctx); err != nil {
@@ -176,6 +198,7 @@ func (p *Pool) open(ctx context.Context, members []*member, newest *member, txg 
 			}
 		}
 	}
+	p.noteDevices(members)
 	p.loadMappings(ctx)
 	p.loadBias(ctx)
 	return ctx.Err()
@@ -259,24 +282,6 @@ func (p *Pool) addTop(c *nvlist.List) error {
 	return nil
 }
 
-// attach gives the leaves their devices, by GUID.
-func (p *Pool) attach(members []*member) {
-	byGUID := map[uint64]*Device{}
-	for _, m := range members {
-		byGUID[m.guid] = &m.device
-	}
-	for _, v := range p.VDevs {
-		if v == nil {
-			continue
-		}
-		for w := range v.All() {
-			if w.Leaf() {
-				w.Device = byGUID[w.GUID]
-			}
-		}
-	}
-}
-
 func (p *Pool) openMOS(ctx context.Context) error {
 	var err error
 	if p.MOS, err = p.OpenObjSet(ctx, p.Uberblock.Root, 0); err != nil {
@@ -332,7 +337,7 @@ func (p *Pool) readFeatures(ctx context.Context) error {
 			found[name], p.Features[name] = e.Uint64(), e.Uint64()
 		}
 		if list == "features_for_read" {
-			if err := checkFeatures(found, known); err != nil {
+			if err := checkFeatures(found); err != nil {
 				return err
 			}
 		}

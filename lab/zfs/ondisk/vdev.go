@@ -40,6 +40,7 @@ type VDev struct {
 	Device *Device
 
 	problem error // why it cannot be read, nil if it can
+	short   error // that the device which was given is too small, nil if it is not
 	// unsaidParity says that the configuration does not tell Parity, as before version 3.
 	unsaidParity bool
 	mapping      []mappingEntry
@@ -183,9 +184,17 @@ func (v *VDev) attempts(ctx context.Context, offset, size uint64, depth int) ite
 	}
 }
 
+// missing is the error of a device that was not given, or is too small.
+func (v *VDev) missing() error {
+	if v.short != nil {
+		return fmt.Errorf("%w: %w", ErrMissing, v.short)
+	}
+	return fmt.Errorf("%w: %v", ErrMissing, v)
+}
+
 func (v *VDev) readLeaf(ctx context.Context, offset, size uint64) ([]byte, error) {
 	if v.Device == nil {
-		return nil, fmt.Errorf("%w: %v", ErrMissing, v)
+		return nil, v.missing()
 	}
 	if offset > 1<<62 {
 		return nil, corrupt("offset %#x", offset)
