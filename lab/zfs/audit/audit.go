@@ -86,6 +86,8 @@ type auditor struct {
 	mapOf  map[uint64]*ondisk.Metaslab // by object of their space maps
 	total  uint64                      // bytes that are allocated, as headers of space maps say
 
+	hiding []hiding // datasets with blocks that the walk may not have met
+
 	mu     sync.Mutex
 	report *Report
 	found  map[Kind]int
@@ -129,6 +131,9 @@ func (a *auditor) run(ctx context.Context) error {
 		return err
 	}
 	if err := a.nameOwners(ctx); err != nil {
+		return err
+	}
+	if err := a.hidden(ctx); err != nil {
 		return err
 	}
 	a.finish()

@@ -204,6 +204,11 @@ func TestStrangeBooks(t *testing.T) {
 			}), audit.Malformed, "collision differentiator 0x10000",
 		},
 		{
+			"no salt", "live", block(0, object(live, "features_for_read"), 0, func(p []byte, order binary.ByteOrder) {
+				order.PutUint64(p[8:], 0)
+			}), audit.Malformed, "has no salt for its hash",
+		},
+		{
 			"name without end", "live", block(0, object(live, "features_for_read"), 0, func(p []byte, _ binary.ByteOrder) {
 				for at := len(p) - entry; at > 0; at -= entry { // a free one: an unknown feature that is not active
 					if p[at+14] == 0 {

@@ -25,8 +25,23 @@ const maxOwners = 8
 // nameOwners walks once more, for the owners of what was found.
 func (a *auditor) nameOwners(ctx context.Context) error {
 	w := &ownerWalk{auditor: a}
-	for i := range a.report.Findings {
-		if f := &a.report.Findings[i]; f.Size > 0 && f.Kind != Leaked && f.Kind != OutsideMetaslab && f.Kind != SpaceMapAccounting {
+	w.look(func(f *Finding) bool {
+		return f.Kind != Leaked && f.Kind != OutsideMetaslab && f.Kind != SpaceMapAccounting
+	})
+	if len(w.places) > 0 {
+		for _, s := range a.states() {
+			if err := w.walk(ctx, s); err != nil {
+				return err
+			}
+		}
+	}
+	return a.names(ctx)
+}
+
+// look makes findings that have a place those whose owners are looked for.
+func (w *ownerWalk) look(wanted func(*Finding) bool) {
+	for i := range w.report.Findings {
+		if f := &w.report.Findings[i]; f.Size > 0 && wanted(f) {
 			w.places = append(w.places, f)
 		}
 	}
@@ -39,14 +54,6 @@ func (a *auditor) nameOwners(ctx context.Context) error {
 		reach = max(reach, f.Offset+f.Size)
 		w.reach = append(w.reach, reach)
 	}
-	if len(w.places) > 0 {
-		for _, s := range a.states() {
-			if err := w.walk(ctx, s); err != nil {
-				return err
-			}
-		}
-	}
-	return a.names(ctx)
 }
 
 // states are the pool and its checkpoint, for a second walk.

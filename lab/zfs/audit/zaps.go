@@ -29,6 +29,10 @@ func (a *auditor) zaps(ctx context.Context) error {
 			a.problem(what, o.ID, err)
 			continue
 		}
+		if z.Unsalted() {
+			a.find(Finding{Kind: Malformed, Object: o.ID, Detail: fmt.Sprintf("%s %d has no salt for its hash: zdb and builds of OpenZFS with "+
+				"assertions panic when they open it, others do not mind", ondisk.TypeName(o.Type), o.ID)})
+		}
 		for e, err := range z.All(ctx) {
 			switch {
 			case ctx.Err() != nil:

@@ -45,11 +45,11 @@ func magicOrder(p []byte) binary.ByteOrder {
 	return nil
 }
 
-// verifyEmbedded checks the checksum inside p, at an offset, and tells the byte order in which p was written.
-func verifyEmbedded(h *checksum.Hasher, a checksum.Algorithm, p []byte, at int, verifier checksum.Sum) (binary.ByteOrder, error) {
-	actual, expected, order, err := embeddedSums(h, a, p, at, verifier)
+// verifyEmbedded checks the checksum inside p, at an offset.
+func verifyEmbedded(h *checksum.Hasher, a checksum.Algorithm, p []byte, at int, verifier checksum.Sum) error {
+	actual, expected, _, err := embeddedSums(h, a, p, at, verifier)
 	if err == nil && actual != expected {
 		err = ErrChecksum
 	}
-	return order, err
+	return err
 }

@@ -87,7 +87,7 @@ func readLabel(ctx context.Context, d *Device, h *checksum.Hasher, i int) Label 
 
 // decodeConfig verifies and unpacks the configuration that lies at an offset of a device.
 func decodeConfig(h *checksum.Hasher, p []byte, offset uint64) (*nvlist.List, error) {
-	if _, err := verifyEmbedded(h, checksum.Label, p, len(p)-eckSize, checksum.Sum{offset}); err != nil {
+	if err := verifyEmbedded(h, checksum.Label, p, len(p)-eckSize, checksum.Sum{offset}); err != nil {
 		return nil, fmt.Errorf("label at %d: %w", offset, err)
 	}
 	l, err := nvlist.Decode(p[:len(p)-eckSize])
@@ -121,7 +121,7 @@ func (l *Label) slots(h *checksum.Hasher, ring []byte, shift uint) (found []Slot
 			continue
 		}
 		offset := l.Offset + labelRing + uint64(i)<<shift
-		_, err := verifyEmbedded(h, checksum.Label, p, len(p)-eckSize, checksum.Sum{offset})
+		err := verifyEmbedded(h, checksum.Label, p, len(p)-eckSize, checksum.Sum{offset})
 		if err == nil {
 			var u Uberblock
 			if u, err = DecodeUberblock(p); err == nil {

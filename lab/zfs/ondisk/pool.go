@@ -76,7 +76,7 @@ func Open(ctx context.Context, devices []Device, o Options) (*Pool, error) {
 	for _, selected := range selections(members) {
 		p, err := assemble(ctx, selected, o)
 		if err == nil {
-			p.Unused = append(unused, strangers...)
+			p.Unused = slices.Concat(unused, strangers)
 			p.Notes = append(noteDoubles(members, selected), p.Notes...)
 			return p, nil
 		}

@@ -181,6 +181,10 @@ func (p *Pool) deflated(b BlkPtr) (n uint64, err error) {
 		if err != nil {
 			return 0, err
 		}
+		if !p.Deflate {
+			n += d.ASize()
+			continue
+		}
 		ratio := uint64(usual) / (v.RawSize(usual) >> sectorShift)
 		n += d.ASize() >> sectorShift * ratio
 	}

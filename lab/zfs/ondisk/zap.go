@@ -247,6 +247,9 @@ func (z *ZAP) hashKey(key []uint64) uint64 {
 	return z.hash(p)
 }
 
+// Unsalted says that names are hashed without a salt, which OpenZFS never leaves out and zap_hash asserts.
+func (z *ZAP) Unsalted() bool { return z.Salt == 0 && z.Flags&zapFlagPreHashed == 0 }
+
 // placed says that a lookup comes to the leaf of an entry, and takes the entry there for what it looks for. Names that are
 // compared in another form are hashed in it, which is not known here.
 func (z *ZAP) placed(leaf *zapLeafBlock, e *ZAPEntry) bool {
