@@ -4,11 +4,13 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"flag"
 	"fmt"
 	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -22,6 +24,7 @@ import (
 	"github.com/vdevil/vdevil/lab/machine"
 	"github.com/vdevil/vdevil/lab/trial"
 	"github.com/vdevil/vdevil/lab/zfs/ondisk"
+	"github.com/vdevil/vdevil/lab/zfs/ondisk/ondisktest"
 	"github.com/vdevil/vdevil/scenarios"
 )
 
@@ -36,6 +39,16 @@ zfs snapshot tank@a
 dd if=/dev/zero of=/tank/large bs=1M count=40 seek=100 conv=notrunc status=none
 zpool export tank`
 
+// manyRecords is a pool of as many records of 512 bytes as there are MiB times 2048, on a raidz3 with a special vdev: small records
+// in many sectors are what takes most claims for the space of a pool.
+const manyRecords = `set -e
+id=/dev/disk/by-id/virtio-
+zpool create -f -o ashift=9 -O compression=off -O recordsize=512 -O atime=off tank raidz3 ${id}v0 ${id}v1 ${id}v2 ${id}v3 ${id}v4 special ${id}v5
+dd if=/dev/zero of=/tank/large bs=1M count=%d status=none
+zpool export tank`
+
+var recordMiB = flag.Int("records", 256, "MiB of records of 512 bytes in the pool of BenchmarkMemory; 8192 are 16 million")
+
 // rounds is how often each program runs. They take turns: what else the computer does hits both.
 const rounds = 5
 
@@ -49,25 +62,51 @@ func BenchmarkZDB(b *testing.B) {
 	if err != nil {
 		b.Fatal(err)
 	}
-	zdb, vdevil := zdbOf(b, img), filepath.Join(b.TempDir(), "vdevil")
-	build := exec.CommandContext(b.Context(), "go", "build", "-o", vdevil, "github.com/vdevil/vdevil/lab/cmd/vdevil")
-	build.Env = append(os.Environ(), "CGO_ENABLED=0")
-	if out, err := build.CombinedOutput(); err != nil {
-		b.Fatalf("%v\n%s", err, out)
-	}
+	user, vdevil := ondisktest.NewUserland(b, ""), buildCommand(b)
 	for _, p := range []struct {
 		recordSize string
 		ashift     int
 	}{{"4k", 12}, {"1k", 9}} {
 		b.Run("recordsize="+p.recordSize, func(b *testing.B) {
-			pool := makeLargePool(b, l, img, fmt.Sprintf(largePool, p.ashift, p.recordSize))
-			compare(b, pool, append(zdb, "-e", "-p", filepath.Dir(pool), "-b", "tank"), []string{vdevil, "audit", pool})
+			vdevs := makeLargePool(b, l, img, []scenarios.DataDisk{{Name: "v0", Size: 4 << 30}}, fmt.Sprintf(largePool, p.ashift, p.recordSize))
+			zdb := user.Command(b.Context(), "zdb", "-e", "-p", filepath.Dir(vdevs[0]), "-b", "tank").Args
+			compare(b, vdevs, append([]string{user.Path("zdb")}, zdb[1:]...), []string{vdevil, "audit", vdevs[0]})
 		})
 	}
 }
 
+// BenchmarkMemory measures the memory of an audit of very many records, and what README.md says it takes.
+//
+//	go test ./lab/zfs/audit -run '^$' -bench Memory -benchtime 1x -records 8192 -timeout 12h
+func BenchmarkMemory(b *testing.B) {
+	const claimSize, program, caches, heldAtFirst = 32, 13 << 20, 1 << 20, 1 << 20
+	l := labtest.Open(b)
+	img, err := l.Image(b.Context(), "")
+	if err != nil {
+		b.Fatal(err)
+	}
+	// A record takes four sectors of five disks; labels and a share for metadata come on top of that.
+	size := (int64(*recordMiB)<<20*4/5 + 512<<20) &^ (1<<20 - 1)
+	var disks []scenarios.DataDisk
+	for i := range 6 {
+		disks = append(disks, scenarios.DataDisk{Name: fmt.Sprintf("v%d", i), Size: size})
+	}
+	vdevs := makeLargePool(b, l, img, disks, fmt.Sprintf(manyRecords, *recordMiB))
+	vdevil := buildCommand(b)
+	for b.Loop() {
+		c := measure(b, vdevs, append([]string{vdevil, "audit"}, vdevs...))
+		b.Logf("audit %v", c)
+		claims := int64(*recordMiB) << 11 * claimSize
+		formula := program + caches*int64(1+3*runtime.NumCPU()) + min(256<<20, max(claims/16, heldAtFirst))
+		b.ReportMetric(float64(c.kib)/1024, "MiB")
+		b.ReportMetric(float64(formula)/(1<<20), "MiB-of-formula")
+		b.ReportMetric(float64(int64(*recordMiB)<<11)/c.took.Seconds(), "records/s")
+	}
+	b.ReportMetric(0, "ns/op")
+}
+
 // compare runs two programs that look at a pool.
-func compare(b *testing.B, pool string, zdb, audit []string) {
+func compare(b *testing.B, pool []string, zdb, audit []string) {
 	b.Helper()
 	for b.Loop() {
 		var theirs, ours cost
@@ -85,11 +124,23 @@ func compare(b *testing.B, pool string, zdb, audit []string) {
 	b.ReportMetric(0, "ns/op") // of both together, it says nothing
 }
 
-// makeLargePool has a guest make the pool, and returns a file with its only vdev.
-func makeLargePool(b *testing.B, l *lab.Lab, img *images.Image, script string) string {
+// buildCommand is the path of the command, built without cgo.
+func buildCommand(b *testing.B) string {
 	b.Helper()
-	const limit = 10 * time.Minute // on the reference host
-	cp, err := l.Stable().Booted(b.Context(), img, scenarios.Machine{CPUs: 2, Memory: 2 << 30, Disks: []scenarios.DataDisk{{Name: "v0", Size: 4 << 30}}})
+	path := filepath.Join(b.TempDir(), "vdevil")
+	build := exec.CommandContext(b.Context(), "go", "build", "-o", path, "github.com/vdevil/vdevil/lab/cmd/vdevil")
+	build.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := build.CombinedOutput(); err != nil {
+		b.Fatalf("%v\n%s", err, out)
+	}
+	return path
+}
+
+// makeLargePool has a guest make the pool, and returns files with its vdevs, one of each disk.
+func makeLargePool(b *testing.B, l *lab.Lab, img *images.Image, disks []scenarios.DataDisk, script string) (vdevs []string) {
+	b.Helper()
+	const limit = 40 * time.Minute // on the reference host
+	cp, err := l.Stable().Booted(b.Context(), img, scenarios.Machine{CPUs: 2, Memory: 2 << 30, Disks: disks})
 	if err != nil {
 		b.Fatal(err)
 	}
@@ -106,20 +157,24 @@ func makeLargePool(b *testing.B, l *lab.Lab, img *images.Image, script string) s
 	if err := m.PowerOff(); err != nil {
 		b.Fatal(err)
 	}
-	disk, closer, err := ondisk.OpenDevice(m.Disks()[0].Path)
-	if err != nil {
-		b.Fatal(err)
+	dir := b.TempDir()
+	for _, d := range m.Disks() {
+		disk, closer, err := ondisk.OpenDevice(d.Path)
+		if err != nil {
+			b.Fatal(err)
+		}
+		defer closer.Close()
+		parts, err := ondisk.Partitions(ctx, disk)
+		if err != nil || len(parts) == 0 {
+			b.Fatal(parts, err)
+		}
+		path := filepath.Join(dir, d.Name)
+		if err := copySparse(path, io.NewSectionReader(parts[0].Data, 0, parts[0].Size)); err != nil {
+			b.Fatal(err)
+		}
+		vdevs = append(vdevs, path)
 	}
-	defer closer.Close()
-	parts, err := ondisk.Partitions(ctx, disk)
-	if err != nil || len(parts) == 0 {
-		b.Fatal(parts, err)
-	}
-	path := filepath.Join(b.TempDir(), "vdev")
-	if err := copySparse(path, io.NewSectionReader(parts[0].Data, 0, parts[0].Size)); err != nil {
-		b.Fatal(err)
-	}
-	return path
+	return vdevs
 }
 
 func copySparse(path string, r *io.SectionReader) (err error) {
@@ -147,19 +202,6 @@ func copySparse(path string, r *io.SectionReader) (err error) {
 	return f.Sync() // pages that are dirty could not be evicted
 }
 
-// zdbOf takes zdb out of an image, with all that it is linked with.
-func zdbOf(b *testing.B, img *images.Image) []string {
-	b.Helper()
-	dir := b.TempDir()
-	for _, request := range []string{"dump -p /usr/sbin/zdb " + dir + "/zdb", "rdump /usr/lib/x86_64-linux-gnu " + dir} {
-		if out, err := exec.CommandContext(b.Context(), "debugfs", "-R", request, img.Root).CombinedOutput(); err != nil {
-			b.Fatalf("%s: %v\n%s", request, err, out)
-		}
-	}
-	libraries := filepath.Join(dir, "x86_64-linux-gnu")
-	return []string{filepath.Join(libraries, "ld-linux-x86-64.so.2"), "--library-path", libraries, filepath.Join(dir, "zdb")}
-}
-
 // cost is what a run took.
 type cost struct {
 	took, cpu time.Duration
@@ -174,9 +216,11 @@ func (c *cost) add(d cost) {
 	c.took, c.cpu, c.kib = c.took+d.took, c.cpu+d.cpu, max(c.kib, d.kib)
 }
 
-func measure(b *testing.B, pool string, argv []string) (c cost) {
+func measure(b *testing.B, pool []string, argv []string) (c cost) {
 	b.Helper()
-	evict(b, pool)
+	for _, path := range pool {
+		evict(b, path)
+	}
 	var out bytes.Buffer
 	cmd := exec.CommandContext(b.Context(), argv[0], argv[1:]...)
 	cmd.Stdout, cmd.Stderr = &out, &out

@@ -34,19 +34,20 @@ func NewUserland(t testing.TB, version string) Userland {
 	patchelf := hosttest.Program(t, "makes programs of a guest run outside of it", "patchelf")
 	libraries := filepath.Join(u.dir, "x86_64-linux-gnu")
 	for _, program := range []string{"zdb", "ztest"} {
-		path := u.path(program)
+		path := u.Path(program)
 		command("debugfs", "-R", "dump -p /usr/sbin/"+program+" "+path, img.Root)
 		command(patchelf, "--set-interpreter", filepath.Join(libraries, "ld-linux-x86-64.so.2"), "--force-rpath", "--set-rpath", libraries, path)
 	}
 	return u
 }
 
-func (u Userland) path(program string) string { return filepath.Join(u.dir, program) }
+// Path is where a program is.
+func (u Userland) Path(program string) string { return filepath.Join(u.dir, program) }
 
 // Command is a run of a program, in the C locale.
 func (u Userland) Command(ctx context.Context, program string, args ...string) *exec.Cmd {
-	cmd := exec.CommandContext(ctx, u.path(program), args...)
+	cmd := exec.CommandContext(ctx, u.Path(program), args...)
 	// OpenZFS up to 2.1 looks for ZDB_PATH, later ones for ZDB.
-	cmd.Env = append(os.Environ(), "LC_ALL=C", "ZDB="+u.path("zdb"), "ZDB_PATH="+u.path("zdb"))
+	cmd.Env = append(os.Environ(), "LC_ALL=C", "ZDB="+u.Path("zdb"), "ZDB_PATH="+u.Path("zdb"))
 	return cmd
 }
