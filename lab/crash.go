@@ -6,7 +6,6 @@ import (
 	"crypto/rand"
 	"encoding/hex"
 	"errors"
-	"os"
 	"path/filepath"
 	"time"
 
@@ -57,7 +56,7 @@ func (l *Lab) Crash(ctx context.Context, r CrashRequest) (_ *crash.Report, err e
 		if err := host.Claim(d); err != nil {
 			return nil, err
 		}
-		defer func() { err = errors.Join(err, os.RemoveAll(d)) }()
+		defer func() { err = errors.Join(err, host.Release(d)) }()
 	}
 	s := &crash.Study{
 		Resolved: resolved, Image: img, Driver: l.driver, Stable: l.stable, Seed: r.Seed, Promises: r.Promises,

@@ -3,8 +3,11 @@ package lab
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/vdevil/vdevil/lab/host"
@@ -38,6 +41,9 @@ func newDriver(ctx context.Context, o Options) (*vm.Driver, error) {
 		if at.Dir, err = storage(uri, o.Dirs); err != nil {
 			return nil, err
 		}
+		if err := remember(o.Dirs, at.Dir); err != nil {
+			return nil, err
+		}
 		return libvirt.New(ctx, uri, at)
 	}
 	return nil, fmt.Errorf("no driver %q is known, only %s", o.Driver, strings.Join(Drivers(), " and "))
@@ -49,6 +55,35 @@ func storage(uri libvirt.URI, d host.Dirs) (string, error) {
 		return libvirt.Storage()
 	}
 	return MachinesDir(d), nil
+}
+
+// storagesFile lists the directories of libvirt's machines that labs have used, a line each: an environment that names
+// another one is forgotten, and what a killed lab left there must be found all the same.
+func storagesFile(d host.Dirs) string { return filepath.Join(d.State, "libvirt-storages") }
+
+func storages(d host.Dirs) ([]string, error) {
+	text, err := os.ReadFile(storagesFile(d))
+	if errors.Is(err, os.ErrNotExist) {
+		return nil, nil
+	}
+	return slices.DeleteFunc(strings.Split(string(text), "\n"), func(line string) bool { return line == "" }), err
+}
+
+// remember notes a directory of libvirt's machines before there is anything in it.
+func remember(d host.Dirs, dir string) error {
+	known, err := storages(d)
+	if err != nil || dir == MachinesDir(d) || slices.Contains(known, dir) {
+		return err
+	}
+	if err := os.MkdirAll(d.State, 0o700); err != nil {
+		return err
+	}
+	f, err := os.OpenFile(storagesFile(d), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+	if err != nil {
+		return err
+	}
+	_, err = f.WriteString(dir + "\n")
+	return errors.Join(err, f.Close())
 }
 
 // Doctor examines this computer for a driver, and for libvirt's the URI to connect to.

@@ -3,7 +3,6 @@ package lab
 import (
 	"context"
 	"errors"
-	"os"
 	"slices"
 	"strings"
 	"time"
@@ -15,12 +14,13 @@ import (
 )
 
 // unused is for how long a checkpoint is kept that nobody forks: another QEMU, or another version of a scenario or of the
-// lab, has checkpoints of its own, and who wants an old one again has it made anew in a minute.
+// lab, has checkpoints of its own, and who wants an old one again has it made anew in a minute. The same goes for pools of
+// the lab's tests.
 const unused = 30 * 24 * time.Hour
 
 // Collect removes what labs left that were killed, directories of machines, checkpoints and images half made, the
-// checkpoints of images that are no more, and those that nobody has used for a month. QEMU children die with their lab,
-// libvirt's domains are destroyed. What belongs to a lab that is alive is not touched. It returns what it removed.
+// checkpoints of images that are no more, and those, and pools of tests, that nobody has used for a month. QEMU children die
+// with their lab, libvirt's domains are destroyed, in whatever storage a lab of these directories has had them. What belongs to a lab that is alive is not touched. It returns what it removed.
 func Collect(ctx context.Context, d host.Dirs) (removed []string, err error) {
 	store, err := images.Open(ctx, d)
 	if err != nil {
@@ -29,17 +29,28 @@ func Collect(ctx context.Context, d host.Dirs) (removed []string, err error) {
 	for _, collect := range []func() ([]string, error){
 		func() ([]string, error) { return abandoned(d.Run) },
 		func() ([]string, error) { return abandoned(MachinesDir(d)) },
-		func() ([]string, error) {
-			dir, err := libvirt.Storage()
-			if err != nil {
-				return nil, err
-			}
-			return abandoned(dir)
-		},
+		func() ([]string, error) { return inStorages(d) },
 		store.Clean,
+		func() ([]string, error) {
+			return trial.Clean(PoolsDir(d), func(_ string, used time.Time) bool { return time.Since(used) < unused })
+		},
 		func() ([]string, error) { return checkpoints(d, store) },
 	} {
 		r, e := collect()
+		removed, err = append(removed, r...), errors.Join(err, e)
+	}
+	return removed, err
+}
+
+// inStorages removes what was abandoned where libvirt's machines lie, or lay.
+func inStorages(d host.Dirs) (removed []string, err error) {
+	dir, err := libvirt.Storage()
+	if err != nil {
+		return nil, err
+	}
+	known, err := storages(d)
+	for _, dir := range slices.Compact(slices.Sorted(slices.Values(append(known, dir)))) {
+		r, e := abandoned(dir)
 		removed, err = append(removed, r...), errors.Join(err, e)
 	}
 	return removed, err
@@ -55,7 +66,7 @@ func abandoned(parent string) (removed []string, err error) {
 			removed = append(removed, "domain "+domain)
 		}
 		if e == nil {
-			e = os.RemoveAll(dir)
+			e = host.Release(dir)
 		}
 		if e == nil {
 			removed = append(removed, dir)

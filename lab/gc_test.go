@@ -50,7 +50,18 @@ func TestCollect(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer unlock()
+	another := filepath.Join(t.TempDir(), "storage")
+	mkdir(t, d.State)
+	if err := os.WriteFile(filepath.Join(d.State, "libvirt-storages"), []byte(another+"\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	inUse, old := mkdir(t, lab.PoolsDir(d), "default-lately-1"), mkdir(t, lab.PoolsDir(d), "default-old-1")
+	long := time.Now().Add(-31 * 24 * time.Hour)
+	if err := os.Chtimes(old, long, long); err != nil {
+		t.Fatal(err)
+	}
 	gone := []string{
+		abandon(t, another, "dead"), old, mkdir(t, lab.PoolsDir(d), "default-half-1.part"),
 		abandon(t, lab.MachinesDir(d), "dead"), abandon(t, d.Run, "dead"),
 		mkdir(t, d.Cache, "checkpoints", "0.0.0-of-no-image"), mkdir(t, d.Cache, "checkpoints", "half.part"),
 	}
@@ -68,7 +79,7 @@ func TestCollect(t *testing.T) {
 			t.Errorf("%s is still there (%v)", path, err)
 		}
 	}
-	for _, path := range []string{mine, busy} {
+	for _, path := range []string{mine, busy, inUse} {
 		if _, err := os.Stat(path); err != nil {
 			t.Errorf("what is in use was removed: %v", err)
 		}

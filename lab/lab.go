@@ -95,6 +95,9 @@ func checkpointsDir(d host.Dirs) string { return filepath.Join(d.Cache, "checkpo
 // MachinesDir is where running machines keep their disks and memory.
 func MachinesDir(d host.Dirs) string { return filepath.Join(d.Cache, "machines") }
 
+// PoolsDir is where the tests keep pools that guests have made.
+func PoolsDir(d host.Dirs) string { return filepath.Join(d.Cache, "pools") }
+
 func (l *Lab) progress(what string, took time.Duration) {
 	l.opts.Progress(Progress{What: what, Took: took, Done: took > 0})
 }

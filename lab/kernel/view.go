@@ -144,7 +144,7 @@ func (v *View) Arg(f Frame, name string) Value {
 		switch p.Type.Base().Kind() {
 		case Int, Pointer, Enum:
 		default:
-			return v.Bad(name, fmt.Errorf("argument %s of %s: %s %s is a %s by value, which may be anywhere", name, f.Func.Name, "parameter", p.Name, p.Type))
+			return v.Bad(name, fmt.Errorf("argument %s of %s: parameter %s is a %s by value, which may be anywhere", name, f.Func.Name, p.Name, p.Type))
 		}
 	}
 	t := f.Func.Params[i].Type

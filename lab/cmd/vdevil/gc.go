@@ -17,7 +17,7 @@ func (a *app) gcCommand() *cobra.Command {
 		Use:   "gc",
 		Short: "Remove what killed labs have left behind",
 		Long: `Gc removes the directories of machines whose lab is gone, destroys their domains where libvirt runs them, and removes
-checkpoints and images that were half made, and checkpoints that nobody has used for 30 days. What belongs to a lab that runs
+checkpoints and images that were half made, and checkpoints and pools of tests that nobody has used for 30 days. What belongs to a lab that runs
 is not touched; neither are domains of others, nor results and images. Every run does the same when it begins.`,
 		Example: `  vdevil gc`,
 		Args:    cobra.NoArgs,

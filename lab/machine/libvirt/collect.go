@@ -7,10 +7,12 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"syscall"
 
 	rpc "github.com/digitalocean/go-libvirt"
+	"golang.org/x/sys/unix"
 
 	"github.com/vdevil/vdevil/lab/host"
 	"github.com/vdevil/vdevil/lab/machine/vm"
@@ -18,7 +20,8 @@ import (
 
 // Collect ends the domain of a machine whose lab is gone, if it has one; dir is the machine's directory, which stays. It
 // gives the domain's name when it destroyed it. A domain of that name that is not the lab's is let be. Where libvirtd does
-// not answer the QEMU process is killed, for libvirtd to find out when it is back.
+// not answer, or knows nothing of a QEMU that it had begun to start when it was killed together with the lab, the process is
+// killed, for libvirtd to find out when it is back.
 func Collect(dir string) (destroyed string, err error) {
 	text, err := os.ReadFile(filepath.Join(dir, uriFile))
 	if errors.Is(err, fs.ErrNotExist) {
@@ -35,6 +38,9 @@ func Collect(dir string) (destroyed string, err error) {
 	found, err := destroyOwn(uri, name, filepath.Base(dir))
 	if errors.Is(err, ErrUnreachable) { // what it cannot do can be done without it
 		found, err = killRecorded(dir)
+	}
+	if err == nil && !found {
+		found, err = killUnrecorded(dir, name)
 	}
 	if err != nil {
 		return "", fmt.Errorf("domain %s: %w", name, err)
@@ -106,4 +112,40 @@ func killRecorded(dir string) (found bool, err error) {
 		return false, err
 	}
 	return true, syscall.Kill(p.PID, syscall.SIGKILL)
+}
+
+// killUnrecorded kills a QEMU whose command line names a machine and files of its directory. It need not have been recorded,
+// nor be known to a libvirtd that was killed when it had just started it.
+func killUnrecorded(dir, name string) (found bool, err error) {
+	lines, err := filepath.Glob("/proc/[0-9]*/cmdline")
+	if err != nil {
+		return false, err
+	}
+	for _, path := range lines {
+		pid, err := strconv.Atoi(filepath.Base(filepath.Dir(path)))
+		if err != nil || !isQEMU(path, dir, name) {
+			continue
+		}
+		fd, err := unix.PidfdOpen(pid, 0)
+		if err != nil { // it has ended
+			continue
+		}
+		var killed error
+		if isQEMU(path, dir, name) { // yet, so that the descriptor is its own
+			killed = unix.PidfdSendSignal(fd, unix.SIGKILL, nil, 0)
+			found = true
+		}
+		if err := errors.Join(killed, unix.Close(fd)); err != nil && !errors.Is(err, unix.ESRCH) {
+			return found, fmt.Errorf("kill QEMU %d: %w", pid, err)
+		}
+	}
+	return found, nil
+}
+
+// isQEMU says whether a command line is that of the QEMU of a machine.
+func isQEMU(path, dir, name string) bool {
+	line, err := os.ReadFile(path)
+	program, args, _ := strings.Cut(string(line), "\x00")
+	return err == nil && strings.HasPrefix(filepath.Base(program), "qemu-system-") &&
+		strings.Contains(args, "guest="+name+",") && strings.Contains(args, dir+"/")
 }

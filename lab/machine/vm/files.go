@@ -50,7 +50,7 @@ func (f Files) saved(disks []machine.DiskConfig) []string {
 	return all
 }
 
-func (f Files) remove() error { return errors.Join(os.RemoveAll(f.Run), os.RemoveAll(f.Dir)) }
+func (f Files) remove() error { return errors.Join(host.Release(f.Run), host.Release(f.Dir)) }
 
 // Spec is what one QEMU process is started with.
 type Spec struct {

@@ -15,6 +15,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/vdevil/vdevil/lab"
 	"github.com/vdevil/vdevil/lab/guest"
 	"github.com/vdevil/vdevil/lab/host"
 	"github.com/vdevil/vdevil/lab/host/hosttest"
@@ -32,7 +33,7 @@ func Dir(t testing.TB, version, name string) string {
 	t.Helper()
 	script := source(t, "common") + source(t, name)
 	sum := sha256.Sum256([]byte(script))
-	cache := filepath.Join(hosttest.Dirs(t).Cache, "pools")
+	cache := lab.PoolsDir(hosttest.Dirs(t))
 	if err := os.MkdirAll(cache, 0o755); err != nil {
 		t.Fatal(err)
 	}
@@ -41,7 +42,8 @@ func Dir(t testing.TB, version, name string) string {
 		label = "default"
 	}
 	dir := filepath.Join(cache, fmt.Sprintf("%s-%s-%s", label, name, hex.EncodeToString(sum[:6])))
-	if exists(dir) {
+	now := time.Now()
+	if os.Chtimes(dir, now, now) == nil { // by which gc knows that it is in use
 		return dir
 	}
 	unlock, err := host.Lock(t.Context(), dir+".lock", func(h host.Holder) { t.Logf("wait for %s, who makes %s", h, dir) })
