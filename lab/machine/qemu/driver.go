@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"regexp"
 	"strings"
 	"syscall"
 
@@ -154,5 +155,9 @@ func (p *process) Log() []byte {
 	if errors.Is(err, os.ErrNotExist) { // the machine is closed
 		return nil
 	}
+	log = waiting.ReplaceAll(log, nil)
 	return log[max(0, len(log)-logged):]
 }
+
+// waiting is what every QEMU says of its monitor until the lab has connected: no last words.
+var waiting = regexp.MustCompile(`(?m)^.*: info: QEMU waiting for connection on: .*\n?`)
