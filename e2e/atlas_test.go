@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 
 	. "github.com/onsi/ginkgo/v2"
@@ -31,6 +32,10 @@ func atlasSpecs(b *bench) {
 			Eventually(ctx, first).Should(gexec.Exit(trouble))
 			Expect(family(first)).To(BeEmpty())
 			Expect(h.owned(first.Command.Process.Pid)).To(BeEmpty())
+			var part atlas.Map
+			Expect(json.Unmarshal(first.Out.Contents(), &part)).To(Succeed())
+			tried := slices.DeleteFunc(part.Bits, func(b atlas.Bit) bool { return b.Outcome == "" })
+			Expect(len(tried) + len(part.Controls)).To(BeNumerically(">=", 2))
 
 			again := h.start(ask...)
 			Eventually(ctx, again).Should(gexec.Exit(held))

@@ -70,10 +70,17 @@ func hypervisorSpecs(b *bench) {
 	if os.Getuid() == 0 { // nobody else may make cgroups
 		ends = append(ends, end{"the kernel's OOM killer", starve, "the kernel's OOM killer chose it"})
 	}
+	// Each night all is tried with both; in every run the one that is quick, in all kinds, and the other once.
+	cost := func(e end, often bool) Labels {
+		if often && (e.name == ends[0].name || b.driver == lab.Drivers()[0]) || e.name == ends[0].name && b.driver == lab.Drivers()[0] {
+			return nil
+		}
+		return Label("cost:" + string(scenarios.Nightly))
+	}
 	for _, e := range ends {
 		Describe("a hypervisor that is ended by "+e.name, Label("promise"), func() {
 			for kind, text := range spun {
-				It("spoils a trial "+kind, func(ctx SpecContext) {
+				It("spoils a trial "+kind, cost(e, kind == "without a fault"), func(ctx SpecContext) {
 					s, err := scenarios.Parse("spinning.yaml", []byte(spinning+strings.ReplaceAll(text, "SPIN", spin)+"trials: 1\nlimit: 60s\nexpect: {verdict: does not reproduce, rate: 0.5}\n"))
 					Expect(err).NotTo(HaveOccurred())
 					results, err := b.lab.Run(ctx, lab.Request{
@@ -91,7 +98,7 @@ func hypervisorSpecs(b *bench) {
 				}, NodeTimeout(patience(time.Minute)))
 			}
 
-			It("spoils a trial of an atlas", func(ctx SpecContext) {
+			It("spoils a trial of an atlas", cost(e, false), func(ctx SpecContext) {
 				found, err := scenarios.Find([]string{struck})
 				Expect(err).NotTo(HaveOccurred())
 				var outcomes []trial.Outcome
@@ -115,11 +122,11 @@ func hypervisorSpecs(b *bench) {
 				AddReportEntry(e.name+" in an atlas", texts[0])
 			}, NodeTimeout(patience(2*time.Minute)))
 
-			It("spoils a state of crash", func(ctx SpecContext) {
+			It("spoils a state of crash", cost(e, false), func(ctx SpecContext) {
 				found, err := scenarios.Find([]string{"crash-storm"})
 				Expect(err).NotTo(HaveOccurred())
 				r, err := b.lab.Crash(ctx, lab.CrashRequest{
-					Scenario: found[0], Seed: 1, Images: 6, Promises: 2 * time.Second,
+					Scenario: found[0], Seed: 1, Images: 3, Promises: 2 * time.Second,
 					Observe: func(p crash.Progress) {
 						if p.Recorded != nil {
 							go b.endOne(ctx, e)
@@ -127,7 +134,7 @@ func hypervisorSpecs(b *bench) {
 					},
 				})
 				Expect(err).NotTo(HaveOccurred())
-				Expect(r.Verdicts).To(HaveLen(6))
+				Expect(r.Verdicts).To(HaveLen(3))
 				var spoilt []*crash.Verdict
 				// A host that is busy may spoil another one: that is no finding, either.
 				Expect(r.Verdicts).To(ContainElement(HaveField("Invalid", ContainSubstring(e.reason)), &spoilt))
