@@ -34,11 +34,9 @@ func (s *stage) reaching() string { return "echo here >" + s.fifo + "; sleep inf
 // reached waits until a command that is reaching runs.
 func (s *stage) reached() {
 	s.t.Helper()
-	f, err := os.Open(s.fifo)
-	if err != nil {
+	if _, err := os.ReadFile(s.fifo); err != nil { // to its end: a writer without a reader is killed
 		s.t.Fatal(err)
 	}
-	f.Close()
 }
 
 // newStage sets the scene for a workload, with a fault if there is one. The limit of the trial is longer than the test's.
