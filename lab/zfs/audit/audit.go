@@ -10,7 +10,6 @@ import (
 	"cmp"
 	"context"
 	"errors"
-	"fmt"
 	"os"
 	"sync"
 
@@ -96,11 +95,6 @@ type auditor struct {
 func (a *auditor) run(ctx context.Context) error {
 	if err := a.pool.CheckWriters(); err != nil {
 		return err
-	}
-	for _, v := range a.pool.VDevs {
-		if v != nil && v.Concrete() && v.MappingObject != 0 {
-			return &ondisk.UnsupportedError{What: fmt.Sprintf("vdev %d is being removed; let the removal end, or cancel it", v.ID)}
-		}
 	}
 	before, err := a.pool.OpenCheckpoint(ctx)
 	switch {

@@ -80,7 +80,7 @@ func (s *state) shared(r ondisk.Ref, b ondisk.BlkPtr) error {
 func (s *state) first(d ondisk.DVA) (ondisk.Piece, error) {
 	header := ondisk.BlkPtr{DVA: [3]ondisk.DVA{ondisk.NewDVA(d.VDev(), d.Offset(), d.ASize(), false)}}
 	if v := s.vdev(d.VDev()); v != nil && d.Gang() {
-		header.DVA[0] = ondisk.NewDVA(d.VDev(), d.Offset(), v.RawSize(1<<sectorShift), false)
+		header.DVA[0] = ondisk.NewDVA(d.VDev(), d.Offset(), v.RawSize(1<<sectorShift, 0), false)
 	}
 	at, err := s.pool.Extents(context.Background(), header) // it reads nothing but the header of a gang block
 	if err == nil && len(at) == 0 {
@@ -187,7 +187,7 @@ func (s *state) pieces(ctx context.Context, b *ondisk.BlkPtr, all []ondisk.Piece
 	}
 	for _, d := range b.DVA[:addresses(b)] {
 		v := s.vdev(d.VDev())
-		if v == nil || !v.Concrete() || d.Gang() {
+		if v == nil || !v.Concrete() || v.Removing() || d.Gang() {
 			return s.pool.Extents(ctx, *b)
 		}
 		if size := d.ASize(); size != 0 {

@@ -209,7 +209,7 @@ func (s *state) deflated(d ondisk.DVA) uint64 {
 	if v == nil || !s.pool.Deflate {
 		return d.ASize()
 	}
-	return d.ASize() >> sectorShift * (typical / (v.RawSize(typical) >> sectorShift))
+	return d.ASize() >> sectorShift * (typical / (v.RawSize(typical, 0) >> sectorShift))
 }
 
 // vdev is a top-level vdev, nil if there is none.

@@ -49,8 +49,8 @@ func (a *auditor) openSpaces(ctx context.Context) error {
 			continue
 		}
 		a.spaces[id] = &vdevSpace{vdev: v, metaslabs: all, logged: map[uint64][]loggedEntry{}}
-		a.report.Capacity += uint64(len(all)) << v.MetaslabShift
 		for _, m := range all {
+			a.report.Capacity += m.Size
 			if m.Object == 0 {
 				continue
 			}
@@ -62,7 +62,7 @@ func (a *auditor) openSpaces(ctx context.Context) error {
 		a.sharedMaps(a.spaces[id])
 	}
 	for _, v := range a.pool.VDevs {
-		if v == nil || v.Concrete() {
+		if v == nil || v.Concrete() && !v.Removing() {
 			continue
 		}
 		s, err := a.pool.ObsoleteSpaceMap(ctx, v)

@@ -3,8 +3,9 @@ package ondisk
 import "context"
 
 // Extents are the ranges of top-level vdevs that are allocated for a block: every copy with its parity and padding, the
-// header and all parts of a gang block. What lies on removed vdevs is where it was moved to. A gang block needs its header
-// read; what cannot be told gives an error beside the ranges that can.
+// header and all parts of a gang block. What lies on removed vdevs is where it was moved to; what was copied from a vdev that is
+// being removed is there and here. A gang block needs its header read; what cannot be told gives an error beside the ranges that
+// can.
 func (p *Pool) Extents(ctx context.Context, b BlkPtr) ([]Piece, error) {
 	return p.extents(ctx, b, nil, 0)
 }
@@ -23,7 +24,7 @@ func (p *Pool) extents(ctx context.Context, b BlkPtr, all []Piece, depth int) ([
 			return all, err
 		}
 		if d.Gang() {
-			size = v.RawSize(oldGangHeader) // metaslab_free_dva; the asize counts the parts
+			size = v.RawSize(oldGangHeader, b.Birth()) // metaslab_free_dva; the asize counts the parts
 		}
 		if all, err = p.concrete(Piece{d.VDev(), d.Offset(), size}, all, 0); err != nil {
 			return all, err
@@ -48,7 +49,18 @@ func (p *Pool) concrete(piece Piece, all []Piece, depth int) ([]Piece, error) {
 		return all, err
 	}
 	if v.Type != vdevIndirect {
-		return append(all, piece), nil
+		all = append(all, piece)
+		if !v.Removing() {
+			return all, nil
+		}
+		if v.noMapping != nil {
+			return all, v.noMapping
+		}
+		if copied := v.copied(); piece.Offset >= copied {
+			return all, nil
+		} else {
+			piece.Size = min(piece.Size, copied-piece.Offset)
+		}
 	}
 	if depth > maxIndirection {
 		return all, corrupt("the mapping of removed vdev %d goes round in circles", v.ID)
@@ -63,4 +75,13 @@ func (p *Pool) concrete(piece Piece, all []Piece, depth int) ([]Piece, error) {
 		}
 	}
 	return all, nil
+}
+
+// copied is where on a vdev that is being removed the part ends that was copied elsewhere.
+func (v *VDev) copied() uint64 {
+	if len(v.mapping) == 0 {
+		return 0
+	}
+	last := v.mapping[len(v.mapping)-1]
+	return last.source + last.target.ASize()
 }

@@ -69,7 +69,8 @@ func (p *Pool) gangHeaderAt(ctx context.Context, b BlkPtr, d DVA, verifier check
 		if err != nil {
 			return nil, nil, err
 		}
-		for header, err := range v.attempts(ctx, d.Offset(), size, 0) {
+		birth := verifier[2]
+		for header, err := range v.attempts(ctx, d.Offset(), size, birth, 0) {
 			if err == nil {
 				var members []BlkPtr
 				if members, err = p.gangMembers(b, header, verifier); err == nil {

@@ -62,7 +62,6 @@ func (v *VDev) loadMapping(ctx context.Context, mos *ObjSet) error {
 	if v.mapping, err = decodeMapping(p, order); err != nil {
 		return fmt.Errorf("mapping of vdev %d: %w", v.ID, err)
 	}
-	v.problem = nil
 	return nil
 }
 
@@ -86,8 +85,8 @@ func (p *Pool) Remap(vdev uint32, offset, size uint64) ([]Piece, error) {
 }
 
 func (v *VDev) pieces(offset, size uint64) ([]Piece, error) {
-	if v.problem != nil {
-		return nil, v.problem
+	if v.noMapping != nil {
+		return nil, v.noMapping
 	}
 	i := sort.Search(len(v.mapping), func(i int) bool {
 		e := v.mapping[i]
@@ -111,14 +110,14 @@ func (v *VDev) pieces(offset, size uint64) ([]Piece, error) {
 const maxSplit = 256
 
 // indirectAttempts joins the pieces of a block in all combinations of their copies.
-func (v *VDev) indirectAttempts(ctx context.Context, offset, size uint64, depth int, yield func([]byte, error) bool) {
+func (v *VDev) indirectAttempts(ctx context.Context, offset, size, birth uint64, depth int, yield func([]byte, error) bool) {
 	pieces, tops, err := v.resolve(offset, size, depth)
 	if err != nil {
 		yield(nil, err)
 		return
 	}
 	if len(pieces) == 1 {
-		for p, err := range tops[0].attempts(ctx, pieces[0].Offset, size, depth+1) {
+		for p, err := range tops[0].attempts(ctx, pieces[0].Offset, size, birth, depth+1) {
 			if !yield(p, err) {
 				return
 			}
@@ -129,7 +128,7 @@ func (v *VDev) indirectAttempts(ctx context.Context, offset, size uint64, depth 
 	total := 1
 	for i, piece := range pieces {
 		var problems []error
-		for p, err := range tops[i].attempts(ctx, piece.Offset, piece.Size, depth+1) {
+		for p, err := range tops[i].attempts(ctx, piece.Offset, piece.Size, birth, depth+1) {
 			if err != nil {
 				problems = append(problems, err)
 			} else if !contains(choices[i], p) {
@@ -183,14 +182,14 @@ func (v *VDev) resolve(offset, size uint64, depth int) ([]Piece, []*VDev, error)
 	return pieces, tops, nil
 }
 
-func (v *VDev) indirectCompare(ctx context.Context, offset uint64, data []byte, depth int) []Damage {
+func (v *VDev) indirectCompare(ctx context.Context, offset uint64, data []byte, birth uint64, depth int) []Damage {
 	pieces, tops, err := v.resolve(offset, uint64(len(data)), depth)
 	if err != nil {
 		return []Damage{{VDev: v, Offset: offset, Size: uint64(len(data)), Err: err}}
 	}
 	var all []Damage
 	for i, piece := range pieces {
-		all = append(all, tops[i].compare(ctx, piece.Offset, data[:piece.Size], depth+1)...)
+		all = append(all, tops[i].compare(ctx, piece.Offset, data[:piece.Size], birth, depth+1)...)
 		data = data[piece.Size:]
 	}
 	return all

@@ -99,6 +99,7 @@ func (p *Pool) attach(members []*member) {
 			v.attach(byGUID, v.ASize&^(1<<v.MetaslabShift-1))
 		}
 	}
+	p.linkSpares()
 }
 
 // attach is Pool.attach for a vdev and what is below it. least is how many bytes a vdev must have that can be allocated: of a
@@ -115,7 +116,10 @@ func (v *VDev) attach(byGUID map[uint64]*Device, least uint64) {
 	}
 	for _, c := range v.Children {
 		n := least
-		if v.Type == vdevRAIDZ || v.Type == "draid" {
+		switch {
+		case v.draid != nil:
+			n = v.draid.least(least)
+		case v.Type == vdevRAIDZ:
 			n = (least + uint64(len(v.Children)) - 1) / uint64(len(v.Children))
 		}
 		c.attach(byGUID, n)

@@ -54,8 +54,19 @@ func (p *Pool) Metaslabs(ctx context.Context, v *VDev) ([]Metaslab, error) {
 		all[i] = Metaslab{
 			VDev: v, ID: id, Start: id << v.MetaslabShift, Size: 1 << v.MetaslabShift, Object: objects[i], UnflushedTXG: unflushed[i],
 		}
+		if v.draid != nil { // vdev_draid_metaslab_init
+			all[i].trim(v.draid.group << v.AShift)
+		}
 	}
 	return all, nil
+}
+
+// trim leaves out what is no multiple of a unit.
+func (m *Metaslab) trim(unit uint64) {
+	start := (m.Start + unit - 1) / unit * unit
+	m.Size -= min(start-m.Start, m.Size)
+	m.Size -= m.Size % unit
+	m.Start = start
 }
 
 // wordsOf are the first n words of an object of the MOS, zeroes where it ends earlier.

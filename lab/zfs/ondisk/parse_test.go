@@ -276,61 +276,15 @@ func TestRealCompressed(t *testing.T) {
 	}
 }
 
-// What the parity of a raidz says of data, and what is computed back from it.
-func TestReconstruct(t *testing.T) {
-	for parity := 1; parity <= 3; parity++ {
-		for n := parity + 1; n <= 9; n++ {
-			v := &VDev{Type: vdevRAIDZ, Parity: parity, AShift: 9, Children: make([]*VDev, n)}
-			for sectors := uint64(1); sectors < 20; sectors += 3 {
-				s := v.newStripe(9<<9, sectors<<9)
-				var data [][]byte
-				for i, c := range s.columns[parity:] {
-					p := make([]byte, c.size)
-					for j := range p {
-						p[j] = byte(j*(i+3) + j>>5)
-					}
-					data = append(data, p)
-				}
-				for i := range s.columns {
-					if i < parity {
-						s.content[i] = parityOf(i, data, int(s.columns[i].size))
-					} else {
-						s.content[i] = data[i-parity]
-					}
-				}
-				want := slices.Concat(data...)
-				for k := 1; k <= parity; k++ {
-					subsets(nil, 0, len(s.columns), k, func(bad []int) bool {
-						kept := slices.Clone(s.content)
-						touched := false
-						for _, i := range bad {
-							if i >= parity {
-								touched = true
-							}
-							s.content[i] = bytes.Repeat([]byte{0x5a}, len(s.content[i]))
-						}
-						got := s.reconstruct(bad)
-						if touched && !bytes.Equal(got, want) || !touched && got != nil {
-							t.Errorf("raidz%d of %d, %d sectors, without columns %v: wrong", parity, n, sectors, bad)
-						}
-						s.content = kept
-						return true
-					})
-				}
-			}
-		}
-	}
-}
-
 func TestRawSize(t *testing.T) {
 	// From vdev_raidz_psize_to_asize: sectors, parity of each row, rounded up to parity + 1.
 	v := &VDev{Type: vdevRAIDZ, Parity: 2, AShift: 12, Children: make([]*VDev, 6)}
 	for size, want := range map[uint64]uint64{512: 3 << 12, 4096: 3 << 12, 16384: 6 << 12, 20480: 9 << 12, 131072: 48 << 12} {
-		if got := v.RawSize(size); got != want {
+		if got := v.RawSize(size, 7); got != want {
 			t.Errorf("%d bytes take %d, not %d", size, got, want)
 		}
 	}
-	if got := (&VDev{Type: "mirror", AShift: 9}).RawSize(700); got != 1024 {
+	if got := (&VDev{Type: "mirror", AShift: 9}).RawSize(700, 7); got != 1024 {
 		t.Error(got)
 	}
 }

@@ -36,7 +36,7 @@ func (p *Pool) places(ctx context.Context, b BlkPtr, all []Place, depth int) ([]
 			return all, err
 		}
 		from := len(all)
-		if all, err = v.places(d.Offset(), size, all, 0); err != nil {
+		if all, err = v.places(d.Offset(), size, b.Birth(), all, 0); err != nil {
 			return all, err
 		}
 		for k := range all[from:] {
@@ -56,36 +56,53 @@ func (p *Pool) places(ctx context.Context, b BlkPtr, all []Place, depth int) ([]
 }
 
 // places appends those of a range of the vdev.
-func (v *VDev) places(offset, size uint64, all []Place, depth int) (_ []Place, err error) {
+func (v *VDev) places(offset, size, birth uint64, all []Place, depth int) (_ []Place, err error) {
 	switch {
 	case v.problem != nil:
 		return all, v.problem
 	case v.Type == vdevIndirect:
 		pieces, tops, err := v.resolve(offset, size, depth)
 		for i, piece := range pieces {
-			if all, err = tops[i].places(piece.Offset, piece.Size, all, depth+1); err != nil {
+			if all, err = tops[i].places(piece.Offset, piece.Size, birth, all, depth+1); err != nil {
 				return all, err
 			}
 		}
 		return all, err
-	case v.Type == vdevRAIDZ:
-		unit := uint64(1) << v.AShift
-		for i, c := range v.raidzColumns(offset, (size+unit-1)&^(unit-1)) {
-			from := len(all)
-			if all, err = v.Children[c.child].places(c.offset, c.size, all, depth); err != nil {
+	case v.striped():
+		for _, r := range v.rows(offset, size, birth) {
+			if all, err = v.placesOfRow(r, birth, all, depth); err != nil {
 				return all, err
-			}
-			for k := range all[from:] {
-				all[from+k].Parity = i < v.Parity
 			}
 		}
 		return all, nil
+	case v.Type == vdevSpare:
+		c, err := v.spareOf(offset, depth)
+		if err != nil {
+			return all, err
+		}
+		return c.places(offset, size, birth, all, depth+spareStep)
 	case v.Leaf() || v.Type == vdevMissing:
 		return append(all, Place{VDev: v, Offset: dataStart + offset, Size: size}), nil
 	}
 	for _, c := range v.Children {
-		if all, err = c.places(offset, size, all, depth); err != nil {
+		if all, err = c.places(offset, size, birth, all, depth); err != nil {
 			return all, err
+		}
+	}
+	return all, nil
+}
+
+func (v *VDev) placesOfRow(r row, birth uint64, all []Place, depth int) (_ []Place, err error) {
+	for i, c := range r {
+		if c.size == 0 {
+			continue
+		}
+		from := len(all)
+		if all, err = v.Children[c.child].places(c.offset, c.size, birth, all, depth); err != nil {
+			return all, err
+		}
+		for k := range all[from:] {
+			all[from+k].Parity = i < v.Parity
 		}
 	}
 	return all, nil

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"iter"
 	"slices"
 
 	"github.com/vdevil/vdevil/lab/printable"
@@ -188,14 +189,9 @@ func (p *Pool) open(ctx context.Context, members []*member, newest *member, txg 
 		return err
 	}
 	p.attach(members)
-	for _, v := range p.VDevs {
-		if v == nil {
-			continue
-		}
-		for w := range v.All() {
-			if w.Leaf() && w.Device == nil {
-				p.Missing = append(p.Missing, w)
-			}
+	for v := range p.vdevs() {
+		if v.Leaf() && v.Device == nil {
+			p.Missing = append(p.Missing, v)
 		}
 	}
 	p.noteDevices(members)
@@ -276,10 +272,22 @@ func (p *Pool) addTop(c *nvlist.List) error {
 		}
 		w.AShift = v.AShift // of members it is what the top-level vdev has
 	}
+	v.noMapping = corrupt("the mapping of removed vdev %d is not loaded", v.ID)
 	if v.Type == vdevIndirect {
-		v.problem = corrupt("the mapping of removed vdev %d is not loaded", v.ID)
+		v.problem = v.noMapping
 	}
 	return nil
+}
+
+// vdevs are all of the tree, at whatever depth.
+func (p *Pool) vdevs() iter.Seq[*VDev] {
+	return func(yield func(*VDev) bool) {
+		for _, v := range p.VDevs {
+			if v != nil && !v.all(yield) {
+				return
+			}
+		}
+	}
 }
 
 func (p *Pool) openMOS(ctx context.Context) error {
@@ -397,19 +405,20 @@ func (p *Pool) treeOfMOS(ctx context.Context) error {
 	return nil
 }
 
-// loadMappings reads the mappings of removed vdevs. One may lie on a vdev that was removed later, so they are tried
-// until nothing changes; one that cannot be read is told by whoever needs it.
+// loadMappings reads the mappings of removed vdevs, and of the one that is being removed. One may lie on a vdev that was removed
+// later, so they are tried until nothing changes; one that cannot be read is told by whoever needs it.
 func (p *Pool) loadMappings(ctx context.Context) {
 	for again := true; again; {
 		again = false
 		for _, v := range p.VDevs {
-			if v == nil || v.Type != vdevIndirect || v.problem == nil {
+			if v == nil || v.Type != vdevIndirect && !v.Removing() || v.noMapping == nil {
 				continue
 			}
-			if err := v.loadMapping(ctx, p.MOS); err != nil {
-				v.problem = err
-			} else {
+			if v.noMapping = v.loadMapping(ctx, p.MOS); v.noMapping == nil {
 				again = true
+			}
+			if v.Type == vdevIndirect {
+				v.problem = v.noMapping
 			}
 		}
 	}

@@ -151,7 +151,7 @@ func (p *Pool) readDVA(ctx context.Context, b BlkPtr, d DVA) (Block, error) {
 		return Block{}, err
 	}
 	var problems []error
-	for data, err := range v.attempts(ctx, d.Offset(), size, 0) {
+	for data, err := range v.attempts(ctx, d.Offset(), size, b.Birth(), 0) {
 		var order binary.ByteOrder
 		if err == nil {
 			order, err = p.verify(b, data)
@@ -191,6 +191,9 @@ func (p *Pool) place(d DVA, size uint64) (*VDev, error) {
 	}
 	if d.Offset()&(1<<v.AShift-1) != 0 {
 		return nil, corrupt("%v is not aligned to %d bytes", d, 1<<v.AShift)
+	}
+	if v.draid != nil && d.Offset()%(v.draid.group<<v.AShift) != 0 {
+		return nil, corrupt("%v does not begin with a row of %v", d, v)
 	}
 	return v, nil
 }
@@ -281,10 +284,10 @@ func (p *Pool) compareCopies(ctx context.Context, b BlkPtr, data []byte, written
 		c := Copy{DVA: d}
 		if v, err := p.place(d, 0); err != nil {
 			c.Damage = []Damage{{Offset: d.Offset(), Size: uint64(len(data)), Err: err}}
-		} else if v.Type == vdevRAIDZ {
-			c.Damage = v.compare(ctx, d.Offset(), data, 0)
+		} else if d.ASize() > b.PSize() { // with parity (BP_IS_RAIDZ)
+			c.Damage = v.compare(ctx, d.Offset(), data, b.Birth(), 0)
 		} else {
-			c.Damage = v.compare(ctx, d.Offset(), data[:written], 0)
+			c.Damage = v.compare(ctx, d.Offset(), data[:written], b.Birth(), 0)
 		}
 		all = append(all, c)
 	}

@@ -287,18 +287,6 @@ func TestEncrypted(t *testing.T) {
 	}
 }
 
-// What is not supported is named.
-func TestRefused(t *testing.T) {
-	dir := poolDir(t, "refused")
-	for pool, want := range map[string]string{"spread": "draid", "grown": "expanded raidz"} {
-		_, err := ondisk.Open(t.Context(), images(t, dir), ondisk.Options{Name: pool})
-		var refused *ondisk.UnsupportedError
-		if !errors.As(err, &refused) || !strings.Contains(err.Error(), want) {
-			t.Errorf("%s: %v", pool, err)
-		}
-	}
-}
-
 // Lists of blocks to be freed, and livelists of clones, say the same as their headers.
 func TestFreeing(t *testing.T) {
 	p := openPool(t, poolDir(t, "freeing"), "freeing")

@@ -13,7 +13,7 @@ import (
 type VDev struct {
 	// ID is the index among its siblings, GUID what labels know it by.
 	ID, GUID uint64
-	// Type is OpenZFS's word: disk, file, mirror, replacing, spare, raidz, draid, indirect, hole, missing.
+	// Type is OpenZFS's word: disk, file, mirror, replacing, spare, raidz, draid, dspare, indirect, hole, missing.
 	Type string
 	// Path is that of a leaf at the time it was imported.
 	Path string
@@ -24,7 +24,7 @@ type VDev struct {
 	// MetaslabArray is the object that lists the space maps, MetaslabShift the binary logarithm of a metaslab's size.
 	MetaslabArray uint64
 	MetaslabShift uint
-	// Parity is the number of parity columns of a raidz.
+	// Parity is the number of parity columns of a raidz or dRAID.
 	Parity int
 	// Log and Bias ("special", "dedup", "log" or empty) say what a top-level vdev is for.
 	Log  bool
@@ -33,24 +33,32 @@ type VDev struct {
 	TopZAP, LeafZAP uint64
 	// CreateTXG is when it was added; DTL the object that says which txgs a leaf has missed.
 	CreateTXG, DTL uint64
-	// MappingObject and BirthsObject say where a removed (indirect) vdev's content went.
+	// MappingObject and BirthsObject say where the content of a removed (indirect) vdev went, or of one that is being removed.
 	MappingObject, BirthsObject uint64
 	Children                    []*VDev
 	// Device is what was given for a leaf, nil when nothing was.
 	Device *Device
 
-	problem error // why it cannot be read, nil if it can
-	short   error // that the device which was given is too small, nil if it is not
+	problem   error // why it cannot be read, nil if it can
+	short     error // that the device which was given is too small, nil if it is not
+	noMapping error // why there is no mapping, nil if there is one
+	mapping   []mappingEntry
 	// unsaidParity says that the configuration does not tell Parity, as before version 3.
 	unsaidParity bool
-	mapping      []mappingEntry
-	pool         *Pool
+	expansion    expansion // of a raidz
+	draid        *draid    // of a dRAID
+	// topGUID and spareID are the dRAID that a distributed spare is of, and which of its spares it is.
+	topGUID, spareID uint64
+	spareTop         *VDev
+	pool             *Pool
 }
 
 // The words of the tree that the reader acts on (VDEV_TYPE_* in include/sys/fs/zfs.h).
 const (
 	vdevIndirect = "indirect"
 	vdevRAIDZ    = "raidz"
+	vdevDRAID    = "draid"
+	vdevSpare    = "dspare" // a distributed spare of a dRAID
 	vdevHole     = "hole"
 	vdevMissing  = "missing"
 )
@@ -72,6 +80,7 @@ func newVDev(c *nvlist.List, depth int) (*VDev, error) {
 		Parity: int(min(number("nparity"), 64)), Log: number("is_log") != 0, TopZAP: number("com.delphix:vdev_zap_top"),
 		LeafZAP: number("com.delphix:vdev_zap_leaf"), CreateTXG: number("create_txg"), DTL: number("DTL"),
 		MappingObject: number("com.delphix:indirect_object"), BirthsObject: number("com.delphix:indirect_births"),
+		topGUID: number("top_guid"), spareID: number("spareid"),
 	}
 	v.Type, _ = c.String("type")
 	v.Path, _ = c.String("path")
@@ -94,21 +103,22 @@ func newVDev(c *nvlist.List, depth int) (*VDev, error) {
 	return v, nil
 }
 
-// check says why a vdev of this kind cannot be read.
-func (v *VDev) check(c *nvlist.List) error {
+// check says why a vdev of this kind cannot be read, and reads what only that kind has.
+func (v *VDev) check(c *nvlist.List) (err error) {
 	switch v.Type {
-	case "disk", "file", "mirror", "replacing", "spare", vdevIndirect, vdevMissing:
+	case "disk", "file", "mirror", "replacing", "spare", vdevIndirect, vdevMissing, vdevSpare:
 		return nil
 	case vdevHole:
 		return corrupt("vdev %d is a hole", v.ID)
 	case vdevRAIDZ:
-		if c.Has("raidz_expanding") || c.Has("raidz_expand_txgs") {
-			return unsupported("vdev %d is an expanded raidz", v.ID)
-		}
 		if v.Parity < 1 || v.Parity > 3 || len(v.Children) <= v.Parity || len(v.Children) > 255 {
 			return corrupt("vdev %d is a raidz%d of %d members", v.ID, v.Parity, len(v.Children))
 		}
-		return nil
+		v.expansion, err = newExpansion(c, len(v.Children), v.Parity)
+		return err
+	case vdevDRAID:
+		v.draid, err = newDRAID(c, len(v.Children), v.Parity)
+		return err
 	}
 	return unsupported("vdev %d is a %s", v.ID, v.Type)
 }
@@ -138,26 +148,43 @@ func (v *VDev) Concrete() bool {
 	return v.Type != vdevIndirect && v.Type != vdevHole && v.Type != vdevMissing
 }
 
+// Removing says that a top-level vdev is being removed: what was copied from it so far is allocated there and where its mapping
+// says, and is read from the vdev itself.
+func (v *VDev) Removing() bool { return v.Concrete() && v.MappingObject != 0 }
+
 // String is a name for messages.
 func (v *VDev) String() string {
 	switch {
 	case v.Leaf() && v.Path != "":
 		return v.Path
-	case v.Type == vdevRAIDZ:
-		return fmt.Sprintf("raidz%d-%d", v.Parity, v.ID)
+	case v.Type == vdevSpare && v.Path != "":
+		return v.Path
+	case v.Type == vdevRAIDZ || v.Type == vdevDRAID:
+		return fmt.Sprintf("%s%d-%d", v.Type, v.Parity, v.ID)
 	}
 	return fmt.Sprintf("%s-%d", v.Type, v.ID)
 }
 
-// RawSize is how many bytes size bytes of data take on a top-level vdev: rounded up to sectors, with parity and
-// padding for a raidz (vdev_psize_to_asize).
-func (v *VDev) RawSize(size uint64) uint64 {
+// RawSize is how many bytes size bytes of data take on a vdev when they are written in a txg: rounded up to sectors, with
+// parity and padding for a raidz or dRAID, whatever above them in the tree (vdev_psize_to_asize_txg). Only for a raidz that was
+// expanded does the txg matter; 0 is before any expansion, which is what the books of datasets reckon with.
+func (v *VDev) RawSize(size, txg uint64) uint64 {
 	unit := uint64(1) << v.AShift
 	sectors := (size + unit - 1) / unit
-	if v.Type == vdevRAIDZ && v.problem == nil {
-		parity, data := uint64(v.Parity), uint64(len(v.Children)-v.Parity)
+	switch {
+	case v.problem != nil || v.Leaf():
+	case v.Type == vdevDRAID:
+		return v.draid.rawSize(size, v.AShift)
+	case v.Type == vdevRAIDZ:
+		parity, data := uint64(v.Parity), uint64(v.width(txg)-v.Parity)
 		sectors += parity * ((sectors + data - 1) / data)
 		sectors = (sectors + parity) / (parity + 1) * (parity + 1)
+	default: // vdev_default_asize
+		raw := sectors << v.AShift
+		for _, c := range v.Children {
+			raw = max(raw, c.RawSize(size, txg))
+		}
+		return raw
 	}
 	return sectors << v.AShift
 }
@@ -166,20 +193,26 @@ func (v *VDev) RawSize(size uint64) uint64 {
 const maxIndirection = 64
 
 // attempts reads size bytes at an offset of the vdev in all ways there are, the likeliest first: each copy of a mirror,
-// each reconstruction of a raidz. Which of them is right only a checksum can tell.
-func (v *VDev) attempts(ctx context.Context, offset, size uint64, depth int) iter.Seq2[[]byte, error] {
+// each reconstruction of a raidz. Which of them is right only a checksum can tell. birth is the txg in which they were written.
+func (v *VDev) attempts(ctx context.Context, offset, size, birth uint64, depth int) iter.Seq2[[]byte, error] {
 	return func(yield func([]byte, error) bool) {
 		switch {
 		case v.problem != nil:
 			yield(nil, v.problem)
 		case v.Type == vdevIndirect:
-			v.indirectAttempts(ctx, offset, size, depth, yield)
-		case v.Type == vdevRAIDZ:
-			v.raidzAttempts(ctx, offset, size, yield)
+			v.indirectAttempts(ctx, offset, size, birth, depth, yield)
+		case v.striped():
+			v.stripeAttempts(ctx, offset, size, birth, depth, yield)
 		case v.Leaf() || v.Type == vdevMissing:
 			yield(v.readLeaf(ctx, offset, size))
+		case v.Type == vdevSpare:
+			if c, err := v.spareOf(offset, depth); err != nil {
+				yield(nil, err)
+			} else {
+				c.attempts(ctx, offset, size, birth, depth+spareStep)(yield)
+			}
 		default:
-			v.mirrorAttempts(ctx, offset, size, depth, yield)
+			v.mirrorAttempts(ctx, offset, size, birth, depth, yield)
 		}
 	}
 }
@@ -192,11 +225,14 @@ func (v *VDev) missing() error {
 	return fmt.Errorf("%w: %v", ErrMissing, v)
 }
 
+// striped says that the vdev spreads blocks, with parity, over its members.
+func (v *VDev) striped() bool { return v.Type == vdevRAIDZ || v.Type == vdevDRAID }
+
 func (v *VDev) readLeaf(ctx context.Context, offset, size uint64) ([]byte, error) {
 	if v.Device == nil {
 		return nil, v.missing()
 	}
-	if offset > 1<<62 {
+	if offset > 1<<62 && -offset > bootSize { // but a scratch area, which is before offset 0
 		return nil, corrupt("offset %#x", offset)
 	}
 	p := make([]byte, size)
@@ -206,13 +242,13 @@ func (v *VDev) readLeaf(ctx context.Context, offset, size uint64) ([]byte, error
 	return p, nil
 }
 
-func (v *VDev) mirrorAttempts(ctx context.Context, offset, size uint64, depth int, yield func([]byte, error) bool) {
+func (v *VDev) mirrorAttempts(ctx context.Context, offset, size, birth uint64, depth int, yield func([]byte, error) bool) {
 	if len(v.Children) == 0 {
 		yield(nil, fmt.Errorf("%w: %v has no members", ErrMissing, v))
 		return
 	}
 	for _, c := range v.Children {
-		for p, err := range c.attempts(ctx, offset, size, depth) {
+		for p, err := range c.attempts(ctx, offset, size, birth, depth) {
 			if !yield(p, err) {
 				return
 			}
@@ -237,16 +273,22 @@ func (d Damage) String() string {
 	return fmt.Sprintf("%v at %d, %d bytes: %v", d.VDev, d.Offset, d.Size, d.Err)
 }
 
-// compare reads all places where data, known to be right, should lie at an offset of the vdev.
-func (v *VDev) compare(ctx context.Context, offset uint64, data []byte, depth int) []Damage {
+// compare reads all places where data, known to be right and written in txg birth, should lie at an offset of the vdev.
+func (v *VDev) compare(ctx context.Context, offset uint64, data []byte, birth uint64, depth int) []Damage {
 	size := uint64(len(data))
 	switch {
 	case v.problem != nil:
 		return []Damage{{VDev: v, Offset: offset, Size: size, Err: v.problem}}
 	case v.Type == vdevIndirect:
-		return v.indirectCompare(ctx, offset, data, depth)
-	case v.Type == vdevRAIDZ:
-		return v.raidzCompare(ctx, offset, data, depth)
+		return v.indirectCompare(ctx, offset, data, birth, depth)
+	case v.striped():
+		return v.stripeCompare(ctx, offset, data, birth, depth)
+	case v.Type == vdevSpare:
+		c, err := v.spareOf(offset, depth)
+		if err != nil {
+			return []Damage{{VDev: v, Offset: offset, Size: size, Err: err}}
+		}
+		return c.compare(ctx, offset, data, birth, depth+spareStep)
 	case v.Leaf() || v.Type == vdevMissing:
 		p, err := v.readLeaf(ctx, offset, size)
 		if err == nil && !bytes.Equal(p, data) {
@@ -259,7 +301,7 @@ func (v *VDev) compare(ctx context.Context, offset uint64, data []byte, depth in
 	}
 	var all []Damage
 	for _, c := range v.Children {
-		all = append(all, c.compare(ctx, offset, data, depth)...)
+		all = append(all, c.compare(ctx, offset, data, birth, depth)...)
 	}
 	return all
 }

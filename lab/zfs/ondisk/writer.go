@@ -28,7 +28,8 @@ const (
 //
 // A changed block stays where it is, in all its copies, so what it is compressed to must fit there: otherwise the change is
 // refused and nothing has changed. Refused by name, too, are holes, gang, deduplicated and cloned blocks, all that carries a
-// MAC, and pools with a checkpoint or missing devices. Snapshots and clones that share a block follow the change.
+// MAC, and pools with a checkpoint, missing devices, an expanded raidz, a dRAID or a vdev that is being removed. Snapshots and
+// clones that share a block follow the change.
 type Writer struct {
 	mode     WriteMode
 	options  Options
@@ -66,6 +67,9 @@ func NewWriter(ctx context.Context, devices []Device, mode WriteMode, o Options)
 	if len(w.pool.Missing) > 0 {
 		return nil, fmt.Errorf("write to pool %s: %w: %v", w.pool.Name, ErrMissing, w.pool.Missing)
 	}
+	if err := w.pool.checkLayouts(); err != nil {
+		return nil, err
+	}
 	switch _, err := w.pool.Checkpoint(ctx); {
 	case err == nil:
 		return nil, unsupported("writing to a pool with a checkpoint, which shares its blocks")
@@ -73,6 +77,21 @@ func NewWriter(ctx context.Context, devices []Device, mode WriteMode, o Options)
 		return nil, err
 	}
 	return w, w.findCloned(ctx)
+}
+
+// checkLayouts names what a Writer does not write to.
+func (p *Pool) checkLayouts() error {
+	for v := range p.vdevs() {
+		switch {
+		case v.Type == vdevDRAID:
+			return unsupported("writing to a dRAID")
+		case v.Expanded():
+			return unsupported("writing to an expanded raidz")
+		case v.Removing():
+			return unsupported("writing to a pool while a vdev is being removed")
+		}
+	}
+	return nil
 }
 
 // Pool is the pool with all changes so far. It is another one after each change.

@@ -185,7 +185,7 @@ func (p *Pool) deflated(b BlkPtr) (n uint64, err error) {
 			n += d.ASize()
 			continue
 		}
-		ratio := uint64(usual) / (v.RawSize(usual) >> sectorShift)
+		ratio := uint64(usual) / (v.RawSize(usual, 0) >> sectorShift)
 		n += d.ASize() >> sectorShift * ratio
 	}
 	return n, nil

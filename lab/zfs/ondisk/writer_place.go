@@ -8,18 +8,18 @@ import (
 	"github.com/vdevil/vdevil/lab/zfs/ondisk/checksum"
 )
 
-// write puts data, which has the size of a whole block, at an offset of the vdev: on every side of a mirror, on the columns
-// of a raidz with their parity, to where the content of a removed vdev went.
-func (v *VDev) write(ctx context.Context, offset uint64, data []byte, depth int) error {
+// write puts data, which has the size of a whole block that was written in txg birth, at an offset of the vdev: on every side of
+// a mirror, on the columns of a raidz with their parity, to where the content of a removed vdev went.
+func (v *VDev) write(ctx context.Context, offset uint64, data []byte, birth uint64, depth int) error {
 	switch {
 	case v.problem != nil:
 		return v.problem
 	case v.Type == vdevIndirect:
-		return v.indirectWrite(ctx, offset, data, depth)
-	case v.Type == vdevRAIDZ:
-		columns, content := v.raidzContent(offset, data)
-		for i, c := range columns {
-			if err := v.Children[c.child].write(ctx, c.offset, content[i], depth); err != nil {
+		return v.indirectWrite(ctx, offset, data, birth, depth)
+	case v.striped():
+		s := v.newStripe(offset, uint64(len(data)), birth)
+		for _, c := range s.contentOf(data) {
+			if err := v.Children[c.child].write(ctx, c.offset, c.data, birth, depth); err != nil {
 				return err
 			}
 		}
@@ -30,21 +30,28 @@ func (v *VDev) write(ctx context.Context, offset uint64, data []byte, depth int)
 		}
 		return v.Device.write(ctx, data, dataStart+offset)
 	}
+	if v.Type == vdevSpare {
+		c, err := v.spareOf(offset, depth)
+		if err != nil {
+			return err
+		}
+		return c.write(ctx, offset, data, birth, depth+spareStep)
+	}
 	for _, c := range v.Children {
-		if err := c.write(ctx, offset, data, depth); err != nil {
+		if err := c.write(ctx, offset, data, birth, depth); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-func (v *VDev) indirectWrite(ctx context.Context, offset uint64, data []byte, depth int) error {
+func (v *VDev) indirectWrite(ctx context.Context, offset uint64, data []byte, birth uint64, depth int) error {
 	pieces, tops, err := v.resolve(offset, uint64(len(data)), depth)
 	if err != nil {
 		return err
 	}
 	for i, piece := range pieces {
-		if err := tops[i].write(ctx, piece.Offset, data[:piece.Size], depth+1); err != nil {
+		if err := tops[i].write(ctx, piece.Offset, data[:piece.Size], birth, depth+1); err != nil {
 			return err
 		}
 		data = data[piece.Size:]

@@ -239,7 +239,7 @@ func (w *Writer) writeBlock(ctx context.Context, n *node) error {
 	for _, d := range b.DVAs() {
 		v, err := w.pool.place(d, b.PSize())
 		if err == nil {
-			err = v.write(ctx, d.Offset(), raw, 0)
+			err = v.write(ctx, d.Offset(), raw, b.Birth(), 0)
 		}
 		if err != nil {
 			return fmt.Errorf("write %v: %w", *b, err)
