@@ -118,6 +118,18 @@ func doesNotReproduce() campaign.Result {
 	}
 }
 
+func notAudited() campaign.Result {
+	r := doesNotReproduce()
+	for i := range r.Arms[0].Results {
+		t := &r.Arms[0].Results[i]
+		t.NotAudited = "feature com.example:new"
+		if i == 4 {
+			t.ZDB = []string{"leaked space: vdev 0, offset 0x1000, size 512"}
+		}
+	}
+	return r
+}
+
 func inconclusive() campaign.Result {
 	on := campaign.Arm{Name: "flip", CI95: [2]float64{0.0676, 0.6525}, P: p(0.2105)}
 	ran(&on, 3, panicked())
@@ -178,6 +190,7 @@ func TestTable(t *testing.T) {
 		"inconclusive":       {inconclusive()},
 		"control-panics":     {controlPanics()},
 		"all-invalid":        {allInvalid()},
+		"not-audited":        {notAudited()},
 		"several":            {doesNotReproduce(), inconclusive()},
 		"none":               {},
 	} {

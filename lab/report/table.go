@@ -80,6 +80,7 @@ func section(b *bytes.Buffer, r campaign.Result, s *scenarios.Scenario) {
 		details(b, e.trial)
 	}
 	lost(b, r)
+	unaudited(b, r)
 	bullets(b, "against the expectation", r.Against)
 	fmt.Fprintf(b, "\n  seed %d, %.0f s", r.Seed, r.Seconds)
 	if dir := bundles(r); dir != "" {
@@ -195,32 +196,54 @@ func needed(r campaign.Result) string {
 	return fmt.Sprintf("inconclusive: should the rates stay as they are, %d more trials of each arm settle it", r.Needed)
 }
 
-// lost lists why trials were invalid: they are part of no rate, and always reported. Messages that begin alike are one
-// trouble, whatever the console said then.
+// lost lists why trials were invalid: they are part of no rate, and always reported.
 func lost(b *bytes.Buffer, r campaign.Result) {
+	bullets(b, "invalid, part of no rate", trouble(r, func(t *trial.Result) string {
+		if t.Outcome != trial.Invalid {
+			return ""
+		}
+		return t.Reason
+	}))
+}
+
+// unaudited lists the trials whose disks nobody but zdb has judged, and what that says.
+func unaudited(b *bytes.Buffer, r campaign.Result) {
+	bullets(b, "disks that were not audited", trouble(r, func(t *trial.Result) string {
+		if t.NotAudited == "" {
+			return ""
+		}
+		if len(t.ZDB) == 0 {
+			return t.NotAudited + "; zdb finds nothing"
+		}
+		return t.NotAudited + "; zdb: " + strings.Join(t.ZDB, "; ")
+	}))
+}
+
+// trouble lists what trials had, and which. Messages that begin alike are one trouble, whatever the console said then.
+func trouble(r campaign.Result, of func(*trial.Result) string) []string {
 	var order []string
 	first, trials := map[string]string{}, map[string][]string{}
 	for _, a := range r.Arms {
-		for _, t := range a.Results {
-			if t.Outcome != trial.Invalid {
+		for i := range a.Results {
+			text := of(&a.Results[i])
+			if text == "" {
 				continue
 			}
-			trouble, _, _ := strings.Cut(t.Reason, "\n")
+			trouble, _, _ := strings.Cut(text, "\n")
 			if trials[trouble] == nil {
 				order = append(order, trouble)
-				first[trouble] = t.Reason
+				first[trouble] = text
 			}
-			trials[trouble] = append(trials[trouble], name(t))
+			trials[trouble] = append(trials[trouble], name(a.Results[i]))
 		}
 	}
 	list := make([]string, len(order))
 	for i, trouble := range order {
 		list[i] = some(trials[trouble]) + ": " + first[trouble]
 	}
-	bullets(b, "invalid, part of no rate", list)
+	return list
 }
 
-// bullets writes a list, its beginning if it is long.
 func bullets(b *bytes.Buffer, title string, list []string) {
 	const most = 10
 	if len(list) == 0 {

@@ -2,23 +2,27 @@ package trial
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
 
 	"github.com/vdevil/vdevil/lab/fault"
 	"github.com/vdevil/vdevil/lab/machine"
+	"github.com/vdevil/vdevil/lab/zfs/ondisk"
 )
 
 // Judge says whether the disks of a machine that was switched off hold a consistent pool.
 type Judge interface {
-	// Judge returns what is inconsistent, in words; nothing means that all is well. An error is trouble of the judge's own.
+	// Judge returns what is inconsistent, in words; nothing means that all is well. An error is trouble of the judge's own; an
+	// *ondisk.UnsupportedError names what the pool uses and the judge does not know.
 	Judge(ctx context.Context, p Plan, disks []machine.Disk) (findings []string, err error)
 }
 
 // audit switches the machine off and has its disks judged, unless what was seen is worse than anything that could be found.
-// What the judge finds is shown to zdb, whose answer is written down and decides nothing. A pool that has reported what was
-// damaged on its disks is not judged: that it cannot be read is no news.
+// What the judge finds is shown to zdb, whose answer is written down and decides nothing. So is that of a pool which the judge
+// does not know: what was seen of it stands. A pool that has reported what was damaged on its disks is not judged: that it
+// cannot be read is no news.
 func (t *run) audit(ctx context.Context, r *Result) {
 	if t.Judge == nil || r.Outcome == Invalid || Worst(r.Outcome, Latent) == r.Outcome || r.Outcome == Detected && onDisks(r.Injections) {
 		return
@@ -27,14 +31,18 @@ func (t *run) audit(ctx context.Context, r *Result) {
 	if err == nil {
 		r.Audit, err = t.Judge.Judge(ctx, t.Plan, t.now().vm.Disks())
 	}
-	if err != nil {
+	var unsupported *ondisk.UnsupportedError
+	switch {
+	case errors.As(err, &unsupported):
+		r.NotAudited = unsupported.What
+	case err != nil:
 		r.invalid(fmt.Errorf("judge the disks (%s seen): %w", r.Outcome, err))
 		return
-	}
-	if len(r.Audit) == 0 {
+	case len(r.Audit) == 0:
 		return
+	default:
+		r.atLeast(Latent, strings.Join(r.Audit, "; "))
 	}
-	r.atLeast(Latent, strings.Join(r.Audit, "; "))
 	if t.Second != nil {
 		if r.ZDB, err = t.Second.Judge(ctx, t.Plan, t.now().vm.Disks()); err != nil {
 			r.ZDB = []string{err.Error()}

@@ -76,6 +76,8 @@ type Result struct {
 	// Audit is what the judge found inconsistent on the disks, ZDB what the second one says to that.
 	Audit []string `json:"audit,omitempty"`
 	ZDB   []string `json:"zdb,omitempty"`
+	// NotAudited names what the pool uses and the judge does not know; empty when it was judged, or was not to be.
+	NotAudited string `json:"not_audited,omitempty"`
 	// Repeat is the command that does this trial again.
 	Repeat string `json:"repeat"`
 	// Workload is what the workloads say they have done.
