@@ -1,11 +1,10 @@
 # dRAID: single parity with its spare in use, double parity with two spares in use, one rebuilt and one resilvered, and triple
-# parity with a disk that is away; blocks that cross redundancy groups, gang blocks, snapshots.
+# parity with a disk that is away; gang blocks, snapshots.
 vdevs 128M a0 a1 a2 a3 a4 b0 b1 b2 b3 b4 b5 b6 b7 c0 c1 c2 c3 c4 c5
 zpool create -o ashift=12 -O mountpoint=/one -O compression=lz4 one draid1:2d:5c:1s $P/a0 $P/a1 $P/a2 $P/a3 $P/a4
 fill /one
 zfs create -o compression=off one/off && fill /one/off
 zfs create -o recordsize=1M -o compression=off one/large && fill /one/large
-head -c 60000000 /dev/urandom >/one/large/more
 zpool sync one
 zpool offline -f one $P/a1
 zpool replace -w -s one $P/a1 draid1-0-0

@@ -27,10 +27,11 @@ fill /growing
 zfs create -o recordsize=16k growing/little && fill /growing/little
 zfs create -o recordsize=1M growing/large && fill /growing/large
 zpool sync growing
-parameter raidz_expand_max_reflow_bytes 9000000
+parameter raidz_expand_max_copy_bytes 65536
+parameter raidz_expand_max_reflow_bytes 1000000
 zpool attach growing raidz2-0 $P/h4
 # It stops at the limit, and then copies no more.
-copied() { zpool status growing | grep -o '[^ ]* copied out of' || true; }
+copied() { zpool status growing | sed -n 's/^\t*\([0-9.]*[BKMG]\) .*copied.*/\1/p'; }
 before=
 now=none
 until [ -n "$now" ] && [ "$now" = "$before" ]; do
@@ -42,6 +43,7 @@ rm /growing/large/text
 fill /growing/meanwhile
 zpool sync growing
 zpool status growing >$P/status
+grep -q 'in progress' $P/status
 for d in growing growing/little growing/large; do sums $d; done
 zpool export growing
 parameter raidz_expand_max_reflow_bytes 0
