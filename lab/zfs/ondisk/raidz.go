@@ -325,8 +325,9 @@ func (s *stripe) contentOf(data []byte) []*cell {
 
 // stripeCompare computes what all columns should hold and compares.
 func (v *VDev) stripeCompare(ctx context.Context, offset uint64, data []byte, birth uint64, depth int) []Damage {
-	var all []Damage
-	for _, c := range v.newStripe(offset, uint64(len(data)), birth).contentOf(data) {
+	columns := v.newStripe(offset, uint64(len(data)), birth).contentOf(data)
+	all := make([]Damage, 0, len(columns))
+	for _, c := range columns {
 		all = append(all, v.Children[c.child].compare(ctx, c.offset, c.data, birth, depth)...)
 	}
 	return all
