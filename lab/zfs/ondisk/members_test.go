@@ -59,14 +59,19 @@ func readAll(t testing.TB, p *ondisk.Pool) {
 	}
 }
 
-// A raidz works without as many members as it has parity, whether they are not there or hold noise, and not without more.
+// A raidz or dRAID works without as many members as it has parity, whether they are not there or hold noise, and not without
+// more, but that distributed spares hold what is on some of those of "two".
 func TestMissingMembers(t *testing.T) {
 	for _, c := range []struct {
-		script string
-		parity int
-	}{{"raidz1", 1}, {"raidz2", 2}, {"raidz3", 3}} {
+		script, prefix string
+		parity         int
+		spares         bool
+	}{
+		{"raidz1", "r", 1, false}, {"raidz2", "r", 2, false}, {"raidz3", "r", 3, false},
+		{"grown", "g", 1, false}, {"grown", "h", 2, false}, {"draid", "b", 2, true},
+	} {
 		dir := poolDir(t, c.script)
-		all := members(t, dir, "r")
+		all := members(t, dir, c.prefix)
 		for first := range all {
 			lost := func(n int) (there, noisy []ondisk.Device) {
 				for i, d := range all {
@@ -90,6 +95,9 @@ func TestMissingMembers(t *testing.T) {
 					t.Errorf("%s: %d members are missing, not %d", c.script, len(p.Missing), len(all)-len(devices))
 				}
 				readAll(t, p)
+			}
+			if c.spares {
+				continue
 			}
 			// A small block, or a copy of one, may lie on the members that are left.
 			there, noisy = lost(c.parity + 1)

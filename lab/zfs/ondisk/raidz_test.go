@@ -69,7 +69,7 @@ func stripes(t *testing.T) map[string]*VDev {
 		"draid2:4d:13c:1s": striped(t, vdevDRAID, 13, 2, draidOf(4, 1, 2)),
 	}
 	for parity := 1; parity <= 3; parity++ {
-		for n := parity + 1; n <= 8; n++ {
+		for n := parity + 1; n <= 6; n++ {
 			all[fmt.Sprintf("raidz%d of %d", parity, n)] = striped(t, vdevRAIDZ, n, parity, nil)
 			if n > parity+1 {
 				all[fmt.Sprintf("raidz%d of %d, expanded", parity, n)] = striped(t, vdevRAIDZ, n, parity, expanded(false, 20))
@@ -100,13 +100,13 @@ func (v *VDev) firstRight(t *testing.T, offset uint64, want []byte, birth uint64
 func TestStripes(t *testing.T) {
 	for name, v := range stripes(t) {
 		// At the end of a group, where parity turns, across where an expansion stands, and within columns.
-		offsets := []uint64{0, 7 << 9, 37 << 9, 1<<20 + 9<<9, 90 << 20}
+		offsets := []uint64{7 << 9, 37 << 9, 1<<20 + 9<<9}
 		if v.draid != nil {
 			unit := v.draid.group << v.AShift
-			offsets = []uint64{0, 11 * unit, v.draid.groupSize() - unit, 3*v.draid.groupSize() - 2*unit, 400 * v.draid.groupSize()}
+			offsets = []uint64{11 * unit, v.draid.groupSize() - unit, 3*v.draid.groupSize() - 2*unit, 400 * v.draid.groupSize()}
 		}
 		for _, offset := range offsets {
-			for _, sectors := range []int{1, 2, 5, 8, 13, 22} {
+			for _, sectors := range []int{1, 2, 5, 14} {
 				for _, birth := range []uint64{3, 10, 30} {
 					if birth > 3 && !v.Expanded() {
 						continue

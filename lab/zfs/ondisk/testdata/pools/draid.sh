@@ -31,8 +31,8 @@ rm /two/noise
 parameter metaslab_force_ganging 3000
 parameter metaslab_force_ganging_pct 100
 fill /two/later
-parameter metaslab_force_ganging 16777217
 zpool sync two
+parameter metaslab_force_ganging 16777217
 for d in two two/little two/zstd; do sums $d; done
 zpool status two >$P/two.status
 zpool export two

@@ -14,11 +14,11 @@ fill /grown/large/later
 zpool wait -t scrub grown
 zpool attach -w grown raidz1-0 $P/g4
 parameter metaslab_force_ganging 20000
-parameter metaslab_force_ganging_pct 50
+parameter metaslab_force_ganging_pct 30
 fill /grown/last
+zpool sync grown
 parameter metaslab_force_ganging 16777217
 zpool wait -t scrub grown
-zpool sync grown
 for d in grown grown/off grown/little grown/large; do sums $d; done
 zpool export grown
 
