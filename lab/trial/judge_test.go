@@ -18,7 +18,9 @@ type says struct {
 	err      error
 }
 
-func (s says) Judge(context.Context, Plan, []machine.Disk) ([]string, error) { return s.findings, s.err }
+func (s says) Judge(context.Context, Plan, []machine.Disk) ([]string, error) {
+	return s.findings, s.err
+}
 
 // TestNotAudited expects what was seen to stand, with zdb's word, when the judge does not know the pool.
 func TestNotAudited(t *testing.T) {
