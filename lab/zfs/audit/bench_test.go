@@ -87,9 +87,9 @@ func BenchmarkMemory(b *testing.B) {
 	}
 	// A record takes four sectors of five disks; labels and a share for metadata come on top of that.
 	size := (int64(*recordMiB)<<20*4/5 + 512<<20) &^ (1<<20 - 1)
-	var disks []scenarios.DataDisk
-	for i := range 6 {
-		disks = append(disks, scenarios.DataDisk{Name: fmt.Sprintf("v%d", i), Size: size})
+	disks := make([]scenarios.DataDisk, 6)
+	for i := range disks {
+		disks[i] = scenarios.DataDisk{Name: fmt.Sprintf("v%d", i), Size: size}
 	}
 	vdevs := makeLargePool(b, l, img, disks, fmt.Sprintf(manyRecords, *recordMiB))
 	vdevil := buildCommand(b)
