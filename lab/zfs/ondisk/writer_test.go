@@ -258,13 +258,21 @@ func TestChangeThatDoesNotFit(t *testing.T) {
 	}
 }
 
-// Pools that cannot be written to are refused by name: with a checkpoint, without a member, at an older txg.
+// Pools that cannot be written to are refused by name: with a checkpoint, without a member, at an older txg, with vdevs that blocks
+// have several places on.
 func TestWriterRefuses(t *testing.T) {
 	var no *ondisk.UnsupportedError
 	refused := func(name string, devices []ondisk.Device, o ondisk.Options) error {
 		o.Name = name
 		_, err := ondisk.NewWriter(t.Context(), devices, ondisk.InPlace, o)
 		return err
+	}
+	for pool, c := range map[string]struct{ script, what string }{
+		"one": {"draid", "dRAID"}, "grown": {"grown", "expanded raidz"}, "growing": {"grown", "expanded raidz"}, "removing": {"removing", "being removed"},
+	} {
+		if err := refused(pool, images(t, poolDir(t, c.script)), ondisk.Options{}); !errors.As(err, &no) || !strings.Contains(no.What, c.what) {
+			t.Errorf("%s: %v", pool, err)
+		}
 	}
 	if err := refused("check", images(t, poolDir(t, "checkpoint")), ondisk.Options{}); !errors.As(err, &no) || !strings.Contains(no.What, "checkpoint") {
 		t.Error(err)
