@@ -83,6 +83,14 @@ func TestClassify(t *testing.T) {
 		{"a pool that was suspended", alive(), scenarios.Resolved{}, "pool-suspended", ending{}, Detected, "pool-suspended", ""},
 		{"an oops", alive(), scenarios.Resolved{}, "oops-null-deref", ending{}, Oops, "oops:null-deref@metaslab_free_impl", ""},
 		{"a warning with zfs_recover", alive(), scenarios.Resolved{}, "add-overlap-recover", ending{status: healthy}, Warned, "range-tree-add-overlap", ""},
+		{"the same in the text of 2.4", alive(), scenarios.Resolved{}, "add-overlap-recover-2.4.4", ending{status: healthy}, Warned, "range-tree-add-overlap", ""},
+		{"a warning with zfs_recover, then a panic without", alive(), scenarios.Resolved{}, "recover-then-panic", ending{}, Panic, "range-tree-add-overlap@space_map_load_callback", ""},
+		{"a warning, then a guest that reset without a message", reset(), scenarios.Resolved{}, "add-overlap-recover", ending{}, Oops, "", "without a message"},
+		{"a warning, then no end", alive(), scenarios.Resolved{}, "add-overlap-recover", ending{err: context.DeadlineExceeded}, Hang, "", "had not ended"},
+		{"panics of two pools at once", alive(), scenarios.Resolved{}, "two-panics", ending{}, Panic, overlap, ""},
+		{"a panic, and the tasks that hang behind it", alive(), withFault, "add-overlap-hung-task", ending{err: context.DeadlineExceeded, strike: struck(nil)}, Panic, overlap, ""},
+		{"a panic that reset the guest", reset(), scenarios.Resolved{}, "add-overlap-halt", ending{}, Panic, overlap, ""},
+		{"a warning of the kernel", alive(), scenarios.Resolved{}, "kernel-warning", ending{status: healthy}, Masked, "", ""},
 		{"a lockup that the workload outlived", alive(), scenarios.Resolved{}, "soft-lockup", ending{status: healthy}, Masked, "", ""},
 		{"a lockup that it did not", alive(), scenarios.Resolved{}, "soft-lockup", ending{err: context.DeadlineExceeded}, Hang, "hang:soft-lockup@spa_sync", ""},
 		{"a hypervisor that died", dead(), scenarios.Resolved{}, "clean-boot", ending{}, Invalid, "", "hypervisor died, and the guest with it: the machine died"},
@@ -135,7 +143,7 @@ func TestClassify(t *testing.T) {
 				r.Injections = s.injections
 			}
 			trial.classify(t.Context(), &r, tt.ending)
-			if r.Outcome != tt.outcome || !strings.HasPrefix(r.Signature, tt.signature) || !strings.Contains(r.Reason, tt.reason) {
+			if r.Outcome != tt.outcome || !strings.HasPrefix(r.Signature, tt.signature) || (r.Signature == "") != (tt.signature == "") || !strings.Contains(r.Reason, tt.reason) {
 				t.Errorf("got %s %q because %q; want %s %q because %q", r.Outcome, r.Signature, r.Reason, tt.outcome, tt.signature, tt.reason)
 			}
 		})
