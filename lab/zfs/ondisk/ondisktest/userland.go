@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"testing"
 
+	"github.com/vdevil/vdevil/lab/host"
 	"github.com/vdevil/vdevil/lab/host/hosttest"
 	"github.com/vdevil/vdevil/lab/labtest"
 )
@@ -29,13 +30,17 @@ func NewUserland(t testing.TB, version string) Userland {
 			t.Fatalf("%s %q: %v\n%s", name, args, err, out)
 		}
 	}
-	command("debugfs", "-R", "rdump /usr/lib/x86_64-linux-gnu "+u.dir, img.Root)
+	debugfs, err := host.Program("debugfs") // /usr/sbin is in root's PATH alone
+	if err != nil {
+		t.Fatal(err)
+	}
+	command(debugfs, "-R", "rdump /usr/lib/x86_64-linux-gnu "+u.dir, img.Root)
 	// ztest starts itself and zdb anew, so that both have to know their libraries, and the loader that fits these, by themselves.
 	patchelf := hosttest.Program(t, "makes programs of a guest run outside of it", "patchelf")
 	libraries := filepath.Join(u.dir, "x86_64-linux-gnu")
 	for _, program := range []string{"zdb", "ztest"} {
 		path := u.Path(program)
-		command("debugfs", "-R", "dump -p /usr/sbin/"+program+" "+path, img.Root)
+		command(debugfs, "-R", "dump -p /usr/sbin/"+program+" "+path, img.Root)
 		command(patchelf, "--set-interpreter", filepath.Join(libraries, "ld-linux-x86-64.so.2"), "--force-rpath", "--set-rpath", libraries, path)
 	}
 	return u
