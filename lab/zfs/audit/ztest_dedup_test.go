@@ -12,7 +12,8 @@ import (
 type dedupWords struct {
 	// alone is where blocks lie that the table has and nobody refers to. zdb knows of blocks from references alone, and calls
 	// them leaked (zdb_count_block). They are in a log until it is flushed, without references; or for ever, with some, because
-	// this OpenZFS once freed no more of a gang block than its header (zio_free_bp_init, which dropped the gang stages).
+	// OpenZFS up to 2.4.4 believes of a gang block in a table of the older kind that its entry was pruned, compares the wrong one of
+	// four places (ddt_entry_lookup_is_valid), and frees the header, no part, and no reference.
 	alone []ondisk.Piece
 	// extended is how many bytes more zdb counts for block pointers, because it puts all places of the entry into them: an entry
 	// of a fast dedup table gets further copies when somebody writes the block again who wants more.
