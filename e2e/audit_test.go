@@ -64,7 +64,7 @@ zpool sync tank`
 			made := forgeDisk(ctx, disk, "spacemap-duplicate-free")
 			bad := run("--json")
 			Expect(bad).To(gexec.Exit(notHeld))
-			var r lab.Audited
+			var r lab.AuditDocument
 			Expect(json.Unmarshal(bad.Out.Contents(), &r)).To(Succeed())
 			Expect(r.Findings).To(HaveLen(1), made)
 			Expect(r.Findings[0].Kind).To(Equal(audit.FreedTwice), made)

@@ -13,6 +13,7 @@ import (
 
 	"github.com/vdevil/vdevil/lab/zfs/audit"
 	"github.com/vdevil/vdevil/lab/zfs/audit/device"
+	"github.com/vdevil/vdevil/lab/zfs/audit/identify"
 	"github.com/vdevil/vdevil/lab/zfs/ondisk"
 )
 
@@ -28,18 +29,35 @@ type AuditOptions struct {
 	Backing bool
 	// Live audits a pool that is imported. It changes meanwhile, so findings may be no more than that.
 	Live bool
-	// Quick, Data, Memory, TempDir and Progress are those of audit.Options.
+	// Quick, Data, Memory, TempDir, Progress and Found are those of audit.Options.
 	Quick    bool
 	Data     bool
 	Memory   int64
 	TempDir  string
 	Progress func(audit.Progress)
+	Found    func(audit.Finding)
 }
 
-// Audited is a report and what should be known to judge it.
+// Audited is a report and what should be known to judge it. Document is its form for programs.
 type Audited struct {
+	// Report is nil if there was an error.
 	*audit.Report
-	Notes []string `json:"notes,omitempty"`
+	// Missing are the members that were not given, Strangers what is no member of the pool.
+	Missing   []*ondisk.VDev
+	Strangers []identify.Found
+	Notes     []Note
+}
+
+// Note is what should be known to judge a report.
+type Note struct {
+	// Kind is a word that stays: not-exported, destroyed, missing-device, older-txg, moved-on, named-file, no-member,
+	// bad-copies, one-copy, devices.
+	Kind string `json:"kind"`
+	Text string `json:"text"`
+}
+
+func (a *Audited) note(kind, format string, args ...any) {
+	a.Notes = append(a.Notes, Note{kind, fmt.Sprintf(format, args...)})
 }
 
 // auditCache is what an audit's cache of metadata may take, in bytes: it walks each tree once.
@@ -51,7 +69,7 @@ func Audit(ctx context.Context, o AuditOptions) (a Audited, err error) {
 	workers := runtime.NumCPU()
 	var devices []ondisk.Device
 	named := func(image, file string) {
-		a.Notes = append(a.Notes, fmt.Sprintf("%s was read, too, since %s names it", file, image))
+		a.note("named-file", "%s was read, too, since %s names it", file, image)
 	}
 	for _, path := range o.Paths {
 		d, closer, e := device.Open(ctx, path, device.Options{Live: o.Live, Connections: workers, Backing: o.Backing, Named: named})
@@ -67,18 +85,23 @@ func Audit(ctx context.Context, o AuditOptions) (a Audited, err error) {
 	}
 	p, err := ondisk.Open(ctx, devices, opts)
 	if err != nil {
-		return a, err
+		a.Strangers = strangers(ctx, err)
+		return a, explained(err, a.Strangers)
+	}
+	a.Missing, a.Strangers = p.Missing, identified(ctx, p.Unused)
+	if err := p.Lacking(); err != nil {
+		return a, explained(fmt.Errorf("open pool %s: %w", p.Name, err), a.Strangers)
 	}
 	if Imported(p) && !o.Live {
 		return a, &device.InUseError{Path: "pool " + p.Name, Who: "it is imported on this computer"}
 	}
 	a.Report, err = audit.Pool(ctx, p, audit.Options{
-		Workers: workers, Memory: o.Memory, TempDir: o.TempDir, Quick: o.Quick, Data: o.Data, Progress: o.Progress,
+		Workers: workers, Memory: o.Memory, TempDir: o.TempDir, Quick: o.Quick, Data: o.Data, Progress: o.Progress, Found: o.Found,
 	})
 	if err != nil {
 		return a, err
 	}
-	a.Notes = append(a.Notes, notes(p)...)
+	a.notes(p, o.Data)
 	now, err := newest(ctx, p)
 	if err != nil || !now.after(p) {
 		return a, err
@@ -86,8 +109,8 @@ func Audit(ctx context.Context, o AuditOptions) (a Audited, err error) {
 	if !o.Live {
 		return a, &device.InUseError{Path: "pool " + p.Name, Who: fmt.Sprintf("it went on from txg %d to %d meanwhile", p.Uberblocks[0].TXG, now.TXG)}
 	}
-	a.Notes = append(a.Notes, fmt.Sprintf("the pool went on from txg %d to %d meanwhile: space that was freed and used again looks damaged; "+
-		"what a second audit does not find was not there", p.Uberblocks[0].TXG, now.TXG))
+	a.note("moved-on", "the pool went on from txg %d to %d meanwhile: space that was freed and used again looks damaged; "+
+		"what a second audit does not find was not there", p.Uberblocks[0].TXG, now.TXG)
 	return a, nil
 }
 
@@ -108,26 +131,59 @@ func Imported(p *ondisk.Pool) bool {
 	return err != nil || strings.TrimSpace(string(guid)) == strconv.FormatUint(p.GUID, 10)
 }
 
-// notes are what a pool's labels say of its past.
-func notes(p *ondisk.Pool) (all []string) {
+// explained says, with an error, what the devices are that are no members.
+func explained(err error, strangers []identify.Found) error {
+	for _, f := range strangers {
+		err = fmt.Errorf("%w\n  %v", err, f)
+	}
+	return err
+}
+
+// notes are what a pool's labels say of its past, and what its devices are.
+func (a *Audited) notes(p *ondisk.Pool, all bool) {
 	const imported, destroyed = 0, 2 // pool_state_t
 	state, _ := p.Label.Uint64("state")
 	host, _ := p.Label.String("hostname")
 	switch state {
 	case imported:
-		all = append(all, fmt.Sprintf("the pool was not exported: host \"%s\" had it last, and may have it still", host))
+		a.note("not-exported", "the pool was not exported: host \"%s\" had it last, and may have it still", host)
 	case destroyed:
-		all = append(all, "the pool was destroyed")
+		a.note("destroyed", "the pool was destroyed")
 	}
-	all = append(all, p.Notes...)
+	for _, text := range p.Notes {
+		a.note("devices", "%s", text)
+	}
 	for _, v := range p.Missing {
-		all = append(all, fmt.Sprintf("no device was given for %v (GUID %d)", v, v.GUID))
+		a.note("missing-device", "no device was given for %v (GUID %d); the others are enough to read the pool", v, v.GUID)
+	}
+	for _, f := range a.Strangers {
+		a.note("no-member", "%v", f)
 	}
 	if p.Uberblock.TXG != p.Uberblocks[0].TXG {
-		all = append(all, fmt.Sprintf("this is txg %d of a pool at txg %d: what was freed since may have been written over",
-			p.Uberblock.TXG, p.Uberblocks[0].TXG))
+		a.note("older-txg", "this is txg %d of a pool at txg %d: what was freed since may have been written over", p.Uberblock.TXG, p.Uberblocks[0].TXG)
 	}
-	return all
+	if !all {
+		a.oneCopy(p)
+	}
+	for _, c := range a.BadCopies {
+		a.note("bad-copies", "%v (GUID %d) has %d bad blocks, %d bytes, whose other copies are good, the first at %d (%s): a scrub repairs them",
+			c.VDev, c.VDev.GUID, c.Blocks, c.Bytes, c.First, c.Reason)
+	}
+}
+
+// oneCopy says of a pool with redundancy that not all of it was looked at.
+func (a *Audited) oneCopy(p *ondisk.Pool) {
+	if n := p.SecondTries(); n > 0 {
+		a.note("one-copy", "%d blocks were read from a second place, since the first was bad: --data reads all copies of all blocks, and says which "+
+			"devices are bad and how much of them", n)
+		return
+	}
+	for _, v := range p.VDevs {
+		if v != nil && v.Concrete() && !v.Leaf() {
+			a.note("one-copy", "one good copy of a block was enough: --data reads the others, too, and says if one side of %v is bad", v)
+			return
+		}
+	}
 }
 
 // moment is the newest uberblock of a pool at a time.

@@ -38,7 +38,7 @@ func TestAuditOfMovingPool(t *testing.T) {
 			}
 			continue
 		}
-		if err != nil || len(a.Notes) != 1 || !strings.Contains(a.Notes[0], "went on from txg") {
+		if err != nil || len(a.Notes) != 1 || !strings.Contains(a.Notes[0].Text, "went on from txg") {
 			t.Errorf("%+v, %v", a, err)
 		}
 	}

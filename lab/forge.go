@@ -56,7 +56,7 @@ func Forge(ctx context.Context, o ForgeOptions) (f Forged, err error) {
 	}
 	w, err := ondisk.NewWriter(ctx, devices, mode, ondisk.Options{Name: o.Pool})
 	if err != nil {
-		return f, err
+		return f, explained(err, strangers(ctx, err))
 	}
 	const exported = 1
 	if state, ok := w.Pool().Label.Uint64("state"); o.InPlace && (!ok || state != exported) {

@@ -44,11 +44,11 @@ func (t *run) classify(ctx context.Context, r *Result, e ending) {
 		r.Signature, r.Text = "", ""
 		r.invalid(fmt.Errorf("the hypervisor died, and the guest with it: %w", died))
 	case gone: // by the guest's own doing: a reset, a triple fault, a shutdown
-		r.silent(Oops, "the machine stopped without a message")
+		r.Outcome, r.Reason = Oops, "the machine stopped without a message"
 	case errors.Is(e.err, errNotReached):
 		r.invalid(e.err)
 	case errors.Is(e.err, context.DeadlineExceeded):
-		r.silent(Hang, fmt.Sprintf("step %q had not ended after %s", r.LastStep, t.scale.Limit(t.Resolved.Limit)))
+		r.Outcome, r.Reason = Hang, fmt.Sprintf("step %q had not ended after %s", r.LastStep, t.scale.Limit(t.Resolved.Limit))
 	default:
 		t.judgeEnd(r, e)
 	}
@@ -79,11 +79,6 @@ func (r *Result) decide(e ending) {
 			placed = event.Caller != ""
 		}
 	}
-}
-
-// silent is an end that no message tells of. What the console said before, a warning, does not name it.
-func (r *Result) silent(o Outcome, reason string) {
-	r.Outcome, r.Reason, r.Signature, r.Text = o, reason, "", ""
 }
 
 func (r *Result) undelivered(err error) {

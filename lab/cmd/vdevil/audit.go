@@ -66,9 +66,9 @@ The exit status is
 	flags.BoolVar(&f.Live, "live", false, "audit a pool that is in use")
 	flags.BoolVar(&f.Backing, "backing", false, "open the backing and data files that qcow2 images name, too: whoever made an image chose them")
 	flags.UintVar(&f.memory, "memory", 256, "sort this many `MiB` in memory and what is more on disk; a block needs 32 bytes for each copy")
-	flags.StringVar(&f.TempDir, "temp", "", "the `DIRECTORY` for sorting on disk (default: $TMPDIR, or /var/tmp)")
+	flags.StringVar(&f.TempDir, "temp", "", "the `DIRECTORY` for sorting on disk (default: the system's)")
 	flags.BoolVar(&f.all, "all", false, "print all findings, not the first few of each kind")
-	flags.BoolVar(&f.json, "json", false, "print one JSON document instead of text")
+	flags.BoolVar(&f.json, "json", false, "print one JSON document instead of text, also when the pool cannot be audited")
 	return cmd
 }
 
@@ -78,9 +78,17 @@ func (a *app) audit(ctx context.Context, f auditFlags) error {
 	f.Memory = int64(f.memory) << 20
 	view := a.newAuditView(time.Now)
 	f.Progress = view.progress
+	if !f.json {
+		f.Found = view.found
+	}
 	r, err := lab.Audit(ctx, f.AuditOptions)
 	view.close()
-	if ctx.Err() != nil {
+	if f.json {
+		if e := writeJSON(a.out, r.Document(err)); e != nil {
+			return e
+		}
+	}
+	if err != nil && ctx.Err() != nil {
 		return interrupted(ctx, err)
 	}
 	var used *device.InUseError
@@ -93,9 +101,7 @@ func (a *app) audit(ctx context.Context, f auditFlags) error {
 	case err != nil:
 		return &unreadableError{err}
 	}
-	if f.json {
-		err = writeJSON(a.out, r)
-	} else {
+	if !f.json {
 		_, err = fmt.Fprint(a.out, auditText(r, f.all))
 	}
 	if err == nil && !r.Clean() {
@@ -120,7 +126,7 @@ func auditText(r lab.Audited, all bool) string {
 		fmt.Fprintf(&s, "its checkpoint of txg %d was audited with it\n", r.Checkpoint)
 	}
 	for _, n := range r.Notes {
-		fmt.Fprintf(&s, "note: %s\n", n)
+		fmt.Fprintf(&s, "note: %s\n", n.Text)
 	}
 	if r.Incomplete {
 		s.WriteString("note: parts of the pool could not be read: what is called leaked may belong to them\n")

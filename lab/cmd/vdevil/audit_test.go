@@ -90,8 +90,9 @@ func TestAuditClean(t *testing.T) {
 		t.Fatal(err)
 	}
 	code, out, err := command(t, append([]string{"audit", "--json", stranger}, paths...)...)
-	var r lab.Audited
-	if e := json.Unmarshal([]byte(out), &r); code != held || e != nil || r.Pool != "zr" || !r.Clean() || r.Totals.Blocks == 0 || len(r.Notes) != 0 {
+	var r lab.AuditDocument
+	if e := json.Unmarshal([]byte(out), &r); code != held || e != nil || r.Pool.Name != "zr" || r.Verdict != lab.Consistent || r.Pool.Blocks.Blocks == 0 ||
+		len(r.Strangers) != 1 || r.Strangers[0].Device != stranger || len(r.Missing) != 0 {
 		t.Errorf("status %d, %v, %+v, %q", code, e, r, err)
 	}
 	code, out, _ = command(t, append([]string{"audit"}, paths[1:]...)...)
@@ -127,11 +128,12 @@ func TestAuditForged(t *testing.T) {
 			t.Errorf("%q is not in %s", want, out)
 		}
 	}
-	if code != notHeld || err != "vdevil: pool single is inconsistent\n" {
+	if code != notHeld || !strings.HasPrefix(err, "found freed-twice-in-space-map: vdev 0, metaslab ") ||
+		!strings.HasSuffix(err, "\nvdevil: pool single is inconsistent\n") || strings.Count(err, "\n") != 2 {
 		t.Errorf("status %d, %q", code, err)
 	}
 	code, out, _ = command(t, "audit", "--json", path)
-	var r lab.Audited
+	var r lab.AuditDocument
 	if e := json.Unmarshal([]byte(out), &r); code != notHeld || e != nil || len(r.Findings) != 1 || r.Findings[0].Kind != audit.FreedTwice {
 		t.Errorf("status %d, %v, %+v", code, e, r)
 	}
@@ -155,8 +157,8 @@ func TestAuditRefused(t *testing.T) {
 		{[]string{nothing}, "no pool on these devices"},
 		{[]string{nothing + "s"}, "no such file"},
 		{two, "choose one: [gang ("},
-		{[]string{raw(t, "single"), "--txg", "1"}, "uberblock not younger than txg 1"},
-		{[]string{raw(t, "single"), "--pool", "tank"}, "no pool on these devices"},
+		{[]string{raw(t, "single"), "--txg", "1"}, "no uberblock of txg 1 or before is left; there are those of txg "},
+		{[]string{raw(t, "single"), "--pool", "tank"}, "no pool tank on these devices, which have [single ("},
 	} {
 		code, out, err := command(t, append([]string{"audit"}, c.args...)...)
 		if code != misused || !strings.Contains(err, c.says) || out != "" {

@@ -25,6 +25,7 @@ type auditView struct {
 	begun  time.Time // the stage
 	last   time.Time // a line was written
 	opened bool      // there is a line on the terminal
+	kinds  map[audit.Kind]int
 }
 
 const lineEvery = 10 * time.Second // where there is no terminal
@@ -56,6 +57,31 @@ func (v *auditView) progress(p audit.Progress) {
 	}
 	v.last = now
 	v.line(auditLine(p, now.Sub(v.begun)))
+}
+
+// found says at once what was found, the first few of each kind: an audit may take hours, and its report comes last.
+func (v *auditView) found(f audit.Finding) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if v.kinds == nil {
+		v.kinds = map[audit.Kind]int{}
+	}
+	v.kinds[f.Kind]++
+	switch n := v.kinds[f.Kind]; {
+	case n <= firstFew:
+		v.stay("found " + f.String())
+	case n == firstFew+1:
+		v.stay(fmt.Sprintf("found more of %s, see the report at the end", f.Kind))
+	}
+}
+
+// stay writes a line that progress does not write over.
+func (v *auditView) stay(text string) {
+	if v.opened {
+		v.line("")
+		v.opened = false
+	}
+	_, _ = fmt.Fprintln(v.w, printable.Line(text))
 }
 
 // line writes; that it cannot be written is no reason to end an audit.

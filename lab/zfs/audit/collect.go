@@ -142,14 +142,48 @@ func (s *state) verify(ctx context.Context, r ondisk.Ref, b ondisk.BlkPtr) error
 	case ondisk.RefZIL, ondisk.RefPending, ondisk.RefLivelist:
 		return nil
 	}
-	_, err := s.pool.Read(ctx, b)
+	_, err := s.pool.Read(ctx, b) // which unpacks it, too
+	if sealed := errors.Is(err, ondisk.ErrEncrypted); sealed || err == nil && s.redundant(&b) {
+		var copies []ondisk.Copy
+		copies, err = s.pool.Check(ctx, b)
+		for _, c := range copies {
+			for _, d := range c.Damage {
+				s.badCopy(d)
+			}
+		}
+	}
 	if ctx.Err() != nil {
 		return ctx.Err()
 	}
-	if err != nil && !errors.Is(err, ondisk.ErrEncrypted) && !errors.Is(err, ondisk.ErrRedacted) {
+	if err != nil && !errors.Is(err, ondisk.ErrRedacted) {
 		s.find(Finding{Kind: kindOf(err), Owners: []Owner{s.owner(r, b)}, Detail: err.Error()})
 	}
 	return nil
+}
+
+// redundant says that a block can be bad somewhere and good elsewhere.
+func (s *state) redundant(b *ondisk.BlkPtr) bool {
+	if b.Gang() || len(b.DVAs()) > 1 {
+		return true
+	}
+	v := s.vdev(b.DVA[0].VDev())
+	return v != nil && !v.Leaf()
+}
+
+// badCopy counts a place that does not hold what it should. That a device was not given is told once, elsewhere.
+func (s *state) badCopy(d ondisk.Damage) {
+	if d.VDev == nil || errors.Is(d.Err, ondisk.ErrMissing) {
+		return
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	c := s.bad[d.VDev.GUID]
+	if c == nil {
+		c = &BadCopies{VDev: d.VDev, First: d.Offset, Reason: d.Err.Error()}
+		s.bad[d.VDev.GUID] = c
+	}
+	c.Blocks++
+	c.Bytes += d.Size
 }
 
 // claim adds the claims of one block, alike but for their places.

@@ -2,6 +2,7 @@ package audit
 
 import (
 	"cmp"
+	"maps"
 	"slices"
 )
 
@@ -17,6 +18,9 @@ func compareFindings(x, y *Finding, byKind bool) int {
 // finish sorts the findings, joins neighbours and cuts off what is too much.
 func (a *auditor) finish() {
 	r := a.report
+	for _, guid := range slices.Sorted(maps.Keys(a.bad)) {
+		r.BadCopies = append(r.BadCopies, *a.bad[guid])
+	}
 	for i := range r.Findings {
 		f := &r.Findings[i]
 		slices.SortFunc(f.Owners, compareOwners)

@@ -3,6 +3,8 @@ package audit
 import (
 	"fmt"
 	"strings"
+
+	"github.com/vdevil/vdevil/lab/zfs/ondisk"
 )
 
 // Kind names what a finding is about. The words are stable.
@@ -68,8 +70,22 @@ type Report struct {
 	// Findings are sorted by kind and place, at most MaxFindings of a kind. Omitted counts the others.
 	Findings []Finding       `json:"findings"`
 	Omitted  map[Kind]uint64 `json:"omitted,omitempty"`
+	// BadCopies are the devices that do not hold what they should, though the blocks have other good copies. It is
+	// counted with Options.Data alone.
+	BadCopies []BadCopies `json:"bad_copies,omitempty"`
 	// Incomplete says that parts of the pool could not be read, so that what is called leaked may belong to them.
 	Incomplete bool `json:"incomplete,omitempty"`
+}
+
+// BadCopies counts what a device holds badly.
+type BadCopies struct {
+	VDev *ondisk.VDev `json:"-"`
+	// Blocks is how many places of blocks are bad, Bytes how many bytes they have.
+	Blocks uint64 `json:"blocks"`
+	Bytes  uint64 `json:"bytes"`
+	// First is the place of one of them on the device, in bytes, and what is wrong there.
+	First  uint64 `json:"first"`
+	Reason string `json:"reason"`
 }
 
 // Totals count block pointers as zdb -b does. Sizes are in bytes.

@@ -479,10 +479,17 @@ func FuzzPartitions(f *testing.F) {
 	copy(table, gptSignature)
 	table[gptEntriesLBA], table[gptEntriesCount], table[gptEntriesSize] = 2, 4, gptEntrySize
 	table[512+gptFirstLBA], table[512+gptLastLBA] = 34, 99
-	f.Add(table)
-	f.Fuzz(func(t *testing.T, p []byte) {
+	f.Add(table, uint16(512))
+	dos := make([]byte, 2048)
+	copy(dos[dosEntries:], []byte{0, 0, 0, 0, dosExtended, 0, 0, 0, 2, 0, 0, 0, 100})
+	copy(dos[dosEntries+dosEntrySize:], []byte{0, 0, 0, 0, dosSolaris, 0, 0, 0, 1, 0, 0, 0, 100})
+	copy(dos[2*dosSector+vtocMagic:], []byte{0xee, 0xde, 0x0d, 0x60})
+	dos[2*dosSector+vtocSlicesNo], dos[2*dosSector+vtocSlice+4], dos[2*dosSector+vtocSlice+8] = 1, 8, 8
+	dos[dosSector-2], dos[dosSector-1] = 0x55, 0xaa
+	f.Add(dos, uint16(0))
+	f.Fuzz(func(t *testing.T, p []byte, at uint16) {
 		data := make([]byte, 64<<10)
-		copy(data[512:], p)
+		copy(data[at:], p)
 		all, err := Partitions(context.Background(), Device{Name: "fuzz", Data: bytes.NewReader(data), Size: int64(len(data))})
 		for _, d := range all {
 			if err != nil || d.Size <= 0 || d.Size > int64(len(data)) {

@@ -9,7 +9,7 @@ import (
 )
 
 // The GUID partition table (UEFI specification, chapter 5). OpenZFS makes one on a whole disk that is given to a pool, with
-// the vdev in the first partition.
+// the vdev in the first partition; so does illumos ("EFI label"), with slices for partitions.
 const (
 	gptSignature    = "EFI PART"
 	gptHeaderSize   = 92
@@ -22,23 +22,38 @@ const (
 	gptEntriesSize  = 84
 )
 
-// Partitions are the partitions of a device with a GUID partition table, in their order, or nil if it has none. Checksums
-// of the table are not looked at: what is no partition of a pool is found out later.
+// Partitions are the partitions of a device: those of a GUID partition table, or of the second one at the end of the device
+// when the first is gone; those of a DOS partition table, logical ones included; Solaris slices, in a partition or on the
+// whole device. It is nil if there is no table. Checksums of tables are not looked at: what is no partition of a pool is found
+// out later.
 func Partitions(ctx context.Context, d Device) ([]Device, error) {
+	var failed error
 	for _, sector := range []uint64{512, 4096} {
-		header := make([]byte, gptHeaderSize)
-		if d.Size < int64(2*sector) {
-			return nil, nil
-		}
-		if err := d.read(ctx, header, sector); err != nil {
-			return nil, err
-		}
-		if !bytes.HasPrefix(header, []byte(gptSignature)) {
+		size := uint64(d.Size) / sector
+		if size < 3 {
 			continue
 		}
-		return gptPartitions(ctx, d, header, sector)
+		for _, lba := range []uint64{1, size - 1} {
+			header := make([]byte, gptHeaderSize)
+			if err := d.read(ctx, header, lba*sector); err != nil {
+				return nil, err
+			}
+			if !bytes.HasPrefix(header, []byte(gptSignature)) {
+				continue
+			}
+			all, err := gptPartitions(ctx, d, header, sector)
+			if err == nil && len(all) > 0 {
+				return all, nil
+			}
+			if failed == nil {
+				failed = err
+			}
+		}
 	}
-	return nil, nil
+	if failed != nil {
+		return nil, failed
+	}
+	return sectorPartitions(ctx, d)
 }
 
 func gptPartitions(ctx context.Context, d Device, header []byte, sector uint64) ([]Device, error) {
@@ -58,10 +73,12 @@ func gptPartitions(ctx context.Context, d Device, header []byte, sector uint64) 
 		if first == 0 || last < first || last >= uint64(d.Size)/sector {
 			continue
 		}
-		length := int64((last - first + 1) * sector)
-		all = append(all, Device{
-			Name: fmt.Sprintf("%s, partition %d", d.Name, i+1), Data: io.NewSectionReader(d.Data, int64(first*sector), length), Size: length,
-		})
+		all = append(all, d.part(fmt.Sprintf("partition %d", i+1), first*sector, (last-first+1)*sector))
 	}
 	return all, nil
+}
+
+// part is a range of a device, in bytes.
+func (d *Device) part(name string, start, size uint64) Device {
+	return Device{Name: d.Name + ", " + name, Data: io.NewSectionReader(d.Data, int64(start), int64(size)), Size: int64(size)}
 }

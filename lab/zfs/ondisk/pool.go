@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"iter"
 	"slices"
+	"strconv"
+	"strings"
 	"sync/atomic"
 
 	"github.com/vdevil/vdevil/lab/printable"
@@ -25,9 +27,6 @@ type Options struct {
 	TXG uint64
 	// CacheBytes bounds the cache of metadata blocks, 0 for 64 MiB.
 	CacheBytes int64
-	// Work is how much reading may cost, in units of about 0.2 µs, before it ends with ErrExcess; 0 is 2048 for each 512
-	// bytes of the devices, and 2^29, more than any pool needs that OpenZFS made.
-	Work int64
 	// Workers is how many blocks are decompressed with Zstandard at once, 0 for 1.
 	Workers int
 }
@@ -60,34 +59,28 @@ type Pool struct {
 	// Directory is object 1 of the MOS, where everything begins.
 	Directory *ZAP
 
-	room uint64
-	work *atomic.Int64 // what is left; nil: there is no end to it
-
 	hasher  *checksum.Hasher
 	decoder *compress.Decoder
 	cache   *cache
+	second  *atomic.Uint64 // see SecondTries
 }
 
 // Open assembles a pool from devices in any order, some of which may be missing, damaged or strangers. A member may be
 // a partition of a device. An error means that the MOS cannot be read; what is wrong with vdevs shows when something on
 // them is read.
 func Open(ctx context.Context, devices []Device, o Options) (*Pool, error) {
-	members, unused, problems := findMembers(ctx, devices)
+	members, unused := findMembers(ctx, devices)
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
-	members, strangers, err := choose(members, o)
+	members, strangers, err := choose(members, unused, o)
 	if err != nil {
-		return nil, errors.Join(append([]error{err}, problems...)...)
+		return nil, err
 	}
-	o.Work = cmp.Or(o.Work, maxWork(devices))
 	var failed error
 	for _, selected := range selections(members) {
 		p, err := assemble(ctx, selected, o)
 		if err == nil {
-			for i := range devices {
-				p.room += devices[i].room()
-			}
 			p.Unused = slices.Concat(unused, strangers)
 			p.Notes = append(noteDoubles(members, selected), p.Notes...)
 			return p, nil
@@ -95,6 +88,10 @@ func Open(ctx context.Context, devices []Device, o Options) (*Pool, error) {
 		if failed == nil {
 			failed = err
 		}
+	}
+	var lacking *LackingError
+	if errors.As(failed, &lacking) {
+		lacking.Strangers = slices.Concat(unused, strangers)
 	}
 	return nil, failed
 }
@@ -107,9 +104,8 @@ func assemble(ctx context.Context, members []*member, o Options) (*Pool, error) 
 	}
 	p := &Pool{
 		GUID: members[0].poolGUID, hasher: checksum.NewHasher(checksum.Salt{}), decoder: decoder,
-		cache: newCache(cmp.Or(o.CacheBytes, defaultCache)), work: new(atomic.Int64),
+		cache: newCache(cmp.Or(o.CacheBytes, defaultCache)), second: new(atomic.Uint64),
 	}
-	p.work.Store(o.Work)
 	newest := members[0]
 	for _, m := range members {
 		if m.txg > newest.txg {
@@ -125,7 +121,7 @@ func assemble(ctx context.Context, members []*member, o Options) (*Pool, error) 
 }
 
 // findMembers reads the labels of devices, and of the partitions of those that have no labels themselves.
-func findMembers(ctx context.Context, devices []Device) (members []*member, unused []Device, problems []error) {
+func findMembers(ctx context.Context, devices []Device) (members []*member, unused []Device) {
 	for _, d := range devices {
 		m, err := readMember(ctx, d)
 		if err == nil {
@@ -140,37 +136,10 @@ func findMembers(ctx context.Context, devices []Device) (members []*member, unus
 			}
 		}
 		if len(members) == found {
-			problems = append(problems, err)
 			unused = append(unused, d)
 		}
 	}
-	return members, unused, problems
-}
-
-// choose keeps the members of one pool.
-func choose(members []*member, o Options) (chosen []*member, strangers []Device, err error) {
-	pools := map[uint64]string{}
-	for _, m := range members {
-		name, _ := m.config.String("name")
-		if m.poolGUID == 0 || o.GUID != 0 && m.poolGUID != o.GUID || o.Name != "" && name != printable.Line(o.Name) {
-			strangers = append(strangers, m.device)
-			continue
-		}
-		pools[m.poolGUID] = name
-		chosen = append(chosen, m)
-	}
-	switch len(pools) {
-	case 1:
-		return chosen, strangers, nil
-	case 0:
-		return nil, nil, fmt.Errorf("%w: no pool on these devices", ErrNotFound)
-	}
-	var names []string
-	for guid, name := range pools {
-		names = append(names, fmt.Sprintf("%s (%d)", name, guid))
-	}
-	slices.Sort(names)
-	return nil, nil, fmt.Errorf("more than one pool on these devices, choose one: %v", names)
+	return members, unused
 }
 
 func (p *Pool) open(ctx context.Context, members []*member, newest *member, txg uint64) error {
@@ -192,10 +161,7 @@ func (p *Pool) open(ctx context.Context, members []*member, newest *member, txg 
 	}
 	p.attach(members)
 	if err := p.openMOS(ctx); err != nil {
-		if short := p.shorts(); len(short) > 0 && errors.Is(err, ErrMissing) {
-			return fmt.Errorf("%w: %w", ErrMissing, errors.Join(short...)) // every copy would tell it again
-		}
-		return err
+		return cmp.Or(p.Lacking(), err)
 	}
 	if err := p.treeOfMOS(ctx); err != nil {
 		return err
@@ -238,8 +204,43 @@ func (p *Pool) chooseUberblock(members []*member, txg uint64) error {
 			return nil
 		}
 	}
-	return fmt.Errorf("%w: uberblock not younger than txg %d", ErrNotFound, txg)
+	if len(p.Uberblocks) == 0 {
+		return fmt.Errorf("%w: an uberblock with a good checksum", ErrNotFound)
+	}
+	e := &TXGError{TXG: txg}
+	for _, u := range p.Uberblocks {
+		e.Left = append(e.Left, u.TXG)
+	}
+	slices.Sort(e.Left)
+	e.Left = slices.Compact(e.Left)
+	return e
 }
+
+// TXGError says that the labels have no uberblock of a txg, nor one before it. It is ErrNotFound.
+type TXGError struct {
+	TXG uint64
+	// Left are the txgs that there are uberblocks of, ascending.
+	Left []uint64
+}
+
+func (e *TXGError) Error() string {
+	var list []string
+	for i := 0; i < len(e.Left); i++ {
+		from := e.Left[i]
+		for i+1 < len(e.Left) && e.Left[i+1] == e.Left[i]+1 {
+			i++
+		}
+		text := strconv.FormatUint(from, 10)
+		if to := e.Left[i]; to != from {
+			text = fmt.Sprintf("%d-%d", from, to)
+		}
+		list = append(list, text)
+	}
+	return fmt.Sprintf("no uberblock of txg %d or before is left; there are those of txg %s", e.TXG, strings.Join(list, ", "))
+}
+
+// Is says that the error is ErrNotFound.
+func (e *TXGError) Is(target error) bool { return target == ErrNotFound }
 
 // maxVDevs is how many top-level vdevs a pool may have.
 const maxVDevs = 1 << 16

@@ -44,20 +44,14 @@ func (p *Pool) read(ctx context.Context, b BlkPtr, room *[]byte) (Block, error) 
 	case b.Redacted():
 		return Block{}, ErrRedacted
 	case b.Hole():
-		return Block{Data: make([]byte, size), Order: b.order()}, p.Spend(1 + size>>(sectorShift+2))
+		return Block{Data: make([]byte, size), Order: b.order()}, nil
 	case b.Embedded():
-		if err := p.spendRead(b); err != nil {
-			return Block{}, err
-		}
 		return p.readEmbedded(b)
 	case b.Encrypted() && (b.Type() != TypeDNode && b.Type() != TypeIntentLog || b.Compress() != uint8(compress.Off)):
 		return Block{}, ErrEncrypted
 	}
 	if block, ok := p.cache.get(b); ok {
-		return block, p.Spend(4)
-	}
-	if err := p.spendRead(b); err != nil {
-		return Block{}, err
+		return block, nil
 	}
 	raw, err := p.ReadRaw(ctx, b)
 	if err != nil {
@@ -163,6 +157,9 @@ func (p *Pool) readDVA(ctx context.Context, b BlkPtr, d DVA) (Block, error) {
 			order, err = p.verify(b, data)
 		}
 		if err == nil {
+			if len(problems) > 0 && !errors.Is(problems[0], ErrMissing) {
+				p.second.Add(1)
+			}
 			return Block{Data: data, Order: order}, nil
 		}
 		if len(problems) < maxProblems {
@@ -171,6 +168,10 @@ func (p *Pool) readDVA(ctx context.Context, b BlkPtr, d DVA) (Block, error) {
 	}
 	return Block{}, errors.Join(problems...)
 }
+
+// SecondTries is how many blocks were read from another device than the first of a mirror, or had to be reconstructed, though the
+// device was there: it is bad, wherever else it is.
+func (p *Pool) SecondTries() uint64 { return p.second.Load() }
 
 // maxProblems is how many failed attempts an error tells of.
 const maxProblems = 4

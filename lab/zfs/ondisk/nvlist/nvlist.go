@@ -78,6 +78,9 @@ func Get[T any](l *List, name string) (T, bool) {
 // Uint64 is a value of that type, or 0 and false.
 func (l *List) Uint64(name string) (uint64, bool) { return Get[uint64](l, name) }
 
+// Uint64s is an array of numbers, or nil and false.
+func (l *List) Uint64s(name string) ([]uint64, bool) { return Get[[]uint64](l, name) }
+
 // String is a value of that type, or "" and false. It is made printable, since it enters messages: Get has the bytes.
 func (l *List) String(name string) (string, bool) {
 	s, ok := Get[string](l, name)
