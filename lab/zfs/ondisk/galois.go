@@ -1,13 +1,12 @@
 package ondisk
 
+import "sync"
+
 // parityOf computes parity column j (0 is P, 1 Q, 2 R) of data columns, by Horner's rule: the first column has the
 // highest power of the generator 2^j, short columns are padded with zeroes, nil ones are zero.
 func parityOf(j int, data [][]byte, size int) []byte {
 	out := make([]byte, size)
-	var times [256]byte
-	for i := range times {
-		times[i] = gfMultiply(byte(i), 1<<j)
-	}
+	times := &gfProducts()[1<<j]
 	for _, d := range data {
 		if j > 0 {
 			for i, b := range out {
@@ -45,10 +44,7 @@ func solve(data [][]byte, lost []int, parity [][]byte, from []int) bool {
 	for c, i := range lost {
 		out := make([]byte, len(syndromes[0]))
 		for r, s := range syndromes {
-			var times [256]byte
-			for b := range times {
-				times[b] = gfMultiply(byte(b), inverse[c][r])
-			}
+			times := &gfProducts()[inverse[c][r]]
 			for b, x := range s {
 				out[b] ^= times[x]
 			}
@@ -57,6 +53,17 @@ func solve(data [][]byte, lost []int, parity [][]byte, from []int) bool {
 	}
 	return true
 }
+
+// gfProducts are all products: rows of single sectors are too short to make a table for each.
+var gfProducts = sync.OnceValue(func() *[256][256]byte {
+	var all [256][256]byte
+	for a := range all {
+		for b := range all[a] {
+			all[a][b] = gfMultiply(byte(a), byte(b))
+		}
+	}
+	return &all
+})
 
 // gfMultiply multiplies in the field of RAID-Z: GF(2^8) with the polynomial 0x11d.
 func gfMultiply(a, b byte) (p byte) {
