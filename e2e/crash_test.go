@@ -33,17 +33,21 @@ func crashSpecs(b *bench) {
 			Expect(kinds).To(HaveLen(3))
 		}, NodeTimeout(patience(3*time.Minute)))
 
-		It("are cleared away when a study is interrupted", func(ctx SpecContext) {
+		It("are cleared away when a study is interrupted, and those that were judged are told", func(ctx SpecContext) {
 			h := b.furnished()
-			session := h.start("crash", "crash-storm", "--images", "50")
+			session := h.start("crash", "crash-storm", "--images", "50", "--json")
 			Eventually(ctx, func(g Gomega) {
 				runs(session)
-				g.Expect(string(session.Err.Contents())).To(ContainSubstring("recorded "))
+				g.Expect(string(session.Err.Contents())).To(ContainSubstring(" of 50 images, "))
 			}).Should(Succeed())
 			interrupt(session)
 			Eventually(ctx, session).Should(gexec.Exit(trouble))
 			Expect(family(session)).To(BeEmpty())
 			Expect(h.owned(session.Command.Process.Pid)).To(BeEmpty())
+			var r crash.Report
+			Expect(json.Unmarshal(session.Out.Contents(), &r)).To(Succeed())
+			Expect(r.Planned).To(Equal(50))
+			Expect(len(r.Verdicts)).To(And(BeNumerically(">", 0), BeNumerically("<", 50)))
 		}, NodeTimeout(patience(3*time.Minute)))
 	})
 }
