@@ -17,6 +17,8 @@ func args(s *vm.Spec) []string {
 	}
 	a := []string{
 		"-name", s.Name(), "-nodefaults", "-no-user-config", "-display", "none",
+		// Guests are corrupted on purpose, and one may come out of QEMU: it starts no program then, and becomes nobody else.
+		"-sandbox", "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny",
 		"-machine", fmt.Sprintf("q35,accel=%s,memory-backend=ram,vmport=off", s.Accel),
 		"-cpu", cpu, "-smp", strconv.Itoa(s.CPUs), "-m", fmt.Sprintf("%dM", s.Memory>>20),
 		"-object", s.MemoryBackend(),

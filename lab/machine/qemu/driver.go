@@ -32,7 +32,11 @@ func New(ctx context.Context, o vm.Options) (*vm.Driver, error) {
 		return nil, fmt.Errorf("ask %s for its version: %w", program, err)
 	}
 	version, _, _ := strings.Cut(string(out), "\n")
-	return vm.New(&launcher{version: version + devices, spawner: newSpawner()}, o), nil
+	spawner, err := newSpawner()
+	if err != nil {
+		return nil, err
+	}
+	return vm.New(&launcher{version: version + devices, spawner: spawner}, o), nil
 }
 
 type launcher struct {
