@@ -43,7 +43,9 @@ type Image struct {
 // Cmdline is the kernel command line that the image is made for.
 //
 // Everything from KERN_NOTICE on is printed on the console, which is where the lab looks: OpenZFS says NOTICE and WARNING
-// there before it panics, and loglevel=5 would lose the first. Hung tasks are detected after the kernel's 120 s. Soft
+// there before it panics, and loglevel=5 would lose the first. From the first program on it is everything from KERN_INFO on
+// (sysctl.kernel.printk), which is how the kernel prints the stack of a hung task; before, that would only take time. Hung
+// tasks are detected after the kernel's 120 s, and sysrq_always_enabled lets the lab ask for stacks before that. Soft
 // lockups are detected too, since a ZFS thread that spins is an outcome, but only after 40 s: on an overcommitted host
 // under emulation a CPU of the guest may not run for many seconds without being at fault. The detector of hard lockups is
 // off, it needs performance counters that an emulated CPU lacks.
@@ -52,7 +54,7 @@ type Image struct {
 // the TSC against other clocks: boot time. panic=-1: a kernel panic restarts at once, which QEMU's -no-reboot makes an end.
 func (*Image) Cmdline() string {
 	return "root=/dev/vda rw console=ttyS0 nokaslr mitigations=off panic=-1 net.ifnames=0 quiet loglevel=6" +
-		" nmi_watchdog=0 watchdog_thresh=20 audit=0 ipv6.disable=1 tsc=reliable no_timer_check random.trust_cpu=on cryptomgr.notests"
+		" sysctl.kernel.printk=7 sysrq_always_enabled nmi_watchdog=0 watchdog_thresh=20 audit=0 ipv6.disable=1 tsc=reliable no_timer_check random.trust_cpu=on cryptomgr.notests"
 }
 
 // file is what image.json says of a file.

@@ -76,7 +76,7 @@ func TestEnsure(t *testing.T) {
 	if _, err := s.Ensure(t.Context(), "9.9.9", Options{}); err == nil || !strings.Contains(err.Error(), "2.4.4") {
 		t.Errorf("an unknown version: %v", err)
 	}
-	for _, want := range []string{"root=/dev/vda", "rw", "console=ttyS0", "nokaslr", "mitigations=off", "panic=-1", "net.ifnames=0", "loglevel=6"} {
+	for _, want := range []string{"root=/dev/vda", "rw", "console=ttyS0", "nokaslr", "mitigations=off", "panic=-1", "net.ifnames=0", "loglevel=6", "sysctl.kernel.printk=7", "sysrq_always_enabled"} {
 		if !strings.Contains(" "+img.Cmdline()+" ", " "+want+" ") {
 			t.Errorf("the command line lacks %s", want)
 		}

@@ -150,6 +150,13 @@ type MCEInjector interface {
 	MachineCheck(ctx context.Context, phys uint64) error
 }
 
+// SysRqSender is a Machine with a keyboard, by which its guest's kernel can be asked what no command in the guest would
+// answer any more (Documentation/admin-guide/sysrq.rst). The answer comes on the console, later.
+type SysRqSender interface {
+	// SysRq presses Alt, SysRq and a key. It returns when the hypervisor has taken the keys.
+	SysRq(ctx context.Context, key rune) error
+}
+
 // Debugger controls the CPUs of a machine. While it is attached and Continue is not running, the machine stands still.
 type Debugger interface {
 	// Break and Clear set and remove a code trigger at a virtual address.

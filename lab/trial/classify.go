@@ -25,13 +25,15 @@ type ending struct {
 	err    error             // of the workload; nil as well when a crash or the machine's end cut it short
 	status *guest.PoolStatus // nil when the pool could not be asked
 	events []panics.Event
+	still  []panics.Event // threads that were found to hang
+	look   error          // why it is not known which do
 	strike *strike
 }
 
 // classify decides the outcome: the worst of what the console says, of what the pool reports and of what the oracle
 // found.
 func (t *run) classify(ctx context.Context, r *Result, e ending) {
-	r.Events, r.Outcome = e.events, Masked
+	r.Events, r.Outcome = slices.Concat(e.still, e.events), Masked
 	r.decide(e)
 	gone := t.now().ended()
 	var died error
@@ -39,6 +41,8 @@ func (t *run) classify(ctx context.Context, r *Result, e ending) {
 		died = t.now().vm.Wait(ctx)
 	}
 	switch {
+	case r.Outcome == Hang && died == nil && !gone:
+		t.judgeHang(r, e)
 	case r.Outcome.Crash() && (died == nil || r.Outcome != Hang):
 	case died != nil: // whatever hung then might have gone on
 		r.Signature, r.Text = "", ""
@@ -48,7 +52,8 @@ func (t *run) classify(ctx context.Context, r *Result, e ending) {
 	case errors.Is(e.err, errNotReached):
 		r.invalid(e.err)
 	case errors.Is(e.err, context.DeadlineExceeded):
-		r.Outcome, r.Reason = Hang, fmt.Sprintf("step %q had not ended after %s", r.LastStep, t.scale.Limit(t.Resolved.Limit))
+		r.Outcome = Hang
+		t.judgeHang(r, e)
 	default:
 		t.judgeEnd(r, e)
 	}
@@ -64,12 +69,27 @@ func (t *run) classify(ctx context.Context, r *Result, e ending) {
 	}
 }
 
+// judgeHang says why a trial is called a hang.
+func (t *run) judgeHang(r *Result, e ending) {
+	var why []string
+	if errors.Is(e.err, context.DeadlineExceeded) {
+		why = append(why, fmt.Sprintf("step %q had not ended after %s", r.LastStep, t.scale.Limit(t.Resolved.Limit)))
+	}
+	if len(e.still) > 0 {
+		why = append(why, fmt.Sprintf("thread %s:%d stands still", e.still[0].Thread, e.still[0].PID))
+	}
+	if e.look != nil {
+		why = append(why, "no stacks: "+e.look.Error())
+	}
+	r.Reason = strings.Join(why, "; ")
+}
+
 // decide takes the worst of what the console says.
 func (r *Result) decide(e ending) {
 	placed := false
-	for _, event := range e.events {
+	for _, event := range r.Events {
 		o := classOutcome[event.Class]
-		if o == Hang && e.status != nil {
+		if o == Hang && (e.status != nil || guest.Refused(e.err)) {
 			continue // a task that was slow and went on
 		}
 		// The first of several is the cause of the others. Not so hung tasks, which the kernel reports in the order of

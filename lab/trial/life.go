@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -22,6 +23,9 @@ type life struct {
 	stop  context.CancelFunc // of the watch
 	// expected is set while the machine may end without ending the trial.
 	expected atomic.Bool
+
+	hung  sync.Mutex
+	still []panics.Event // threads that hang, see prove and look
 }
 
 // now is the machine that is at work.
@@ -49,6 +53,12 @@ func (t *run) enter(vm machine.Machine) error {
 	ctx, stop := context.WithCancel(context.Background()) // ends with the life, see close
 	l := &life{vm: vm, watch: watchConsole(ctx, vm, vm.Console().Start()), stop: stop}
 	t.lives = append(t.lives, l)
+	over := func() {
+		if !l.expected.Load() {
+			t.ended.Do(func() { close(t.over) })
+		}
+	}
+	go l.prove(ctx, t.scale, over)
 	go func() {
 		select {
 		case <-l.watch.crash:
@@ -56,9 +66,7 @@ func (t *run) enter(vm machine.Machine) error {
 		case <-ctx.Done():
 			return
 		}
-		if !l.expected.Load() {
-			t.ended.Do(func() { close(t.over) })
-		}
+		over()
 	}()
 	return nil
 }

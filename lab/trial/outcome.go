@@ -9,7 +9,7 @@ type Outcome string
 const (
 	Panic    Outcome = "panic"    // a ZFS check fired
 	Oops     Outcome = "oops"     // the kernel fell over elsewhere
-	Hang     Outcome = "hang"     // no progress, no message
+	Hang     Outcome = "hang"     // no progress: a thread stands still, or the limit came
 	Corrupt  Outcome = "corrupt"  // wrong bytes were read and ZFS reported nothing
 	Latent   Outcome = "latent"   // nothing was seen, but the disks are inconsistent
 	Warned   Outcome = "warned"   // would have panicked, had zfs_recover not been set

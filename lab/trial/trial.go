@@ -182,10 +182,13 @@ func (t *run) drive(ctx context.Context, r *Result) {
 	if e.err == nil && e.status != nil {
 		t.linger(ctx, start.Add(t.Watch))
 	}
+	if errors.Is(e.err, context.DeadlineExceeded) && !errors.Is(e.err, errNotReached) {
+		e.look = t.now().look(ctx, t.scale)
+	}
 	// A broken connection or a failed command can be the first sign of a message that is still being printed.
 	t.now().settle(ctx, t.scale, e.err != nil || t.now().ended())
 	stop()
-	e.events, e.strike = t.now().watch.events(), t.finish()
+	e.events, e.still, e.strike = t.now().watch.events(), t.now().stands(), t.finish()
 	if e.strike != nil {
 		r.Injections = append(r.Injections, e.strike.injections...)
 	}

@@ -122,6 +122,31 @@ func (w *watch) events() []panics.Event {
 	return panics.Scan(w.text)
 }
 
+// size is how much of the console was read so far, and since what came after that. changed is closed when there is more.
+func (w *watch) size() int {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return len(w.text)
+}
+
+func (w *watch) since(from int) (text []byte, changed <-chan struct{}) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.text[from:len(w.text):len(w.text)], w.changed
+}
+
+// reports are the complete reports of hung threads so far. changed is closed when there may be another one.
+func (w *watch) reports() (hung []panics.Event, changed <-chan struct{}) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for _, e := range w.seen {
+		if e.Class == panics.Hang {
+			hung = append(hung, e)
+		}
+	}
+	return hung, w.changed
+}
+
 // ended says whether the console has.
 func (w *watch) ended() bool {
 	w.mu.Lock()

@@ -20,6 +20,8 @@ type Machine struct {
 	OnDial func(ctx context.Context, n int) (net.Conn, error)
 	// OnDebug attaches a debugger.
 	OnDebug func(ctx context.Context) (machine.Debugger, error)
+	// OnSysRq is told the keys that are pressed with Alt and SysRq.
+	OnSysRq func(key rune)
 	// RAM is the guest's memory, from physical address 0.
 	RAM []byte
 	// Data are the data disks.
@@ -33,7 +35,10 @@ type Machine struct {
 	err   error // how it ended
 }
 
-var _ machine.Machine = (*Machine)(nil)
+var (
+	_ machine.Machine     = (*Machine)(nil)
+	_ machine.SysRqSender = (*Machine)(nil)
+)
 
 // New makes a machine that runs, and has booted before the test began.
 func New(t testing.TB) *Machine {
@@ -135,6 +140,18 @@ func (m *Machine) Debug(ctx context.Context) (machine.Debugger, error) {
 		return nil, errUnscripted
 	}
 	return m.OnDebug(ctx)
+}
+
+// SysRq tells OnSysRq.
+func (m *Machine) SysRq(ctx context.Context, key rune) error {
+	if m.OnSysRq == nil {
+		return errUnscripted
+	}
+	if err := m.alive(ctx); err != nil {
+		return err
+	}
+	m.OnSysRq(key)
+	return nil
 }
 
 // ReadPhys reads RAM.

@@ -43,6 +43,7 @@ type vm struct {
 var (
 	_ machine.Machine     = (*vm)(nil)
 	_ machine.MCEInjector = (*vm)(nil)
+	_ machine.SysRqSender = (*vm)(nil)
 )
 
 // start runs QEMU. history is the console of the checkpoint.
@@ -245,6 +246,18 @@ func (m *vm) MachineCheck(ctx context.Context, phys uint64) error {
 		return m.explain("inject a machine check", err)
 	}
 	return nil
+}
+
+// pressed is how long keys are held down, in milliseconds. QEMU lets go of them before it presses the next ones.
+const pressed = 50
+
+// SysRq presses keys on the PS/2 keyboard that every q35 has.
+func (m *vm) SysRq(ctx context.Context, key rune) error {
+	var keys []map[string]string
+	for _, code := range []string{"alt", "sysrq", string(key)} {
+		keys = append(keys, map[string]string{"type": "qcode", "data": code})
+	}
+	return m.execute(ctx, "send-key", map[string]any{"keys": keys, "hold-time": pressed}, nil)
 }
 
 // debugger is a gdb client that tells the machine when it goes.

@@ -16,7 +16,10 @@
 // nothing in it is OpenZFS's. Compiler suffixes such as ".isra.0" are cut off.
 package panics
 
-import "strings"
+import (
+	"slices"
+	"strings"
+)
 
 // Class says what kind of end an event is; the words are those of the outcomes of a trial.
 type Class string
@@ -58,6 +61,9 @@ const (
 	// CondOther: any other message of ZFS's panics.
 	CondOther = "zfs-panic"
 )
+
+// condHung is the condition of a thread that is blocked.
+const condHung = "hung-task"
 
 // CondSuspended is the condition of class Detected: a pool was suspended (zio_suspend, zio.c). Nothing is written to it
 // until somebody clears it.
@@ -124,6 +130,15 @@ func (e Event) Signature() string {
 func Scan(console []byte) []Event {
 	var s Scanner
 	return append(s.Feed(console), s.Flush()...)
+}
+
+// Blocked finds all tasks in what a kernel printed that was asked for those that are blocked (SysRq-w, show_state_filter in
+// kernel/sched/core.c). They are events like the kernel's own reports of hung tasks and have the same signatures, though
+// nothing says how long they have been blocked.
+func Blocked(console []byte) []Event {
+	s := Scanner{tasks: true}
+	events := append(s.Feed(console), s.Flush()...)
+	return slices.DeleteFunc(events, func(e Event) bool { return e.Condition != condHung })
 }
 
 // base is a function's name without what the compiler added: "metaslab_free_impl.isra.0" is metaslab_free_impl.

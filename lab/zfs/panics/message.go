@@ -68,12 +68,12 @@ var stuck = []struct {
 	text      *regexp.Regexp
 	condition string
 }{
-	{regexp.MustCompile(`^INFO: task (.+):(\d+) blocked (?:in I/O wait )?for more than \d+ seconds`), "hung-task"},
+	{regexp.MustCompile(`^INFO: task (.+):(\d+) blocked (?:in I/O wait )?for more than \d+ seconds`), condHung},
 	{regexp.MustCompile(`^(?:NMI )?(?:watchdog: )?BUG: soft lockup - CPU#\d+ stuck for \d+s! \[(.+):(\d+)\]`), "soft-lockup"},
 	{regexp.MustCompile(`^(?:NMI )?watchdog: (?:CPU\d+: )?Watchdog detected hard LOCKUP on cpu `), "hard-lockup"},
 	{regexp.MustCompile(`^(?:rcu: )?INFO: rcu\w* (?:self-)?detected (?:expedited )?stalls? on CPU`), "rcu-stall"},
 	{regexp.MustCompile(`^BUG: workqueue lockup - pool `), "workqueue-lockup"},
-	{regexp.MustCompile(`^Kernel panic - not syncing: hung_task: blocked tasks`), "hung-task"},
+	{regexp.MustCompile(`^Kernel panic - not syncing: hung_task: blocked tasks`), condHung},
 	{regexp.MustCompile(`^Kernel panic - not syncing: softlockup: hung tasks`), "soft-lockup"},
 	{regexp.MustCompile(`^Kernel panic - not syncing: Hard LOCKUP`), "hard-lockup"},
 	{regexp.MustCompile(`^Kernel panic - not syncing: RCU Stall`), "rcu-stall"},

@@ -37,6 +37,7 @@ type Scanner struct {
 	falls int              // events of class Oops so far
 	hangs int              // events of class Hang so far
 	fatal []string         // texts of the ZFS checks so far
+	tasks bool             // each task whose stack is printed is an event
 }
 
 // begun is an event whose end may not have come.
@@ -148,7 +149,7 @@ func (s *Scanner) giveUp(l line) {
 	}
 	goesOn := slices.ContainsFunc(hungTaskLines, func(p string) bool { return strings.HasPrefix(l.text, p) })
 	for _, b := range s.open {
-		if !b.dumped && (s.n-b.line > maxWait || b.Condition == "hung-task" && !goesOn) {
+		if !b.dumped && (s.n-b.line > maxWait || b.Condition == condHung && !goesOn) {
 			b.finish()
 		}
 	}

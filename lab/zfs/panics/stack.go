@@ -44,6 +44,10 @@ func (s *Scanner) stack(l line) bool {
 		return true
 	}
 	if m := task.FindStringSubmatch(l.text); m != nil {
+		if s.tasks {
+			s.endDump(l.printer)
+			s.begin(Event{Class: Hang, Condition: condHung, Text: l.text, Thread: m[1], PID: atoi(m[2])}, l)
+		}
 		d := s.beginDump(l, atoi(m[2]), true)
 		d.of.Thread, d.of.PID = m[1], atoi(m[2])
 		d.of.add(l)
