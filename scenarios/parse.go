@@ -10,7 +10,7 @@ import (
 )
 
 // outcomes are the classes that a valid trial can end in.
-var outcomes = []string{"panic", "oops", "hang", "corrupt", "latent", "warned", "detected", "healed", "masked"}
+var outcomes = []string{"panic", "oops", "hang", "corrupt", "broken", "latent", "warned", "detected", "healed", "masked"}
 
 // Parse checks the text of a scenario file; name is the file's, for messages and for the rule that the scenario has the
 // name of its file. The error joins one *Error for each thing that is wrong, by line.

@@ -290,6 +290,7 @@ func TestStepKinds(t *testing.T) {
 		"snapshot-storm": "snapshot-storm tank/d for 20s", "auto-snapshot": "auto-snapshot frequent 3 times",
 		"together": "together (scrub, sync)", "scrub": "scrub", "verify": "verify", "arm": "arm", "run": "run zpool status",
 		"reboot": "reboot", "import": "import", "export": "export", "healthy": "healthy", "panic": "panic (import)",
+		"must": "must zpool export tank", "must-fail": "must-fail zfs receive tank/d </root/stream",
 	}
 	for _, f := range forms {
 		d := newDecoder("x.yaml")

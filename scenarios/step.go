@@ -40,6 +40,10 @@ type Step struct {
 	Healthy bool `json:"healthy,omitempty"`
 	// Panic runs steps that must end in a panic, the expected one if a signature is expected. A reboot must follow.
 	Panic []Step `json:"panic,omitempty"`
+	// Must is a shell command whose exit status must be 0, or else the trial is broken.
+	Must string `json:"must,omitempty"`
+	// MustFail is a shell command that must be refused, with an exit status of 1 to 125, or else the trial is broken.
+	MustFail string `json:"must-fail,omitempty"`
 	// Run is a shell command; its exit status must be 0.
 	Run string `json:"run,omitempty"`
 }
@@ -139,6 +143,10 @@ func (s Step) Kind() string {
 		return "healthy"
 	case s.Panic != nil:
 		return "panic"
+	case s.Must != "":
+		return "must"
+	case s.MustFail != "":
+		return "must-fail"
 	default:
 		return "run"
 	}
@@ -169,7 +177,7 @@ func (s Step) String() string {
 	case s.Panic != nil:
 		what = inBrackets(s.Panic)
 	default:
-		if name := s.Snapshot + s.Destroy + s.Create + s.Run; name != "" { // one field only is set
+		if name := s.Snapshot + s.Destroy + s.Create + s.Must + s.MustFail + s.Run; name != "" { // one field only is set
 			what = " " + name
 		}
 	}

@@ -26,6 +26,8 @@ var forms = []struct{ word, form string }{
 	{"export", "- export"},
 	{"healthy", "- healthy"},
 	{"panic", "- panic: [import]"},
+	{"must", "- must: zpool export tank"},
+	{"must-fail", "- must-fail: zfs receive tank/d </root/stream"},
 	{"run", "- run: zpool status"},
 }
 
@@ -48,7 +50,7 @@ func stepWords() []string {
 }
 
 // workloadOnly are the steps that a trial itself takes part in.
-var workloadOnly = []string{"arm", "verify", "reboot", "healthy", "panic"}
+var workloadOnly = []string{"arm", "verify", "reboot", "healthy", "panic", "must", "must-fail"}
 
 // steps decodes a list of steps; where is prepare, workload or together.
 func (d *decoder) steps(n *node, where string) (out []Step) {
@@ -141,6 +143,10 @@ func (d *decoder) decodeStep(word, right string, n, arg *node) (s Step) {
 	case "arm":
 		s.Arm = true
 		d.armAt = append(d.armAt, n.line)
+	case "must":
+		s.Must, _ = d.text(arg, word, right)
+	case "must-fail":
+		s.MustFail, _ = d.text(arg, word, right)
 	case "run":
 		s.Run, _ = d.text(arg, word, right)
 	default:

@@ -22,6 +22,7 @@ var looks = map[trial.Outcome]look{
 	trial.Oops:     {"O", "#6b1f5c", lightInk, "the kernel fell over elsewhere"},
 	trial.Hang:     {"H", "#3b2fa3", lightInk, "no progress, no message"},
 	trial.Corrupt:  {"C", "#111111", lightInk, "wrong bytes were read and ZFS reported nothing"},
+	trial.Broken:   {"B", "#9600ff", lightInk, "what must hold did not"},
 	trial.Latent:   {"L", "#ee8a0c", darkInk, "nothing was seen, but the disks are inconsistent"},
 	trial.Warned:   {"W", "#ffe94d", darkInk, "would have panicked, had zfs_recover not been set"},
 	trial.Detected: {"D", "#5bb8ee", darkInk, "ZFS reported damage that it could not repair"},

@@ -30,7 +30,7 @@ func (g *Guest) Promises(ctx context.Context, dataset string, d time.Duration, p
 			promise(Promise{Path: path, Sum: sum})
 		}
 	}}
-	_, err := g.runTo(ctx, shellescape.QuoteCommand([]string{"bash", "-s", "--", dataset, milliseconds(d)}), strings.NewReader(input), lines)
+	_, err := g.runTo(ctx, shellescape.QuoteCommand([]string{"bash", "-s", "--", dataset, milliseconds(d)}), strings.NewReader(input), lines, io.Discard)
 	if err != nil {
 		return fmt.Errorf("promises: %w", err)
 	}

@@ -73,6 +73,12 @@ func (g *Guest) Run(ctx context.Context, command string) (Output, error) {
 	return g.run(ctx, command, nil)
 }
 
+// RunShown is Run for a caller who wants to see what is printed as it comes.
+func (g *Guest) RunShown(ctx context.Context, command string, stdout, stderr io.Writer) error {
+	_, err := g.runTo(ctx, command, nil, stdout, &afterLine{to: stderr})
+	return err
+}
+
 // RunScript runs a bash script, with set -euo pipefail, args as its $1 and so on, and no input. It fails like Run.
 func (g *Guest) RunScript(ctx context.Context, script string, args ...string) (Output, error) {
 	// bash reads the script from its input, command by command. The braces make it read all of it before the first
@@ -83,11 +89,11 @@ func (g *Guest) RunScript(ctx context.Context, script string, args ...string) (O
 
 // run is Run with an input.
 func (g *Guest) run(ctx context.Context, command string, stdin io.Reader) (Output, error) {
-	return g.runTo(ctx, command, stdin, io.Discard)
+	return g.runTo(ctx, command, stdin, io.Discard, io.Discard)
 }
 
 // runTo is run for a caller who wants to see what is printed as it comes.
-func (g *Guest) runTo(ctx context.Context, command string, stdin io.Reader, watch io.Writer) (Output, error) {
+func (g *Guest) runTo(ctx context.Context, command string, stdin io.Reader, watch, watchErr io.Writer) (Output, error) {
 	failed := func(err error) error {
 		if ctx.Err() != nil {
 			return fmt.Errorf("run %s: %w", shorten(command), context.Cause(ctx))
@@ -99,7 +105,7 @@ func (g *Guest) runTo(ctx context.Context, command string, stdin io.Reader, watc
 		return Output{Status: -1}, failed(err)
 	}
 	stdout, stderr := &capture{}, &capture{pid: make(chan int, 1)}
-	session.Stdin, session.Stdout, session.Stderr = stdin, io.MultiWriter(stdout, watch), stderr
+	session.Stdin, session.Stdout, session.Stderr = stdin, io.MultiWriter(stdout, watch), io.MultiWriter(stderr, watchErr)
 	_, err = await(ctx, func() (struct{}, error) {
 		defer closeSession(session)
 		return struct{}{}, session.Run(announcePID + command)
@@ -150,6 +156,24 @@ const (
 	announcePID = "echo " + pidMark + "$$ >&2\n"
 	pidMark     = "vdevil-session:"
 )
+
+// afterLine passes on what comes after the first line, which is that of announcePID.
+type afterLine struct {
+	to   io.Writer
+	past bool
+}
+
+func (a *afterLine) Write(p []byte) (int, error) {
+	rest := p
+	if !a.past {
+		_, rest, a.past = bytes.Cut(p, []byte("\n"))
+	}
+	if len(rest) == 0 {
+		return len(p), nil
+	}
+	_, err := a.to.Write(rest)
+	return len(p), err
+}
 
 // capture keeps what a command prints. It may be read while the command still runs.
 type capture struct {

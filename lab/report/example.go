@@ -25,7 +25,9 @@ type example struct {
 }
 
 // finding says whether an outcome is one to look at: the kernel fell, or the data is wrong and nobody was told.
-func finding(o trial.Outcome) bool { return o.Crash() || o == trial.Corrupt || o == trial.Latent }
+func finding(o trial.Outcome) bool {
+	return o.Crash() || o == trial.Corrupt || o == trial.Broken || o == trial.Latent
+}
 
 // examples picks the first trial of every way in which a finding came, those of fault arms first.
 func examples(r campaign.Result) (list []*example) {

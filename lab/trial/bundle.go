@@ -18,6 +18,7 @@ import (
 //	scenario.yaml    the scenario as it was
 //	command.txt      the hypervisor's command line
 //	console.log      all the guest printed, boot included; console-2.log and so on after a reboot
+//	output.txt       what the commands of the scenario printed, with times, if there were any
 //	injections.json  what the fault changed, byte for byte
 //	stack.txt        the messages that decided, with their stacks
 //	outcome.json     what happened
@@ -51,8 +52,11 @@ func (b *bundle) json(name string, v any) error {
 }
 
 // write leaves the evidence of a trial that has ended. There are no lives when there was no machine.
-func (b *bundle) write(ctx context.Context, lives []*life, r Result, keepDisks bool) error {
+func (b *bundle) write(ctx context.Context, lives []*life, r Result, output []byte, keepDisks bool) error {
 	err := errors.Join(b.json("outcome.json", r), b.json("injections.json", r.Injections), b.file("stack.txt", stacks(r)))
+	if len(output) > 0 {
+		err = errors.Join(err, b.file("output.txt", output))
+	}
 	for i, l := range lives {
 		name := "console.log"
 		if i > 0 {

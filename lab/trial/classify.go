@@ -112,7 +112,10 @@ func (t *run) judgeEnd(r *Result, e ending) {
 		r.Status = e.status
 		r.judgePool(*e.status)
 	}
-	var stopped *early
+	var (
+		stopped *early
+		wrong   *broken
+	)
 	switch {
 	case e.err == nil:
 	case errors.As(e.err, &stopped):
@@ -120,6 +123,8 @@ func (t *run) judgeEnd(r *Result, e ending) {
 			r.atLeast(Detected, stopped.reason)
 		}
 		r.Reason = cmp.Or(r.Reason, stopped.reason)
+	case errors.As(e.err, &wrong):
+		r.atLeast(Broken, wrong.reason)
 	case guest.Refused(e.err) && struck(r.Injections):
 		// What works in a sound machine has failed in one that was damaged, and was reported.
 		r.atLeast(Detected, e.err.Error())

@@ -11,6 +11,7 @@ const (
 	Oops     Outcome = "oops"     // the kernel fell over elsewhere
 	Hang     Outcome = "hang"     // no progress: a thread stands still, or the limit came
 	Corrupt  Outcome = "corrupt"  // wrong bytes were read and ZFS reported nothing
+	Broken   Outcome = "broken"   // what the scenario says must hold did not
 	Latent   Outcome = "latent"   // nothing was seen, but the disks are inconsistent
 	Warned   Outcome = "warned"   // would have panicked, had zfs_recover not been set
 	Detected Outcome = "detected" // ZFS reported damage that it could not repair
@@ -21,7 +22,7 @@ const (
 
 // Outcomes are all classes, worst first.
 func Outcomes() []Outcome {
-	return []Outcome{Panic, Oops, Hang, Corrupt, Latent, Warned, Detected, Healed, Masked, Invalid}
+	return []Outcome{Panic, Oops, Hang, Corrupt, Broken, Latent, Warned, Detected, Healed, Masked, Invalid}
 }
 
 // Worst is the outcome that stands when several things happened.

@@ -29,6 +29,8 @@ type worker struct {
 	reboot func(context.Context) error
 	panics func(context.Context, []scenarios.Step) error
 
+	output transcript // what commands print
+
 	mu       sync.Mutex
 	step     string         // under way
 	did      []Work         // what workloads say they have done
@@ -91,9 +93,12 @@ func (w *worker) do(ctx context.Context, s scenarios.Step) error {
 		return w.healthy(ctx)
 	case s.Panic != nil:
 		return w.panics(ctx, s.Panic)
+	case s.Must != "":
+		return must(w.command(ctx, s, s.Must))
+	case s.MustFail != "":
+		return mustFail(s.MustFail, w.command(ctx, s, s.MustFail))
 	case s.Run != "":
-		_, err := g.Run(ctx, s.Run)
-		return err
+		return w.command(ctx, s, s.Run)
 	default:
 		return w.load(ctx, s)
 	}

@@ -117,7 +117,7 @@ func Run(ctx context.Context, driver machine.Driver, p Plan) (r Result, err erro
 	if ctx.Err() != nil { // what was seen of a trial that was broken off counts for nothing
 		return r, errors.Join(ctx.Err(), b.discard())
 	}
-	return r, b.write(ctx, t.all(), r, p.Keep(r))
+	return r, b.write(ctx, t.all(), r, t.worker.output.bytes(), p.Keep(r))
 }
 
 func (r *Result) invalid(err error) {
@@ -221,9 +221,9 @@ func (t *run) work(limited context.Context) (e ending) {
 		if e.err == nil { // what is wrong in memory only may go to disk, or strike, as late as now
 			e.err = t.worker.guest.Sync(limited, t.Resolved.Pool.Name)
 		}
-		if e.err == nil || errors.As(e.err, new(*early)) {
+		if e.err == nil || errors.As(e.err, new(*early)) || errors.As(e.err, new(*broken)) {
 			var err error
-			if e.status, err = t.status(limited); err != nil {
+			if e.status, err = t.status(limited); err != nil && !errors.As(e.err, new(*broken)) {
 				e.err = err
 			}
 		}

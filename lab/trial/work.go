@@ -13,7 +13,7 @@ import (
 // CheckWorkload refuses a workload with steps that a trial takes part in.
 func CheckWorkload(r scenarios.Resolved) error {
 	for _, s := range r.Workload {
-		if s.Arm || s.Reboot || s.Panic != nil || s.Healthy {
+		if s.Arm || s.Reboot || s.Panic != nil || s.Healthy || s.Must != "" || s.MustFail != "" {
 			return fmt.Errorf("the workload of %s has the step %s, which only a trial can do", r.Scenario, s)
 		}
 	}
