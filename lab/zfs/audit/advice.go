@@ -89,6 +89,11 @@ var advice = map[Kind]Advice{
 			"to a block, the block is freed while files still refer to it, and a second time when these are deleted, which panics: " + addText + ".",
 		"Delete no files that were cloned or deduplicated. " + copyOff,
 	},
+	Configuration: {
+		"An import refuses the pool, or takes the device named for missing, or panics. What the pool holds is not touched by that.",
+		"Where only one device is named and others have what it has, import the pool without it and replace it. Else keep the devices as they are, " +
+			"and restore from a backup; zpool import -T with a txg from before, read-only, may succeed.",
+	},
 	Checksum: {
 		"ZFS finds this too: it reports errors of checksums, and repairs what it has a good copy of elsewhere.",
 		"See zpool status -v. Restore the files from a backup.",

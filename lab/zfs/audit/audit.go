@@ -101,6 +101,9 @@ func (a *auditor) run(ctx context.Context) error {
 	if err := a.pool.CheckWriters(); err != nil {
 		return err
 	}
+	for _, text := range a.pool.Demands(ctx) {
+		a.find(Finding{Kind: Configuration, Detail: text})
+	}
 	before, err := a.pool.OpenCheckpoint(ctx)
 	switch {
 	case err == nil:

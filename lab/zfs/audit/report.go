@@ -49,6 +49,8 @@ const (
 	SnapshotChain Kind = "snapshot-chain"
 	// BrokenTable: a table has entries that no lookup finds.
 	BrokenTable Kind = "broken-table"
+	// Configuration: the labels or the MOS do not have what an import asks of the pool's configuration.
+	Configuration Kind = "configuration"
 	// Checksum: no copy of a block has its checksum.
 	Checksum Kind = "checksum"
 	// Unreadable: a structure cannot be read for another reason.

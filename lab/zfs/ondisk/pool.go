@@ -59,6 +59,7 @@ type Pool struct {
 	// Directory is object 1 of the MOS, where everything begins.
 	Directory *ZAP
 
+	members []*member // the devices that were selected
 	hasher  *checksum.Hasher
 	decoder *compress.Decoder
 	cache   *cache
@@ -103,7 +104,7 @@ func assemble(ctx context.Context, members []*member, o Options) (*Pool, error) 
 		return nil, err
 	}
 	p := &Pool{
-		GUID: members[0].poolGUID, hasher: checksum.NewHasher(checksum.Salt{}), decoder: decoder,
+		GUID: members[0].poolGUID, members: members, hasher: checksum.NewHasher(checksum.Salt{}), decoder: decoder,
 		cache: newCache(cmp.Or(o.CacheBytes, defaultCache)), second: new(atomic.Uint64),
 	}
 	newest := members[0]

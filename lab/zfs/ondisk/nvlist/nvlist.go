@@ -6,6 +6,7 @@ package nvlist
 import (
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/vdevil/vdevil/lab/printable"
 )
@@ -59,13 +60,14 @@ type List struct {
 	Pairs []Pair
 }
 
-// Get is the value of the first pair with a name and a value of type T.
+// Get is the value of the pair with a name and a value of type T. Of several it is the last, as each takes the place of the one
+// before it when OpenZFS unpacks the list (nvt_add_nvpair).
 func Get[T any](l *List, name string) (T, bool) {
 	var none T
 	if l == nil {
 		return none, false
 	}
-	for _, p := range l.Pairs {
+	for _, p := range slices.Backward(l.Pairs) {
 		if p.Name == name {
 			if v, ok := p.Value.(T); ok {
 				return v, true

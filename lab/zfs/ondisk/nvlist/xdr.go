@@ -106,6 +106,9 @@ func (x *xdr) list() (*List, error) {
 		if err != nil {
 			return nil, err
 		}
+		if want := p.inMemory(); uint64(decoded) != uint64(want) {
+			return nil, corrupt("%q is said to take %d bytes in memory, it takes %d", p.Name, decoded, want)
+		}
 		l.Pairs = append(l.Pairs, p)
 	}
 }

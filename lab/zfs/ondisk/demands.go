@@ -1,0 +1,253 @@
+package ondisk
+
+import (
+	"context"
+	"fmt"
+	"slices"
+
+	"github.com/vdevil/vdevil/lab/zfs/ondisk/nvlist"
+)
+
+// Versions that brought kinds of vdevs, and log devices (include/sys/fs/zfs.h).
+const (
+	versionSLogs = 7
+	versionHoles = 26
+)
+
+// Demands are what an import asks of the configuration, in the MOS and in labels, and does not find, in sentences. Nothing else in
+// a pool depends on it, so that a pool with such a fault may be consistent, and yet cannot be imported.
+func (p *Pool) Demands(ctx context.Context) (all []string) {
+	d := &demands{Pool: p}
+	d.config(ctx)
+	for _, m := range p.members {
+		if slices.ContainsFunc(p.leaves(), func(v *VDev) bool { return v.GUID == m.guid }) {
+			d.labels(m)
+		}
+	}
+	return d.all
+}
+
+type demands struct {
+	*Pool
+	all []string
+}
+
+func (d *demands) miss(format string, args ...any) {
+	d.all = append(d.all, fmt.Sprintf(format, args...))
+}
+
+func (p *Pool) leaves() (all []*VDev) {
+	for _, top := range p.VDevs {
+		if top == nil {
+			continue
+		}
+		for v := range top.All() {
+			if v.Leaf() {
+				all = append(all, v)
+			}
+		}
+	}
+	return all
+}
+
+// config looks at the configuration in the MOS as spa_ld_trusted_config does (module/zfs/spa.c).
+func (d *demands) config(ctx context.Context) {
+	if _, ok := d.Config.Uint64("txg"); !ok {
+		d.miss("the configuration in the MOS has no txg: an import panics")
+	}
+	root, _ := d.Config.List("vdev_tree") // treeOfMOS has seen it
+	if t, _ := root.String("type"); t != "root" {
+		d.miss("the root of the vdevs in the configuration of the MOS is of type %q", t)
+	}
+	var sum uint64
+	d.tree(root, "the configuration in the MOS", 0, 0, &sum)
+	if sum != d.Uberblock.GUIDSum {
+		d.miss("the sum of the GUIDs of all vdevs is %d by the configuration in the MOS and %d by the uberblock: an import takes devices to be missing",
+			sum, d.Uberblock.GUIDSum)
+	}
+	if guid, _ := root.Uint64("guid"); guid != d.GUID {
+		d.miss("the root of the vdevs in the configuration of the MOS has GUID %d, the labels say that the pool has %d", guid, d.GUID)
+	}
+	d.zaps(ctx, root)
+}
+
+// tree looks at a vdev of a configuration, and what is below it, as vdev_alloc does, and adds up the GUIDs.
+func (d *demands) tree(c *nvlist.List, where string, index uint64, depth int, sum *uint64) {
+	t, _ := c.String("type")
+	id, hasID := c.Uint64("id")
+	guid, hasGUID := c.Uint64("guid")
+	log, _ := c.Uint64("is_log")
+	*sum += guid
+	name := fmt.Sprintf("vdev %d (%s) in %s", index, t, where)
+	switch {
+	case !knownVDev(t):
+		d.miss("%s is of no type that there is", name)
+	case !hasID || id != index:
+		d.miss("%s says that it is number %d", name, id)
+	case !hasGUID || guid == 0 && t != vdevHole && t != vdevMissing:
+		d.miss("%s has no GUID", name)
+	case log != 0 && d.Uberblock.Version < versionSLogs:
+		d.miss("%s is a log, which pools of version %d have not", name, d.Uberblock.Version)
+	case t == vdevHole && d.Uberblock.Version < versionHoles:
+		d.miss("%s is a hole, which pools of version %d have not", name, d.Uberblock.Version)
+	}
+	if t == "disk" || t == "file" {
+		return
+	}
+	children, _ := c.Lists("children")
+	if len(children) == 0 && (t == "root" || t == "mirror" || t == vdevRAIDZ || t == "replacing" || t == "spare") {
+		d.miss("%s has nothing below it", name)
+	}
+	for i, child := range children {
+		if depth < maxTreeDepth {
+			d.tree(child, where, uint64(i), depth+1, sum)
+		}
+	}
+}
+
+// knownVDev says that there is a type of vdevs (vdev_ops_table in module/zfs/vdev.c).
+func knownVDev(t string) bool {
+	return slices.Contains([]string{"root", "raidz", "draid", "dspare", "mirror", "replacing", "spare", "disk", "file", "missing", "hole", "indirect"}, t)
+}
+
+// zaps looks at the tables of vdevs, which are objects of the MOS, and in a list of such.
+func (d *demands) zaps(ctx context.Context, root *nvlist.List) {
+	listed := map[uint64]bool{}
+	known, err := d.numbersUnder(ctx, "com.delphix:vdev_zap_map")
+	if err != nil {
+		d.miss("the list of the vdevs' tables: %v", err)
+		return
+	}
+	for _, id := range known {
+		listed[id] = true
+	}
+	_, err = d.Directory.Lookup(ctx, "com.delphix:vdev_zap_map")
+	if isNotFound(err) && d.Config.Has("com.delphix:has_per_vdev_zaps") {
+		d.miss("the configuration in the MOS says that vdevs have tables, of which there is no list: an import panics")
+	}
+	var visit func(c *nvlist.List, depth int)
+	visit = func(c *nvlist.List, depth int) {
+		for _, name := range []string{"com.delphix:vdev_zap_root", "com.delphix:vdev_zap_top", "com.delphix:vdev_zap_leaf"} {
+			id, _ := c.Uint64(name)
+			if id == 0 {
+				continue
+			}
+			if _, err := d.MOS.ZAP(ctx, id); err != nil {
+				d.miss("%s of the configuration in the MOS is object %d: %v", name, id, err)
+			} else if !listed[id] {
+				d.miss("%s of the configuration in the MOS is object %d, which the list of the vdevs' tables lacks", name, id)
+			}
+		}
+		children, _ := c.Lists("children")
+		for _, child := range children {
+			if depth < maxTreeDepth {
+				visit(child, depth+1)
+			}
+		}
+	}
+	visit(root, 0)
+}
+
+// States of a pool that labels tell (pool_state_t in include/sys/fs/zfs.h).
+const (
+	stateSpare   = 3
+	stateL2Cache = 4
+)
+
+// labels looks at those of a device: first as whoever looks for pools does (zpool_read_label and add_config in
+// lib/libzutil/zutil_import.c), then as vdev_validate does (module/zfs/vdev.c).
+func (d *demands) labels(m *member) {
+	scanned := m.scanned()
+	if scanned == nil {
+		d.miss("no label of %s is one that a search for pools takes: each lacks its GUID, the txg or a state", m.device.Name)
+		return
+	}
+	for _, name := range []string{"pool_guid", "top_guid", "txg", "version"} {
+		if _, ok := scanned.Uint64(name); !ok {
+			d.miss("the label of %s has no %s", m.device.Name, name)
+		}
+	}
+	if _, ok := scanned.String("name"); !ok {
+		d.miss("the label of %s has no name of the pool", m.device.Name)
+	}
+	if scanned.Has("hostid") {
+		if _, ok := scanned.String("hostname"); !ok {
+			d.miss("the label of %s has a hostid and no hostname", m.device.Name)
+		}
+	}
+	if tree, ok := scanned.List("vdev_tree"); !ok {
+		d.miss("the label of %s has no vdevs", m.device.Name)
+	} else {
+		id, _ := tree.Uint64("id")
+		d.tree(tree, "the label of "+m.device.Name, id, 1, new(uint64))
+	}
+	validated := m.validated(d.Uberblock.TXG)
+	if validated == nil {
+		d.miss("all labels of %s are younger than the uberblock, of txg %d: an import does not take the device", m.device.Name, d.Uberblock.TXG)
+		return
+	}
+	d.validate(m, validated)
+}
+
+func (d *demands) validate(m *member, label *nvlist.List) {
+	if guid, _ := label.Uint64("pool_guid"); guid != d.GUID {
+		d.miss("a label of %s is of pool %d", m.device.Name, guid)
+	}
+	if split, ok := label.Uint64("split_guid"); ok && split == d.GUID {
+		d.miss("%s was split off into another pool", m.device.Name)
+	}
+	if _, ok := label.Uint64("state"); !ok {
+		d.miss("a label of %s has no state", m.device.Name)
+	}
+	top, ok := label.Uint64("top_guid")
+	if !ok {
+		d.miss("a label of %s has no top_guid", m.device.Name)
+	}
+	guid, _ := label.Uint64("guid")
+	for _, t := range d.VDevs {
+		if t == nil {
+			continue
+		}
+		for v := range t.All() {
+			if v.GUID == m.guid && guid != v.GUID && (v != t || top != v.GUID) {
+				d.miss("a label of %s is that of vdev %d", m.device.Name, guid)
+			}
+		}
+	}
+	if d.Uberblock.Version >= featureVersion {
+		if _, ok := label.List("features_for_read"); !ok {
+			d.miss("a label of %s does not tell the features that are needed to read the pool", m.device.Name)
+		}
+	}
+}
+
+// scanned is the label that a search for pools takes: the first that has what it must, nil if none has.
+func (m *member) scanned() *nvlist.List {
+	for _, l := range m.labels {
+		guid, _ := l.Config.Uint64("guid")
+		state, ok := l.Config.Uint64("state")
+		txg, _ := l.Config.Uint64("txg")
+		if guid != 0 && ok && state <= stateL2Cache && (txg != 0 || state == stateSpare || state == stateL2Cache) {
+			return l.Config
+		}
+	}
+	return nil
+}
+
+// validated is the label that an import compares with the configuration: the newest that is not younger than the uberblock, or the
+// first without a txg if it comes before all others (vdev_label_read_config in module/zfs/vdev_label.c).
+func (m *member) validated(txg uint64) (best *nvlist.List) {
+	var bestTXG uint64
+	for _, l := range m.labels {
+		if l.Config == nil {
+			continue
+		}
+		switch n, _ := l.Config.Uint64("txg"); {
+		case n == 0 && best == nil:
+			return l.Config
+		case n <= txg && n > bestTXG:
+			best, bestTXG = l.Config, n
+		}
+	}
+	return best
+}
