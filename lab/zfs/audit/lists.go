@@ -139,6 +139,9 @@ func (l *listWalk) list(ctx context.Context, b *ondisk.BPObj, depth int) (total 
 			l.problem("list of blocks", b.Object.ID, err)
 			return total, nil
 		}
+		if ptr.Hole() {
+			l.find(Finding{Kind: l.entryKind(), Object: b.Object.ID, Detail: fmt.Sprintf("entry %d of list %d is a hole, which cannot be freed", r.BlkID, b.Object.ID)})
+		}
 		total.add(l.sumsOf(ptr))
 		if l.do != nil {
 			if err := l.do(r, ptr); err != nil {

@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"runtime"
 	"strings"
@@ -18,7 +17,6 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
-	"github.com/vdevil/vdevil/lab/labtest"
 	"github.com/vdevil/vdevil/lab/machine"
 	"github.com/vdevil/vdevil/lab/zfs/audit"
 	"github.com/vdevil/vdevil/lab/zfs/ondisk"
@@ -36,12 +34,7 @@ var damaged = [][2]string{{"elder", "elder"}, {"live", "live"}, {"mirror", "glas
 // Of pools that are damaged at random under valid checksums, and that an audit calls consistent, zdb opens all but one in two
 // hundred, and finds what the audit finds: nothing.
 func TestCleanBesideZDB(t *testing.T) {
-	l := labtest.Open(t)
-	img, err := l.Image(t.Context(), "")
-	if err != nil {
-		t.Fatal(err)
-	}
-	d := &damager{T: t, zdb: zdbOf(t, img)}
+	d := &damager{T: t, user: ondisktest.NewUserland(t, "")}
 	group, ctx := errgroup.WithContext(t.Context())
 	group.SetLimit(2 * runtime.NumCPU()) // zdb sleeps most of its time
 	pools := make([]*victim, len(damaged))
@@ -64,7 +57,8 @@ func TestCleanBesideZDB(t *testing.T) {
 	for _, text := range d.refused {
 		t.Log(text)
 	}
-	if const_ := 200; len(d.refused)*const_ > d.clean {
+	const oneIn = 200
+	if len(d.refused)*oneIn > d.clean {
 		t.Errorf("of %d pools that were called consistent zdb refuses %d", d.clean, len(d.refused))
 	}
 }
@@ -93,7 +87,7 @@ func newVictim(t *testing.T, script, name string) *victim {
 // damager damages pools, and counts what came of it.
 type damager struct {
 	*testing.T
-	zdb []string
+	user ondisktest.Userland
 
 	mu                                 sync.Mutex
 	impossible, unopened, found, clean int
@@ -166,8 +160,7 @@ func (d *damager) ask(ctx context.Context, v *victim, w *ondisk.Writer) (text st
 	if err := w.Commit(ctx, targets); err != nil {
 		return "", err
 	}
-	cmd := exec.CommandContext(ctx, d.zdb[0], append(d.zdb[1:], "-e", "-p", dir, "-G", "-b", "-y", w.Pool().Name)...)
-	out, err := cmd.CombinedOutput()
+	out, err := d.user.Command(ctx, "zdb", "-e", "-p", dir, "-G", "-b", "-y", w.Pool().Name).CombinedOutput()
 	if err == nil && bytes.Contains(out, []byte("No leaks (block sum matches space maps exactly)")) {
 		return "", nil
 	}

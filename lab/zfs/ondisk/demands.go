@@ -122,8 +122,11 @@ func (d *demands) zaps(ctx context.Context, root *nvlist.List) {
 		listed[id] = true
 	}
 	_, err = d.Directory.Lookup(ctx, "com.delphix:vdev_zap_map")
-	if isNotFound(err) && d.Config.Has("com.delphix:has_per_vdev_zaps") {
+	switch says := d.Config.Has("com.delphix:has_per_vdev_zaps"); {
+	case isNotFound(err) && says:
 		d.miss("the configuration in the MOS says that vdevs have tables, of which there is no list: an import panics")
+	case err == nil && !says:
+		d.miss("the configuration in the MOS does not say that vdevs have tables, of which there is a list: zdb and builds with assertions panic")
 	}
 	var visit func(c *nvlist.List, depth int)
 	visit = func(c *nvlist.List, depth int) {
@@ -147,12 +150,6 @@ func (d *demands) zaps(ctx context.Context, root *nvlist.List) {
 	}
 	visit(root, 0)
 }
-
-// States of a pool that labels tell (pool_state_t in include/sys/fs/zfs.h).
-const (
-	stateSpare   = 3
-	stateL2Cache = 4
-)
 
 // labels looks at those of a device: first as whoever looks for pools does (zpool_read_label and add_config in
 // lib/libzutil/zutil_import.c), then as vdev_validate does (module/zfs/vdev.c).
@@ -227,7 +224,7 @@ func (m *member) scanned() *nvlist.List {
 		guid, _ := l.Config.Uint64("guid")
 		state, ok := l.Config.Uint64("state")
 		txg, _ := l.Config.Uint64("txg")
-		if guid != 0 && ok && state <= stateL2Cache && (txg != 0 || state == stateSpare || state == stateL2Cache) {
+		if guid != 0 && ok && state <= stateCache && (txg != 0 || state == stateSpare || state == stateCache) {
 			return l.Config
 		}
 	}
