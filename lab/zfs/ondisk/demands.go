@@ -19,8 +19,12 @@ const (
 func (p *Pool) Demands(ctx context.Context) (all []string) {
 	d := &demands{Pool: p}
 	d.config(ctx)
+	used := map[uint64]bool{}
+	for v := range p.vdevs() {
+		used[v.GUID] = used[v.GUID] || v.Device != nil
+	}
 	for _, m := range p.members {
-		if slices.ContainsFunc(p.leaves(), func(v *VDev) bool { return v.GUID == m.guid }) {
+		if used[m.guid] {
 			d.labels(m)
 		}
 	}
@@ -33,21 +37,9 @@ type demands struct {
 }
 
 func (d *demands) miss(format string, args ...any) {
-	d.all = append(d.all, fmt.Sprintf(format, args...))
-}
-
-func (p *Pool) leaves() (all []*VDev) {
-	for _, top := range p.VDevs {
-		if top == nil {
-			continue
-		}
-		for v := range top.All() {
-			if v.Leaf() {
-				all = append(all, v)
-			}
-		}
+	if len(d.all) < maxWalkProblems {
+		d.all = append(d.all, fmt.Sprintf(format, args...))
 	}
-	return all
 }
 
 // config looks at the configuration in the MOS as spa_ld_trusted_config does (module/zfs/spa.c).
@@ -95,7 +87,7 @@ func (d *demands) tree(c *nvlist.List, where string, index uint64, depth int, su
 		return
 	}
 	children, _ := c.Lists("children")
-	if len(children) == 0 && (t == "root" || t == "mirror" || t == vdevRAIDZ || t == "replacing" || t == "spare") {
+	if len(children) == 0 && slices.Contains([]string{"root", "mirror", vdevRAIDZ, vdevDRAID, "replacing", "spare"}, t) {
 		d.miss("%s has nothing below it", name)
 	}
 	for i, child := range children {
@@ -201,15 +193,8 @@ func (d *demands) validate(m *member, label *nvlist.List) {
 		d.miss("a label of %s has no top_guid", m.device.Name)
 	}
 	guid, _ := label.Uint64("guid")
-	for _, t := range d.VDevs {
-		if t == nil {
-			continue
-		}
-		for v := range t.All() {
-			if v.GUID == m.guid && guid != v.GUID && (v != t || top != v.GUID) {
-				d.miss("a label of %s is that of vdev %d", m.device.Name, guid)
-			}
-		}
+	if top := slices.IndexFunc(d.VDevs, func(t *VDev) bool { return t != nil && t.GUID == m.guid && t.GUID == top }); guid != m.guid && top < 0 {
+		d.miss("a label of %s is that of vdev %d", m.device.Name, guid)
 	}
 	if d.Uberblock.Version >= featureVersion {
 		if _, ok := label.List("features_for_read"); !ok {

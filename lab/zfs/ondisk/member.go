@@ -136,15 +136,10 @@ func (d *Device) allocatable() uint64 {
 // noteDevices adds what should be known about the devices that are in use, or would be.
 func (p *Pool) noteDevices(members []*member) {
 	used := map[uint64]bool{}
-	for _, top := range p.VDevs {
-		if top == nil {
-			continue
-		}
-		for v := range top.All() {
-			used[v.GUID] = used[v.GUID] || v.Device != nil
-			if v.short != nil {
-				p.Notes = append(p.Notes, v.short.Error())
-			}
+	for v := range p.vdevs() {
+		used[v.GUID] = used[v.GUID] || v.Device != nil
+		if v.short != nil {
+			p.Notes = append(p.Notes, v.short.Error())
 		}
 	}
 	for _, m := range members {
@@ -156,14 +151,9 @@ func (p *Pool) noteDevices(members []*member) {
 
 // shorts are the errors of devices that are too small.
 func (p *Pool) shorts() (all []error) {
-	for _, top := range p.VDevs {
-		if top == nil {
-			continue
-		}
-		for v := range top.All() {
-			if v.short != nil {
-				all = append(all, v.short)
-			}
+	for v := range p.vdevs() {
+		if v.short != nil {
+			all = append(all, v.short)
 		}
 	}
 	return all
