@@ -29,24 +29,31 @@ func repacked(p []byte, edit func(*nvlist.List)) (int, error) {
 // inMOS changes the configuration in the MOS, inLabels that in all labels.
 func inMOS(t *testing.T, edit func(*nvlist.List)) func(*ondisk.Writer) error {
 	return func(w *ondisk.Writer) error {
-		id, err := w.Pool().ObjectOf(t.Context(), "config")
-		if err != nil {
+		return changeConfig(t, w, func(packed []byte) error {
+			_, err := repacked(packed, edit)
 			return err
-		}
-		var size int
-		if _, err := w.Block(t.Context(), ondisk.Position{Object: id}, func(block []byte, _ binary.ByteOrder) (err error) {
-			size, err = repacked(block, edit)
-			return err
-		}); err != nil {
-			return err
-		}
-		o, err := w.Pool().MOS.Object(t.Context(), id)
-		if err != nil {
-			return err
-		}
-		_, err = w.Bonus(t.Context(), o, func(words []uint64) error { words[0] = uint64(size); return nil })
+		})
+	}
+}
+
+// changeConfig changes the block that has the configuration of the MOS, all of which is made to belong to it first: what follows a
+// packed list is ignored, and a longer one has room.
+func changeConfig(t *testing.T, w *ondisk.Writer, edit func(packed []byte) error) error {
+	id, err := w.Pool().ObjectOf(t.Context(), "config")
+	if err != nil {
 		return err
 	}
+	o, err := w.Pool().MOS.Object(t.Context(), id)
+	if err != nil {
+		return err
+	}
+	return w.Atomically(func() error {
+		if _, err := w.Bonus(t.Context(), o, func(words []uint64) error { words[0] = uint64(o.DataBlockSize); return nil }); err != nil {
+			return err
+		}
+		_, err := w.Block(t.Context(), ondisk.Position{Object: id}, func(block []byte, _ binary.ByteOrder) error { return edit(block) })
+		return err
+	})
 }
 
 func inLabels(t *testing.T, edit func(*nvlist.List)) func(*ondisk.Writer) error {
@@ -101,6 +108,14 @@ func TestDemands(t *testing.T) {
 			})
 		}},
 		{"txg", "has no txg: an import panics", inMOS(t, without("txg"))},
+		{"host", "the hostname in the configuration in the MOS is no text", inMOS(t, func(l *nvlist.List) {
+			for i := range l.Pairs {
+				if l.Pairs[i].Name == "hostname" {
+					l.Pairs[i].Type, l.Pairs[i].Value = nvlist.Uint64, uint64(1)
+				}
+			}
+		})},
+		{"top_guid in labels", "is that of a member of vdev 5", inLabels(t, with("top_guid", uint64(5)))},
 		{"type of the root", `is of type "mirror"`, inMOS(t, of(false, with("type", "mirror")))},
 		{"GUID of the root", "has GUID 1, the labels say", inMOS(t, of(false, with("guid", uint64(1))))},
 		{"number of the root", "says that it is number 3", inMOS(t, of(false, with("id", uint64(3))))},
@@ -156,10 +171,12 @@ func TestUnsaidParity(t *testing.T) {
 		pool := map[string]string{"ancient": "three", "raidz1": "zr"}[script]
 		v := newVictim(t, script, pool)
 		p := changed(t, v.devices, "", func(w *ondisk.Writer) error {
-			if err := inMOS(t, of(true, without(name)))(w); err != nil {
-				return err
+			if opens {
+				if err := inLabels(t, of(false, without(name)))(w); err != nil {
+					return err
+				}
 			}
-			return inLabels(t, of(false, without(name)))(w)
+			return inMOS(t, of(true, without(name)))(w)
 		})
 		if r := run(t, p, audit.Options{Workers: 2}); r.Clean() != opens {
 			t.Errorf("%s: %v", script, r.Findings)

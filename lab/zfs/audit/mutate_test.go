@@ -36,26 +36,10 @@ func (m *mutator) mutate(t *testing.T, w *ondisk.Writer) (string, error) {
 	return m.block(t, w)
 }
 
-func (m *mutator) mosConfig(t *testing.T, w *ondisk.Writer) (string, error) {
+func (m *mutator) mosConfig(t *testing.T, w *ondisk.Writer) (what string, err error) {
 	t.Helper()
-	id, err := w.Pool().ObjectOf(t.Context(), "config")
-	if err != nil {
-		return "", err
-	}
-	var what string
-	err = w.Atomically(func() error {
-		var size int
-		if _, err := w.Block(t.Context(), ondisk.Position{Object: id}, func(block []byte, _ binary.ByteOrder) (err error) {
-			what, size, err = m.packed(block)
-			return err
-		}); err != nil {
-			return err
-		}
-		o, err := w.Pool().MOS.Object(t.Context(), id)
-		if err != nil {
-			return err
-		}
-		_, err = w.Bonus(t.Context(), o, func(words []uint64) error { words[0] = uint64(size); return nil })
+	err = changeConfig(t, w, func(packed []byte) (err error) {
+		what, err = m.packed(packed)
 		return err
 	})
 	return "MOS configuration: " + what, err
@@ -73,7 +57,7 @@ func (m *mutator) labels(t *testing.T, w *ondisk.Writer) (string, error) {
 		if which != 2 && name != device || which == 0 && l.Index != index {
 			return nil
 		}
-		what, _, err = (&mutator{Rand: rand.New(rand.NewPCG(seed, 1))}).packed(packed)
+		what, err = (&mutator{Rand: rand.New(rand.NewPCG(seed, 1))}).packed(packed)
 		return err
 	})
 	if err == nil && what == "" {
@@ -143,26 +127,10 @@ func (m *mutator) block(t *testing.T, w *ondisk.Writer) (string, error) {
 	return fmt.Sprintf("%v: from %#x on %d bytes", at, c.Offset, len(c.After)), err
 }
 
-// packed changes a packed list where it lies, and says what and how long the list is.
-func (m *mutator) packed(p []byte) (what string, size int, err error) {
-	l, err := nvlist.Decode(p)
-	if err != nil {
-		return "", 0, err
-	}
-	before, err := nvlist.Encode(l)
-	if err != nil {
-		return "", 0, err
-	}
-	what = m.list(l)
-	after, err := nvlist.Encode(l)
-	if err != nil {
-		return "", 0, err
-	}
-	if len(after) > len(p) {
-		return "", 0, errors.New("the list has no room")
-	}
-	copy(p, make([]byte, min(len(p), len(before))))
-	return what, copy(p, after), nil
+// packed changes a packed list where it lies, and says what.
+func (m *mutator) packed(p []byte) (what string, err error) {
+	_, err = repacked(p, func(l *nvlist.List) { what = m.list(l) })
+	return what, err
 }
 
 // list changes one pair of a list, or of one inside it.

@@ -47,6 +47,12 @@ func (d *demands) config(ctx context.Context) {
 	if _, ok := d.Config.Uint64("txg"); !ok {
 		d.miss("the configuration in the MOS has no txg: an import panics")
 	}
+	if _, ok := d.Config.Uint64("hostid"); !ok && d.Config.Has("hostid") {
+		d.miss("the hostid in the configuration in the MOS is no number: an import panics")
+	}
+	if _, ok := d.Config.String("hostname"); !ok && d.Config.Has("hostname") {
+		d.miss("the hostname in the configuration in the MOS is no text: an import panics")
+	}
 	root, _ := d.Config.List("vdev_tree") // treeOfMOS has seen it
 	if t, _ := root.String("type"); t != "root" {
 		d.miss("the root of the vdevs in the configuration of the MOS is of type %q", t)
@@ -168,6 +174,10 @@ func (d *demands) labels(m *member) {
 		d.miss("the label of %s has no vdevs", m.device.Name)
 	} else {
 		id, _ := tree.Uint64("id")
+		top, _ := scanned.Uint64("top_guid")
+		if guid, _ := tree.Uint64("guid"); guid != top {
+			d.miss("the label of %s is that of a member of vdev %d, and tells of vdev %d", m.device.Name, top, guid)
+		}
 		d.tree(tree, "the label of "+m.device.Name, id, 1, new(uint64))
 	}
 	validated := m.validated(d.Uberblock.TXG)
