@@ -2,6 +2,7 @@ package audit_test
 
 import (
 	"encoding/binary"
+	"errors"
 	"slices"
 	"strings"
 	"testing"
@@ -12,27 +13,28 @@ import (
 	"github.com/vdevil/vdevil/lab/zfs/ondisk/ondisktest"
 )
 
-// repacked changes a packed list where it lies, and returns how long it is.
-func repacked(p []byte, edit func(*nvlist.List)) (int, error) {
+// repacked changes a packed list where it lies.
+func repacked(p []byte, edit func(*nvlist.List)) error {
 	l, err := nvlist.Decode(p)
 	if err != nil {
-		return 0, err
+		return err
 	}
 	edit(l)
 	packed, err := nvlist.Encode(l)
 	if err != nil {
-		return 0, err
+		return err
 	}
-	return copy(p, packed), nil
+	if len(packed) > len(p) {
+		return errors.New("the list has no room")
+	}
+	copy(p, packed)
+	return nil
 }
 
 // inMOS changes the configuration in the MOS, inLabels that in all labels.
 func inMOS(t *testing.T, edit func(*nvlist.List)) func(*ondisk.Writer) error {
 	return func(w *ondisk.Writer) error {
-		return changeConfig(t, w, func(packed []byte) error {
-			_, err := repacked(packed, edit)
-			return err
-		})
+		return changeConfig(t, w, func(packed []byte) error { return repacked(packed, edit) })
 	}
 }
 
@@ -59,8 +61,7 @@ func changeConfig(t *testing.T, w *ondisk.Writer, edit func(packed []byte) error
 func inLabels(t *testing.T, edit func(*nvlist.List)) func(*ondisk.Writer) error {
 	return func(w *ondisk.Writer) error {
 		return w.LabelConfigs(t.Context(), func(_ string, _ *ondisk.Label, packed []byte) error {
-			_, err := repacked(packed, edit)
-			return err
+			return repacked(packed, edit)
 		})
 	}
 }

@@ -129,7 +129,7 @@ func (m *mutator) block(t *testing.T, w *ondisk.Writer) (string, error) {
 
 // packed changes a packed list where it lies, and says what.
 func (m *mutator) packed(p []byte) (what string, err error) {
-	_, err = repacked(p, func(l *nvlist.List) { what = m.list(l) })
+	err = repacked(p, func(l *nvlist.List) { what = m.list(l) })
 	return what, err
 }
 
@@ -141,15 +141,13 @@ func (m *mutator) list(l *nvlist.List) string {
 	}
 	i := m.IntN(len(l.Pairs))
 	p := &l.Pairs[i]
-	inside := false
 	switch v := p.Value.(type) {
 	case *nvlist.List:
-		inside = m.IntN(8) > 0
-		if inside {
+		if m.IntN(8) > 0 {
 			return p.Name + ": " + m.list(v)
 		}
 	case []*nvlist.List:
-		if inside = len(v) > 0 && m.IntN(8) > 0; inside {
+		if len(v) > 0 && m.IntN(8) > 0 {
 			k := m.IntN(len(v))
 			return fmt.Sprintf("%s[%d]: %s", p.Name, k, m.list(v[k]))
 		}
