@@ -130,7 +130,7 @@ func patience(d time.Duration) time.Duration {
 func (b *bench) open(ctx SpecContext, d host.Dirs, jobs int) *lab.Lab {
 	GinkgoHelper()
 	l, err := lab.Open(ctx, lab.Options{
-		Dirs: d, Driver: b.driver, Connect: b.uri, Jobs: jobs, Install: host.InstallOptions{Yes: true, Out: os.Stderr, Lock: d.Cache},
+		Dirs: d, Driver: b.driver, Connect: b.uri, Jobs: jobs, Install: hosttest.Install(d),
 		Progress: func(p lab.Progress) {
 			if p.Took == 0 || p.Done {
 				GinkgoWriter.Printf("%s %s\n", p.What, p.Took)

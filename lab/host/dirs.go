@@ -10,7 +10,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Dirs are the lab's places on this computer. Each exists, belongs to the user and is closed to others.
+// Dirs are the lab's places on this computer. Each exists, belongs to the user, and others cannot write to it; those that
+// the lab makes are closed to others.
 type Dirs struct {
 	Cache string // what can be made again: images, checkpoints, keys
 	State string // what cannot: results, bundles, logs
@@ -34,6 +35,9 @@ func DefaultDirs() (Dirs, error) {
 	d := Dirs{Cache: filepath.Join(cache, "vdevil"), State: filepath.Join(state, "vdevil")}
 	for _, dir := range []string{d.Cache, d.State} {
 		if err := os.MkdirAll(dir, 0o700); err != nil {
+			return Dirs{}, fmt.Errorf("lab directory: %w", err)
+		}
+		if err := owned(dir); err != nil {
 			return Dirs{}, fmt.Errorf("lab directory: %w", err)
 		}
 	}
@@ -69,6 +73,24 @@ func runDir(base, temp string) (string, error) {
 		return "", fmt.Errorf("run directory: %w", err)
 	}
 	return dir, nil
+}
+
+// owned says whether a directory that may have been there before is one into which nobody else can put anything: the lab
+// boots kernels and reads checkpoints from there. It may be a link to one, in a home directory.
+func owned(dir string) error {
+	var st unix.Stat_t
+	if err := unix.Stat(dir, &st); err != nil {
+		return fmt.Errorf("stat %s: %w", dir, err)
+	}
+	switch {
+	case st.Mode&unix.S_IFMT != unix.S_IFDIR:
+		return fmt.Errorf("%s is not a directory: remove it", dir)
+	case int(st.Uid) != os.Getuid():
+		return fmt.Errorf("%s belongs to user %d, not to you: set XDG_CACHE_HOME and XDG_STATE_HOME to directories of your own", dir, st.Uid)
+	case st.Mode&0o022 != 0:
+		return fmt.Errorf("%s can be written to by others: chmod go-w it", dir)
+	}
+	return nil
 }
 
 // private makes dir, or checks that what stands there is a directory of this user that nobody else may enter: in /tmp

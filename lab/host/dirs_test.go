@@ -1,6 +1,7 @@
 package host
 
 import (
+	"errors"
 	"os"
 	"path/filepath"
 	"strings"
@@ -29,6 +30,35 @@ func TestDefaultDirs(t *testing.T) {
 	for _, dir := range []string{d.Cache, d.State, d.Run} {
 		if st, err := os.Stat(dir); err != nil || st.Mode().Perm() != 0o700 {
 			t.Errorf("%s: %v %v, want mode 0700", dir, st, err)
+		}
+	}
+}
+
+// What others can write to holds no kernels that are booted.
+func TestDirsOfOthers(t *testing.T) {
+	base := t.TempDir()
+	t.Setenv("XDG_CACHE_HOME", base)
+	t.Setenv("XDG_STATE_HOME", base)
+	t.Setenv("XDG_RUNTIME_DIR", "")
+	dir := filepath.Join(base, "vdevil")
+	for _, tt := range []struct {
+		says string
+		make func() error
+	}{
+		{"", func() error { return os.Mkdir(dir, 0o755) }},
+		{"can be written to by others", func() error { return errors.Join(os.Mkdir(dir, 0o700), os.Chmod(dir, 0o770)) }},
+		{"", func() error { return errors.Join(os.Mkdir(dir+"-elsewhere", 0o700), os.Symlink(dir+"-elsewhere", dir)) }},
+		{"can be written to by others", func() error { return os.Symlink("/tmp", dir) }},
+		{"not a directory", func() error { return os.WriteFile(dir, nil, 0o600) }},
+	} {
+		if err := tt.make(); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := DefaultDirs(); (err == nil) != (tt.says == "") || err != nil && !strings.Contains(err.Error(), tt.says) {
+			t.Errorf("%v; want %q", err, tt.says)
+		}
+		if err := os.RemoveAll(dir); err != nil {
+			t.Fatal(err)
 		}
 	}
 }

@@ -2,6 +2,7 @@ package host
 
 import (
 	"bufio"
+	"cmp"
 	"context"
 	"fmt"
 	"io"
@@ -14,6 +15,8 @@ import (
 type InstallOptions struct {
 	// Yes installs without asking.
 	Yes bool
+	// YesBy is how to say Yes, for who was not asked; empty for --yes.
+	YesBy string
 	// Ask is the terminal to ask on; nil if there is none, and then only Yes installs.
 	Ask io.Reader
 	// Out gets the question and what apt-get prints.
@@ -45,7 +48,7 @@ func (c *computer) install(ctx context.Context, missing []Package, o InstallOpti
 	}
 	if !o.Yes {
 		if o.Ask == nil {
-			return refuse("Nobody is there to be asked, and --yes was not given")
+			return refuse(fmt.Sprintf("Nobody is there to be asked, and %s was not given", cmp.Or(o.YesBy, "--yes")))
 		}
 		if !ask(missing, o) {
 			return refuse("You said no")

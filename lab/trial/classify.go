@@ -48,11 +48,11 @@ func (t *run) classify(ctx context.Context, r *Result, e ending) {
 		r.Signature, r.Text = "", ""
 		r.invalid(fmt.Errorf("the hypervisor died, and the guest with it: %w", died))
 	case gone: // by the guest's own doing: a reset, a triple fault, a shutdown
-		r.Outcome, r.Reason = Oops, "the machine stopped without a message"
+		r.silent(Oops, "the machine stopped without a message")
 	case errors.Is(e.err, errNotReached):
 		r.invalid(e.err)
 	case errors.Is(e.err, context.DeadlineExceeded):
-		r.Outcome = Hang
+		r.silent(Hang, "")
 		t.judgeHang(r, e)
 	default:
 		t.judgeEnd(r, e)
@@ -99,6 +99,11 @@ func (r *Result) decide(e ending) {
 			placed = event.Caller != ""
 		}
 	}
+}
+
+// silent is an end that no message tells of. What the console said before, a warning, does not name it.
+func (r *Result) silent(o Outcome, reason string) {
+	r.Outcome, r.Reason, r.Signature, r.Text = o, reason, "", ""
 }
 
 func (r *Result) undelivered(err error) {

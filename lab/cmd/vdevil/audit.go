@@ -66,7 +66,7 @@ The exit status is
 	flags.BoolVar(&f.Live, "live", false, "audit a pool that is in use")
 	flags.BoolVar(&f.Backing, "backing", false, "open the backing and data files that qcow2 images name, too: whoever made an image chose them")
 	flags.UintVar(&f.memory, "memory", 256, "sort this many `MiB` in memory and what is more on disk; a block needs 32 bytes for each copy")
-	flags.StringVar(&f.TempDir, "temp", "", "the `DIRECTORY` for sorting on disk (default: the system's)")
+	flags.StringVar(&f.TempDir, "temp", "", "the `DIRECTORY` for sorting on disk (default: $TMPDIR, or /var/tmp)")
 	flags.BoolVar(&f.all, "all", false, "print all findings, not the first few of each kind")
 	flags.BoolVar(&f.json, "json", false, "print one JSON document instead of text, also when the pool cannot be audited")
 	return cmd

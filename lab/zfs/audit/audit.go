@@ -25,8 +25,12 @@ type Options struct {
 	// block), as do each entry of a deadlist, a dedup table and a block reference table, and, unless Quick, each reference at
 	// the border to what a snapshot has too.
 	Memory int64
-	// TempDir is where these files are, empty for the system's directory. They have no names and vanish with the process.
+	// TempDir is where these files are, empty for $TMPDIR, or /var/tmp: /tmp is often in memory. They have no names and
+	// vanish with the process.
 	TempDir string
+	// Sorted is how many bytes of claims there may be, in memory and in files, 0 for as many as the devices of the pool have,
+	// and 1 GiB. More gives ondisk.ErrExcess. Files take a twentieth of their file system less than it has room for.
+	Sorted int64
 	// Progress is called now and then, by one goroutine at a time; it may be nil.
 	Progress func(Progress)
 	// Found is called with each finding as it is found, by one goroutine at a time; it may be nil. Owners are not known yet,
@@ -66,12 +70,14 @@ type Progress struct {
 func Pool(ctx context.Context, p *ondisk.Pool, o Options) (*Report, error) {
 	o.Workers = max(o.Workers, 1)
 	o.Memory = cmp.Or(o.Memory, defaultMemory)
-	o.TempDir = cmp.Or(o.TempDir, os.TempDir())
+	o.TempDir = cmp.Or(o.TempDir, os.Getenv("TMPDIR"), "/var/tmp")
+	o.Sorted = cmp.Or(o.Sorted, int64(min(p.Room(), 1<<60))+1<<30)
 	a := &auditor{
 		Options: o, pool: p, claims: newRuns(o.Memory, o.TempDir),
 		report: &Report{Pool: p.Name, GUID: p.GUID, TXG: p.Uberblock.TXG, Findings: []Finding{}, Omitted: map[Kind]uint64{}},
 		bad:    map[uint64]*BadCopies{}, found: map[Kind]int{}, mapOf: map[uint64]*ondisk.Metaslab{},
 	}
+	a.claims.most = o.Sorted
 	err := a.run(ctx)
 	if err := errors.Join(err, a.claims.close()); err != nil {
 		return nil, err
@@ -87,6 +93,7 @@ type auditor struct {
 	claims *runs
 	spaces []*vdevSpace
 	mapOf  map[uint64]*ondisk.Metaslab // by object of their space maps
+	held   int                         // entries of logs
 	total  uint64                      // bytes that are allocated, as headers of space maps say
 
 	hiding []hiding // datasets with blocks that the walk may not have met
@@ -122,6 +129,9 @@ func (a *auditor) run(ctx context.Context) error {
 	if err := now.collect(ctx); err != nil {
 		return err
 	}
+	if err := a.pool.Spend(0); err != nil {
+		return err
+	}
 	a.report.Totals = now.totals()
 	if a.before != nil {
 		then := &state{auditor: a, pool: a.before, flags: inCheckpoint}
@@ -139,6 +149,9 @@ func (a *auditor) run(ctx context.Context) error {
 		return err
 	}
 	a.finish()
+	if err := a.pool.Spend(0); err != nil { // what was found then is that nothing could be read
+		return err
+	}
 	return ctx.Err()
 }
 
@@ -147,6 +160,7 @@ const maxRaw = 10 * MaxFindings
 
 // find adds a finding.
 func (a *auditor) find(f Finding) {
+	_ = a.pool.Spend(4) // run asks whether it was too much
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if a.found[f.Kind]++; a.found[f.Kind] > maxRaw {

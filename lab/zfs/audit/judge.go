@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"iter"
 	"slices"
+
+	"github.com/vdevil/vdevil/lab/zfs/ondisk"
 )
 
 // judge compares claims, which come in the order of their places, with metaslabs, which come in the same order.
@@ -26,6 +28,9 @@ type extent struct {
 	list        bool // it is claimed by lists of blocks to be freed alone
 }
 
+// maxGroup is how many claims on one place are judged, in memory: 1 GiB.
+const maxGroup = 1 << 24
+
 // compare judges all claims.
 func (a *auditor) compare(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
@@ -40,6 +45,9 @@ func (a *auditor) compare(ctx context.Context) error {
 		}
 		if len(j.group) > 0 && (j.group[0].vdev != c.vdev || j.group[0].offset != c.offset) {
 			j.place()
+		}
+		if len(j.group) == maxGroup {
+			return &ondisk.UnsupportedError{What: fmt.Sprintf("more than %d references to one place, offset %#x of vdev %d", maxGroup, c.offset, c.vdev)}
 		}
 		j.group = append(j.group, *c)
 	}

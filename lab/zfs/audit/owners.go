@@ -135,9 +135,15 @@ func (w *ownerWalk) block(ctx context.Context, s *state, b ondisk.BlkPtr, owner 
 	if b.Embedded() {
 		return
 	}
-	pieces, _ := s.pieces(ctx, &b, nil) // told in the first walk
+	pieces, err := s.pieces(ctx, &b, nil)
+	if err != nil && len(pieces) > 0 { // told in the first walk; a gang block without end has any number of pieces
+		pieces = pieces[:1]
+	}
 	var found []*Finding
 	for _, p := range pieces {
+		if w.pool.Spend(1+uint64(len(found))/8) != nil {
+			return // run tells
+		}
 		found = w.at(p, found, false)
 	}
 	w.add(found, owner)
@@ -165,6 +171,8 @@ func (w *ownerWalk) at(p ondisk.Piece, found []*Finding, shared bool) []*Finding
 		f := w.places[i]
 		return f.VDev > p.VDev || f.VDev == p.VDev && f.Offset >= p.Offset+p.Size
 	})
+	from := i
+	defer func() { _ = w.pool.Spend(uint64(from-i) * uint64(8+len(found)) / 128) }() // of about a nanosecond each
 	for i--; i >= 0 && w.places[i].VDev == p.VDev && w.reach[i] > p.Offset; i-- {
 		if f := w.places[i]; f.Offset+f.Size > p.Offset && (f.shared || !shared) && !slices.Contains(found, f) {
 			found = append(found, f)

@@ -10,12 +10,17 @@ import (
 	"os"
 	"slices"
 	"sync"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/vdevil/vdevil/lab/zfs/ondisk"
 )
 
 // runs sorts claims that are added by several goroutines. What memory has no room for goes to files.
 type runs struct {
 	limit int64 // bytes in memory
 	dir   string
+	most  int64 // bytes in all, 0: as many as there are
 
 	mu      sync.Mutex
 	filling []claim
@@ -64,6 +69,9 @@ func (r *runs) keep(run []claim) error {
 	size := int64(cap(run)) * claimSize
 	r.held += size
 	r.total += size
+	if r.most > 0 && r.total > r.most {
+		return fmt.Errorf("%w: %d bytes for sorting are not enough", ondisk.ErrExcess, r.most)
+	}
 	if r.held < min(r.limit, max(r.total/16, usuallyHeld)) {
 		return nil
 	}
@@ -76,6 +84,9 @@ const usuallyHeld = 1 << 20
 
 // spill moves what is in memory to one more file, which has no name and so is gone when the process is.
 func (r *runs) spill() (err error) {
+	if err := r.hasRoom(); err != nil {
+		return err
+	}
 	f, err := os.CreateTemp(r.dir, "vdevil-audit-*")
 	if err != nil {
 		return fmt.Errorf("sorting on disk: %w", err)
@@ -99,6 +110,21 @@ func (r *runs) spill() (err error) {
 		r.spare = append(r.spare, run[:0])
 	}
 	r.sorted, r.held = nil, 0
+	return nil
+}
+
+// hasRoom says whether the file system has room for what is in memory, so that the audit never fills it: a twentieth of
+// it, and at most 1 GiB, is left.
+func (r *runs) hasRoom() error {
+	var s unix.Statfs_t
+	if err := unix.Statfs(r.dir, &s); err != nil {
+		return fmt.Errorf("sorting on disk: statfs %s: %w", r.dir, err)
+	}
+	unit := uint64(s.Bsize)
+	if left := min(s.Blocks*unit/20, 1<<30); s.Blocks > 0 && s.Bavail*unit < left+uint64(r.held) {
+		return fmt.Errorf("sorting on disk: %s has %d bytes left, of which %d are not used, and %d more are needed now: "+
+			"name another directory, or allow more memory", r.dir, s.Bavail*unit, left, r.held)
+	}
 	return nil
 }
 

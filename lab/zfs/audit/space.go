@@ -25,12 +25,21 @@ type loggedEntry struct {
 	index        uint64
 }
 
-// maxUnits bounds the memory for one metaslab: 64 MiB for a bitmap.
-const maxUnits = 1 << 29
+const (
+	// maxUnits bounds the memory for one metaslab: 16 MiB for a bitmap. OpenZFS has metaslabs of more than 2^34 bytes on vdevs
+	// of more than 2 PiB alone (zfs_vdev_max_ms_shift, zfs_vdev_ms_count_limit).
+	maxUnits = 1 << 27
+	// maxMetaslabs is how many a pool may have: 160 MiB. OpenZFS makes 200 for a vdev if it can (zfs_vdev_default_ms_count).
+	maxMetaslabs = 1 << 21
+	// maxLogged is how many entries of logs, and of the map of the checkpoint, are held: 1.5 GiB. OpenZFS flushes metaslabs so
+	// that what they lack takes 1 GiB of its memory at most (zfs_unflushed_max_mem_amt).
+	maxLogged = 1 << 25
+)
 
 // openSpaces finds the metaslabs of all vdevs, and reads the logs.
 func (a *auditor) openSpaces(ctx context.Context) error {
 	a.spaces = make([]*vdevSpace, len(a.pool.VDevs))
+	count := 0
 	for id, v := range a.pool.VDevs {
 		if v == nil || !v.Concrete() {
 			continue
@@ -48,6 +57,9 @@ func (a *auditor) openSpaces(ctx context.Context) error {
 				What: fmt.Sprintf("metaslabs of 2^%d bytes in units of 2^%d", v.MetaslabShift, v.AShift)})
 			continue
 		}
+		if count += len(all); count > maxMetaslabs {
+			return &ondisk.UnsupportedError{What: fmt.Sprintf("more than %d metaslabs", maxMetaslabs)}
+		}
 		a.spaces[id] = &vdevSpace{vdev: v, metaslabs: all, logged: map[uint64][]loggedEntry{}}
 		for _, m := range all {
 			a.report.Capacity += m.Size
@@ -61,6 +73,18 @@ func (a *auditor) openSpaces(ctx context.Context) error {
 		a.checkpointSpace(ctx, a.spaces[id])
 		a.sharedMaps(a.spaces[id])
 	}
+	a.removedSpace(ctx)
+	if err := a.readLogs(ctx); err != nil {
+		return err
+	}
+	if a.held > maxLogged {
+		return &ondisk.UnsupportedError{What: fmt.Sprintf("more than %d entries of log space maps, and of the map of the checkpoint", maxLogged)}
+	}
+	return nil
+}
+
+// removedSpace looks at the maps of what is no more in use of removed vdevs.
+func (a *auditor) removedSpace(ctx context.Context) {
 	for _, v := range a.pool.VDevs {
 		if v == nil || v.Concrete() && !v.Removing() {
 			continue
@@ -72,7 +96,6 @@ func (a *auditor) openSpaces(ctx context.Context) error {
 			a.account(ctx, s, func(e, _ ondisk.SpaceMapEntry) { a.obsolete(v, s, e) })
 		}
 	}
-	return a.readLogs(ctx)
 }
 
 // obsolete looks at an entry of the map of what is no more in use of a removed vdev.
@@ -105,6 +128,10 @@ func (a *auditor) account(ctx context.Context, s *ondisk.SpaceMap, do func(e, de
 			sum -= int64(e.Size)
 		default:
 			sum += int64(e.Size)
+		}
+		if err := a.pool.Spend(1 + e.Size>>22); err != nil { // a bitmap of 4,096 bits of 1 KiB for each
+			a.problem("space map", s.Object.ID, err)
+			return false
 		}
 		if do != nil {
 			do(e, debug)
@@ -139,8 +166,17 @@ func (a *auditor) checkpointSpace(ctx context.Context, space *vdevSpace) {
 			})
 			return
 		}
+		if !a.hold() {
+			return
+		}
 		space.kept = append(space.kept, ondisk.Piece{VDev: uint32(v.ID), Offset: e.Offset, Size: e.Size})
 	})
+}
+
+// hold says whether one more entry may be held; run asks, too.
+func (a *auditor) hold() bool {
+	a.held++
+	return a.held <= maxLogged
 }
 
 // sharedMaps finds metaslabs that have one space map together. Only the first keeps it.
@@ -254,6 +290,9 @@ func (a *auditor) logEntry(l ondisk.LogSpaceMap, e ondisk.SpaceMapEntry) {
 	case (e.Offset|e.Size)&(unit-1) != 0:
 		outside("is not made of units of %d bytes", unit)
 	default:
+		if !a.hold() {
+			return
+		}
 		space.logged[id] = append(space.logged[id], loggedEntry{e.Offset, e.Size, e.Free, l.TXG, l.Object, e.Index})
 	}
 }

@@ -43,6 +43,10 @@ func (s *state) dedup(ctx context.Context, do func(b ondisk.BlkPtr, refs uint64)
 	return ctx.Err()
 }
 
+// maxDedupLog is how many different entries of dedup logs are held: 2 GiB. OpenZFS holds them, too, in a hundredth of its
+// memory (zfs_dedup_log_mem_max_percent).
+const maxDedupLog = 1 << 22
+
 func (s *state) dedupOf(ctx context.Context, parts []ondisk.DDT, do func(b ondisk.BlkPtr, refs uint64) error) error {
 	each := func(d *ondisk.DDT, do func(ondisk.DDTEntry) error) error {
 		for e, err := range d.Entries(ctx, s.pool) {
@@ -70,6 +74,9 @@ func (s *state) dedupOf(ctx context.Context, parts []ondisk.DDT, do func(b ondis
 			if err := each(&d, func(e ondisk.DDTEntry) error {
 				if d.Checkpoint == nil || compareKeys(e.Key, *d.Checkpoint) > 0 {
 					logged[e.Key] = e
+				}
+				if len(logged) > maxDedupLog {
+					return &ondisk.UnsupportedError{What: fmt.Sprintf("more than %d entries of dedup logs", maxDedupLog)}
 				}
 				return nil
 			}); err != nil {

@@ -1,10 +1,16 @@
 package audit
 
 import (
+	"errors"
 	"math/rand/v2"
+	"os"
+	"path/filepath"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
+
+	"github.com/vdevil/vdevil/lab/zfs/ondisk"
 )
 
 func TestBitmap(t *testing.T) {
@@ -49,6 +55,29 @@ func TestBitmap(t *testing.T) {
 		if got := b.next(from, to, false); got != want {
 			t.Fatalf("next of %d to %d that is off is %d, not %d", from, to, got, want)
 		}
+	}
+}
+
+// There is an end to what is sorted, and a directory that is not there is an error.
+func TestRunsEnd(t *testing.T) {
+	dir := t.TempDir()
+	fill := func(r *runs) (n int, err error) {
+		defer r.close()
+		for ; err == nil && n < 1<<20; n++ {
+			err = r.add(claim{offset: uint64(n)})
+		}
+		return n, err
+	}
+	r := newRuns(1, dir)
+	r.most = 4 << 20
+	if n, err := fill(r); !errors.Is(err, ondisk.ErrExcess) || n > 5<<20/claimSize {
+		t.Errorf("%v after %d claims", err, n)
+	}
+	if left, err := os.ReadDir(dir); err != nil || len(left) > 0 {
+		t.Errorf("%v in the directory, %v", left, err)
+	}
+	if _, err := fill(newRuns(1, filepath.Join(dir, "none"))); !errors.Is(err, os.ErrNotExist) || !strings.Contains(err.Error(), "sorting on disk") {
+		t.Errorf("%v", err)
 	}
 }
 

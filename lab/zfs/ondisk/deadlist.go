@@ -89,6 +89,9 @@ func (p *Pool) numbersUnder(ctx context.Context, name string) ([]uint64, error) 
 	return all, nil
 }
 
+// maxFreed bounds what Live takes: 800 MiB. OpenZFS begins a new list after 500,000 entries (zfs_livelist_max_entries).
+const maxFreed = 1 << 23
+
 // Live are the blocks of a livelist's list that were allocated and not freed, in the order of the list. It takes about 100
 // bytes for each entry that stands for a freed block.
 func (b *BPObj) Live(ctx context.Context) iter.Seq2[BlkPtr, error] {
@@ -106,6 +109,10 @@ func (b *BPObj) Live(ctx context.Context) iter.Seq2[BlkPtr, error] {
 			}
 			if ptr.Free() {
 				freed[of(ptr)]++
+			}
+			if len(freed) > maxFreed {
+				yield(ptr, unsupported("a livelist with more than %d blocks that were freed", maxFreed))
+				return
 			}
 		}
 		for ptr, err := range b.Entries(ctx) {

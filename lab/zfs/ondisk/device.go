@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"syscall"
 )
 
 // Device is an image or a block device that may be a member of a pool. Nothing is ever written to it.
@@ -15,6 +16,8 @@ type Device struct {
 	Data io.ReaderAt
 	// Size is in bytes.
 	Size int64
+	// Filled is how many bytes of it take room on a file system, 0 if that is not known. It bounds how much is read.
+	Filled int64
 }
 
 // OpenDevice opens a file or a block device for reading. Close the returned closer when the pool is not used any more.
@@ -27,7 +30,21 @@ func OpenDevice(path string) (Device, io.Closer, error) {
 	if err != nil {
 		return Device{}, nil, errors.Join(fmt.Errorf("size of %s: %w", path, err), f.Close())
 	}
-	return Device{Name: path, Data: f, Size: size}, f, nil
+	return Device{Name: path, Data: f, Size: size, Filled: FilledOf(f)}, f, nil
+}
+
+// FilledOf is how many bytes of a file take room on its file system, 0 of what is no file.
+func FilledOf(f *os.File) int64 {
+	info, err := f.Stat()
+	if err != nil || !info.Mode().IsRegular() {
+		return 0
+	}
+	stat, ok := info.Sys().(*syscall.Stat_t)
+	if !ok {
+		return 0
+	}
+	const unit = 512 // of st_blocks, whatever the file system has (stat(2))
+	return max(stat.Blocks*unit, 1)
 }
 
 // read fills p from an offset of the device, or fails.

@@ -146,6 +146,9 @@ func (p *Pool) OpenDataset(ctx context.Context, d *DSLDataset) (*ObjSet, error) 
 	return p.OpenObjSet(ctx, d.Root, d.ID)
 }
 
+// maxDatasets is how many datasets a pool may have, snapshots included: 600 MiB for a walk.
+const maxDatasets = 1 << 21
+
 // maxDatasetDepth is how deep datasets may be nested (zfs_max_dataset_nesting is 50).
 const maxDatasetDepth = 256
 
@@ -179,7 +182,24 @@ func (w *datasetWalk) bad(name string, err error) bool {
 // maxWalkProblems is how many problems a walk tells of.
 const maxWalkProblems = 100
 
+// maxDatasetName is how long a name may be, so that names take bounded memory (ZFS_MAX_DATASET_NAME_LEN is 256).
+const maxDatasetName = 1024
+
+// full says that no more datasets are taken.
+func (w *datasetWalk) full(name string) bool {
+	switch {
+	case len(name) > maxDatasetName:
+		return w.bad(name[:maxDatasetName], corrupt("a name of %d bytes", len(name)))
+	case len(w.found) >= maxDatasets:
+		return w.bad(name, unsupported("more than %d datasets", maxDatasets))
+	}
+	return false
+}
+
 func (w *datasetWalk) dir(ctx context.Context, id, parent uint64, name string, depth int) {
+	if w.full(name) {
+		return
+	}
 	if depth > maxDatasetDepth || w.seen[id] {
 		w.bad(name, corrupt("DSL directory %d is met again", id))
 		return
@@ -224,6 +244,9 @@ func (w *datasetWalk) head(ctx context.Context, id, dir uint64, name string) {
 }
 
 func (w *datasetWalk) dataset(ctx context.Context, id, dir uint64, name string) *DSLDataset {
+	if w.full(name) {
+		return nil
+	}
 	if w.seen[id] {
 		w.bad(name, corrupt("DSL dataset %d is met again", id))
 		return nil

@@ -2,6 +2,9 @@ package ondisk
 
 import "context"
 
+// maxPieces is how many pieces a block can have: three copies of 16 MiB in sectors, with a gang header for each two.
+const maxPieces = 3 << 16
+
 // Extents are the ranges of top-level vdevs that are allocated for a block: every copy with its parity and padding, the
 // header and all parts of a gang block. What lies on removed vdevs is where it was moved to; what was copied from a vdev that is
 // being removed is there and here. A gang block needs its header read; what cannot be told gives an error beside the ranges that
@@ -16,6 +19,9 @@ func (p *Pool) extents(ctx context.Context, b BlkPtr, all []Piece, depth int) ([
 	}
 	if b.Hole() {
 		return all, nil
+	}
+	if len(all) > maxPieces {
+		return all, corrupt("a block of more than %d pieces", maxPieces)
 	}
 	for _, d := range b.DVAs() {
 		size := d.ASize()
@@ -68,6 +74,9 @@ func (p *Pool) concrete(piece Piece, all []Piece, depth int) ([]Piece, error) {
 	pieces, err := v.pieces(piece.Offset, piece.Size)
 	if err != nil {
 		return all, err
+	}
+	if len(all)+len(pieces) > maxPieces {
+		return all, corrupt("a block of more than %d pieces", maxPieces)
 	}
 	for _, q := range pieces {
 		if all, err = p.concrete(q, all, depth+1); err != nil {

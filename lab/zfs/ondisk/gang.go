@@ -31,6 +31,9 @@ func (p *Pool) GangMembers(ctx context.Context, b BlkPtr) ([]BlkPtr, error) {
 // written (zio_checksum_gang_verifier).
 func (p *Pool) gangHeader(ctx context.Context, b BlkPtr) (header []byte, members []BlkPtr, err error) {
 	verifier := checksum.Sum{uint64(b.DVA[0].VDev()), b.DVA[0].Offset(), b.Birth(), 0}
+	if err := p.Spend(16); err != nil {
+		return nil, nil, fmt.Errorf("read %v: %w", b, err)
+	}
 	var problems []error
 	for i, d := range b.DVAs() {
 		header, members, err := p.gangHeaderAt(ctx, b, d, verifier, p.gangHeaderSizes(b))

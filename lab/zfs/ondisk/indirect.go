@@ -97,6 +97,9 @@ func (v *VDev) pieces(offset, size uint64) ([]Piece, error) {
 		if i == len(v.mapping) || v.mapping[i].source > offset {
 			return nil, corrupt("offset %#x of removed vdev %d is not mapped", offset, v.ID)
 		}
+		if len(all) == maxPieces {
+			return nil, corrupt("%d bytes at %#x of removed vdev %d are in more than %d pieces", size, offset, v.ID, maxPieces)
+		}
 		e := v.mapping[i]
 		skip := offset - e.source
 		n := min(e.target.ASize()-skip, size)

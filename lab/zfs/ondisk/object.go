@@ -128,7 +128,7 @@ func (o *Object) Block(ctx context.Context, blkid uint64) (Block, error) {
 		return Block{}, err
 	}
 	if b.Hole() {
-		return Block{Data: make([]byte, o.DataBlockSize), Order: o.Order}, nil
+		return Block{Data: make([]byte, o.DataBlockSize), Order: o.Order}, o.Set.pool.Spend(1 + uint64(o.DataBlockSize)>>(sectorShift+2))
 	}
 	if b.LSize() != uint64(o.DataBlockSize) || b.Level() != 0 {
 		return Block{}, corrupt("%v as block %d of %v, whose blocks have %d bytes", b, blkid, o, o.DataBlockSize)

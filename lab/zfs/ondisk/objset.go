@@ -177,7 +177,12 @@ func (o *ObjSet) Objects(ctx context.Context) iter.Seq2[*Object, error] {
 }
 
 func (o *ObjSet) objectsOf(block Block, first uint64, encrypted bool, yield func(*Object, error) bool) bool {
-	for slot := uint64(0); slot < uint64(len(block.Data))/DNodeSlot; {
+	slots := uint64(len(block.Data)) / DNodeSlot
+	if err := o.pool.Spend(2 * slots); err != nil {
+		yield(nil, fmt.Errorf("%v: %w", &Object{ID: first, Set: o}, err))
+		return false
+	}
+	for slot := uint64(0); slot < slots; {
 		obj := &Object{ID: first + slot, Set: o}
 		err := obj.decode(block, slot, encrypted)
 		if err != nil {

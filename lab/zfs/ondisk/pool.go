@@ -27,6 +27,9 @@ type Options struct {
 	TXG uint64
 	// CacheBytes bounds the cache of metadata blocks, 0 for 64 MiB.
 	CacheBytes int64
+	// Work is how much reading may cost, in units of about 0.2 µs, before it ends with ErrExcess; 0 is 2048 for each 512
+	// bytes of the devices, and 2^29, more than any pool needs that OpenZFS made.
+	Work int64
 	// Workers is how many blocks are decompressed with Zstandard at once, 0 for 1.
 	Workers int
 }
@@ -59,7 +62,9 @@ type Pool struct {
 	// Directory is object 1 of the MOS, where everything begins.
 	Directory *ZAP
 
-	members []*member // the devices that were selected
+	room    uint64
+	work    *atomic.Int64 // what is left; nil: there is no end to it
+	members []*member     // the devices that were selected
 	hasher  *checksum.Hasher
 	decoder *compress.Decoder
 	cache   *cache
@@ -78,10 +83,14 @@ func Open(ctx context.Context, devices []Device, o Options) (*Pool, error) {
 	if err != nil {
 		return nil, err
 	}
+	o.Work = cmp.Or(o.Work, maxWork(devices))
 	var failed error
 	for _, selected := range selections(members) {
 		p, err := assemble(ctx, selected, o)
 		if err == nil {
+			for i := range devices {
+				p.room += devices[i].room()
+			}
 			p.Unused = slices.Concat(unused, strangers)
 			p.Notes = append(noteDoubles(members, selected), p.Notes...)
 			return p, nil
@@ -105,8 +114,9 @@ func assemble(ctx context.Context, members []*member, o Options) (*Pool, error) 
 	}
 	p := &Pool{
 		GUID: members[0].poolGUID, members: members, hasher: checksum.NewHasher(checksum.Salt{}), decoder: decoder,
-		cache: newCache(cmp.Or(o.CacheBytes, defaultCache)), second: new(atomic.Uint64),
+		cache: newCache(cmp.Or(o.CacheBytes, defaultCache)), second: new(atomic.Uint64), work: new(atomic.Int64),
 	}
+	p.work.Store(o.Work)
 	newest := members[0]
 	for _, m := range members {
 		if m.txg > newest.txg {

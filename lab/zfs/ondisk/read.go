@@ -44,14 +44,20 @@ func (p *Pool) read(ctx context.Context, b BlkPtr, room *[]byte) (Block, error) 
 	case b.Redacted():
 		return Block{}, ErrRedacted
 	case b.Hole():
-		return Block{Data: make([]byte, size), Order: b.order()}, nil
+		return Block{Data: make([]byte, size), Order: b.order()}, p.Spend(1 + size>>(sectorShift+2))
 	case b.Embedded():
+		if err := p.spendRead(b); err != nil {
+			return Block{}, err
+		}
 		return p.readEmbedded(b)
 	case b.Encrypted() && (b.Type() != TypeDNode && b.Type() != TypeIntentLog || b.Compress() != uint8(compress.Off)):
 		return Block{}, ErrEncrypted
 	}
 	if block, ok := p.cache.get(b); ok {
-		return block, nil
+		return block, p.Spend(4)
+	}
+	if err := p.spendRead(b); err != nil {
+		return Block{}, err
 	}
 	raw, err := p.ReadRaw(ctx, b)
 	if err != nil {

@@ -82,16 +82,23 @@ type Visitor struct {
 	// Malformed is told of block pointers and dnodes that say what cannot be, though the walk can go on; of a pointer
 	// before Block is. It may be nil.
 	Malformed func(Ref, BlkPtr, error) error
+
+	visits *visits
 }
 
 // Visit walks all that takes space: the MOS, all datasets, and what is still to be freed. What a snapshot shares with the
 // one before is visited there, once; blocks that are deduplicated or cloned are visited for each reference, and so is a
-// block that is on a list of blocks to be freed and elsewhere too. A forged pool can lead the walk through more references
-// than it has blocks: ctx bounds the time.
+// block that is on a list of blocks to be freed and elsewhere too. What is below a block that is met over and over is not
+// visited each time, which is a Problem.
 func (p *Pool) Visit(ctx context.Context, v *Visitor) error {
 	var datasets []*Object
 	err := p.walk(ctx, v, nil, func(ctx context.Context, w *walk) error {
-		w.dataset = func(o *Object) { datasets = append(datasets, o) }
+		w.dataset = func(o *Object) error {
+			if datasets = append(datasets, o); len(datasets) > maxDatasets {
+				return unsupported("more than %d datasets", maxDatasets)
+			}
+			return nil
+		}
 		return w.root(ctx, subtree{}, p.Uberblock.Root)
 	})
 	if err != nil {
@@ -223,13 +230,16 @@ type walk struct {
 	rooms  sync.Pool     // of *[]byte, for indirect blocks
 
 	mu      sync.Mutex
-	dataset func(*Object) // is told of datasets in the MOS, one at a time; may be nil
+	dataset func(*Object) error // is told of datasets in the MOS, one at a time; may be nil
 }
 
 // subtree is what all blocks below one root have in common.
 type subtree struct{ objset, minTXG uint64 }
 
 func (p *Pool) walk(ctx context.Context, v *Visitor, resume *Bookmark, do func(context.Context, *walk) error) error {
+	if v.visits == nil {
+		v.visits = &visits{}
+	}
 	group, ctx := errgroup.WithContext(ctx)
 	w := &walk{Visitor: v, pool: p, group: group, slots: make(chan struct{}, max(v.Workers-1, 0)), resume: resume}
 	group.Go(func() error { return do(ctx, w) })
@@ -339,6 +349,9 @@ func (w *walk) root(ctx context.Context, s subtree, b BlkPtr) error {
 	if err := w.meet(r, b); err != nil {
 		return err
 	}
+	if w.visits.again(b) {
+		return w.problem(ctx, r, metTooOften(b))
+	}
 	o, err := w.pool.OpenObjSet(ctx, b, s.objset)
 	if err != nil {
 		return w.problem(ctx, r, err)
@@ -393,13 +406,21 @@ func (w *walk) block(ctx context.Context, s subtree, o *Object, r Ref, b BlkPtr)
 	if err := w.meet(r, b); err != nil {
 		return err
 	}
-	switch {
-	case r.Level > 0:
-		return w.split(func() error { return w.indirect(ctx, s, o, r, b) })
-	case o.ID == MetaDNode && r.Kind == RefTree && !w.at(r):
-		return w.split(func() error { return w.dnodes(ctx, s, o, r, b) })
+	dnodes := o.ID == MetaDNode && r.Kind == RefTree && !w.at(r)
+	if r.Level <= 0 && !dnodes {
+		return nil
 	}
-	return nil
+	if !b.Embedded() && w.visits.again(b) {
+		return w.problem(ctx, r, metTooOften(b))
+	}
+	if r.Level > 0 {
+		return w.split(func() error { return w.indirect(ctx, s, o, r, b) })
+	}
+	return w.split(func() error { return w.dnodes(ctx, s, o, r, b) })
+}
+
+func metTooOften(b BlkPtr) error {
+	return corrupt("%v was met more than %d times, and must be met once; what is below it is not visited again", b, maxVisits)
 }
 
 func (w *walk) shared(r Ref, b BlkPtr) error {
@@ -458,10 +479,12 @@ func (w *walk) dnodes(ctx context.Context, s subtree, meta *Object, r Ref, b Blk
 		default:
 			if s.objset == 0 && o.BonusType == TypeDSLDataset && w.dataset != nil {
 				w.mu.Lock()
-				w.dataset(o)
+				failed = w.dataset(o)
 				w.mu.Unlock()
 			}
-			failed = w.object(ctx, s, o)
+			if failed == nil {
+				failed = w.object(ctx, s, o)
+			}
 		}
 		return failed == nil
 	})

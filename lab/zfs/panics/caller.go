@@ -7,7 +7,7 @@ import (
 
 // printing are the functions that lie between a failed check and its stack on the console.
 var printing = map[string]bool{
-	"dump_stack": true, "dump_stack_lvl": true, "show_stack": true, "spl_dumpstack": true, "spl_panic": true,
+	"dump_stack": true, "dump_stack_lvl": true, "show_stack": true, "spl_dumpstack": true, "spl_panic": true, "spl_assert": true,
 	"vcmn_err": true, "cmn_err": true, "zfs_panic_recover": true, "panic": true, "vpanic": true, "nmi_panic": true,
 	"zfs_blkptr_verify": true, "zfs_blkptr_verify_log": true,
 }

@@ -17,13 +17,14 @@ var update = flag.Bool("update", false, "rewrite the EVENTS of the golden files"
 // A golden file is a header and, after an empty line, a console:
 //
 //	TITLE: what it is
-//	SOURCE: where the console comes from
+//	SOURCE: "recorded: " and the guest that printed it, or "composed: " and the formats that it follows
+//	REFERENCE: an issue that had this form of a message, if there is one; its text is not here
 //	EVENTS:
 //	class signature | text, lines joined by " / " | what else was found
 type golden struct {
-	path, title, source string
-	events              []string
-	console             []byte
+	path, title, source, reference string
+	events                         []string
+	console                        []byte
 }
 
 func readGolden(t *testing.T, path string) golden {
@@ -47,6 +48,8 @@ func readGolden(t *testing.T, path string) golden {
 			g.title = l[len("TITLE: "):]
 		case strings.HasPrefix(l, "SOURCE: "):
 			g.source = l[len("SOURCE: "):]
+		case strings.HasPrefix(l, "REFERENCE: "):
+			g.reference = l[len("REFERENCE: "):]
 		case l == "EVENTS:":
 			inEvents = true
 		default:
@@ -55,6 +58,9 @@ func readGolden(t *testing.T, path string) golden {
 	}
 	if g.title == "" || g.source == "" || !inEvents {
 		t.Fatalf("%s: header lacks TITLE, SOURCE or EVENTS", path)
+	}
+	if how, _, _ := strings.Cut(g.source, ": "); how != "recorded" && how != "composed" {
+		t.Fatalf("%s: SOURCE says neither recorded nor composed: %q", path, g.source)
 	}
 	return g
 }
@@ -96,7 +102,11 @@ func TestGolden(t *testing.T) {
 			}
 			if *update {
 				var b bytes.Buffer
-				fmt.Fprintf(&b, "TITLE: %s\nSOURCE: %s\nEVENTS:\n", g.title, g.source)
+				fmt.Fprintf(&b, "TITLE: %s\nSOURCE: %s\n", g.title, g.source)
+				if g.reference != "" {
+					fmt.Fprintf(&b, "REFERENCE: %s\n", g.reference)
+				}
+				fmt.Fprintln(&b, "EVENTS:")
 				for _, l := range got {
 					fmt.Fprintln(&b, l)
 				}

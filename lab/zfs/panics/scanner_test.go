@@ -163,7 +163,7 @@ func TestFlushEndsStacks(t *testing.T) {
 	var s Scanner
 	s.Feed([]byte(half + "\n"))
 	s.Flush()
-	s.Feed([]byte(console(t, "issue-17313")))
+	s.Feed([]byte(console(t, "add-overlap-journal")))
 	if got := s.Flush(); len(got) != 1 || len(got[0].Stack) != 3 {
 		t.Errorf("got %+v", got)
 	}
@@ -330,6 +330,21 @@ func TestPanicMacro(t *testing.T) {
 	if len(got) != 1 || got[0].Signature() != "zfs-panic@stv" || got[0].Text != "bad int len 3\nPANIC at zap_leaf.c:74:stv()" ||
 		got[0].File != "zap_leaf.c" || got[0].Line != 74 || got[0].Func != "stv" {
 		t.Errorf("got %+v", got)
+	}
+}
+
+// From 2.4 on a VERIFY is printed with commas (include/os/linux/spl/sys/debug.h), as in openzfs/zfs#17876.
+func TestVerifyOf24(t *testing.T) {
+	for _, c := range []struct{ verify, at, want string }{
+		{"VERIFY3U(zfs_range_tree_space(smla->smla_rt) + sme->sme_run, <=, smla->smla_sm->sm_size) failed (33558528 <= 33554432)",
+			"PANIC at space_map.c:406:space_map_load_callback()", "verify@space_map_load_callback"},
+		{"VERIFY3S(error, ==, ENOENT) failed (52 == 2)", "PANIC at dsl_dir.c:97:dsl_dir_f()", "verify@dsl_dir_f"},
+		{"VERIFY3U(zfs_rs_get_end(rs, rt), >=, end) failed (4096 >= 8192)", "PANIC at range_tree.c:503:zfs_range_tree_remove_impl()", "range-tree-remove-partial"},
+	} {
+		got := Scan([]byte("[    2.000000] " + c.verify + "\n[    2.000001] " + c.at + "\n"))
+		if len(got) != 1 || got[0].Signature() != c.want || got[0].Text != c.verify+"\n"+c.at {
+			t.Errorf("%s: got %+v", c.want, got)
+		}
 	}
 }
 

@@ -36,7 +36,14 @@ func openQCOW2(ctx context.Context, path string, file *os.File, o Options) (ondi
 	if err != nil {
 		return ondisk.Device{}, nil, errors.Join(fmt.Errorf("read %s: %w", path, err), closer.Close())
 	}
-	return ondisk.Device{Name: path, Data: data, Size: c[0].header.size}, closer, nil
+	d := ondisk.Device{Name: path, Data: data, Size: c[0].header.size}
+	for _, l := range c {
+		d.Filled += ondisk.FilledOf(l.file)
+		if l.data != nil {
+			d.Filled += ondisk.FilledOf(l.data)
+		}
+	}
+	return d, closer, nil
 }
 
 // foreign says that the library cannot read an image of the chain.
