@@ -30,7 +30,7 @@ func vdevTree(kind string, id, guid uint64, children ...*nvlist.List) *nvlist.Li
 // memberOf is the path of a member of a pool that has so many top-level vdevs, of which this is in one.
 func memberOf(t *testing.T, pool string, tops, guid uint64, tree *nvlist.List) string {
 	t.Helper()
-	return labeltest.Write(t, labeltest.Member(labeltest.List(
+	return labeltest.Write(t, labeltest.Member(t, labeltest.List(
 		labeltest.Pair("name", pool), labeltest.Pair("pool_guid", uint64(18446744073709551557)), labeltest.Pair("guid", guid),
 		labeltest.Pair("txg", uint64(9)), labeltest.Pair("state", uint64(1)), labeltest.Pair("vdev_children", tops), labeltest.Pair("vdev_tree", tree),
 	), 5, 7, 8, 9))
@@ -39,7 +39,7 @@ func memberOf(t *testing.T, pool string, tops, guid uint64, tree *nvlist.List) s
 // helper is the path of a device whose label names no pool: a hot spare or a cache.
 func helper(t *testing.T, state uint64) string {
 	t.Helper()
-	return labeltest.Write(t, labeltest.Member(labeltest.List(
+	return labeltest.Write(t, labeltest.Member(t, labeltest.List(
 		labeltest.Pair("version", uint64(5000)), labeltest.Pair("state", state), labeltest.Pair("guid", uint64(3)))))
 }
 

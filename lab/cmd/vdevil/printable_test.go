@@ -22,7 +22,7 @@ func evilPool(t *testing.T) string {
 	t.Helper()
 	leaf := labeltest.List(labeltest.Pair("type", "file"), labeltest.Pair("id", uint64(0)), labeltest.Pair("guid", uint64(7)),
 		labeltest.Pair("path", evil), labeltest.Pair("ashift", uint64(9)))
-	return labeltest.Write(t, labeltest.Member(labeltest.List(
+	return labeltest.Write(t, labeltest.Member(t, labeltest.List(
 		labeltest.Pair("name", evil), labeltest.Pair("hostname", evil), labeltest.Pair("pool_guid", uint64(5)), labeltest.Pair("guid", uint64(7)),
 		labeltest.Pair("txg", uint64(4)), labeltest.Pair("vdev_children", uint64(1)), labeltest.Pair("vdev_tree", leaf),
 	), 4))
@@ -36,7 +36,7 @@ func obeyed(text string) bool {
 // What a pool, or a feature that it needs, is called reaches neither a terminal nor a line of its own.
 func TestNamesOfStrangers(t *testing.T) {
 	path := evilPool(t)
-	feature := labeltest.Write(t, labeltest.Member(labeltest.List(
+	feature := labeltest.Write(t, labeltest.Member(t, labeltest.List(
 		labeltest.Pair("name", evil), labeltest.Pair("pool_guid", uint64(5)), labeltest.Pair("guid", uint64(7)), labeltest.Pair("txg", uint64(4)),
 		labeltest.Pair("features_for_read", labeltest.List(nvlist.Pair{Name: evil, Type: nvlist.Uint64, Value: uint64(1)})),
 	), 4))

@@ -14,9 +14,10 @@ import (
 const memberSectors = labeltest.Size / 512
 
 // disk is one with a member of a pool at a sector of 512 bytes.
-func disk(at int) []byte {
+func disk(t testing.TB, at int) []byte {
+	t.Helper()
 	p := make([]byte, 32<<20)
-	copy(p[at*512:], labeltest.Member(labeltest.List(labeltest.Pair("name", "tank"), labeltest.Pair("pool_guid", uint64(1)),
+	copy(p[at*512:], labeltest.Member(t, labeltest.List(labeltest.Pair("name", "tank"), labeltest.Pair("pool_guid", uint64(1)),
 		labeltest.Pair("guid", uint64(2)), labeltest.Pair("txg", uint64(3))), 3))
 	return p
 }
@@ -103,7 +104,7 @@ func TestPartitionTables(t *testing.T) {
 			big.PutUint16(p[510:], sum)
 		}, "slice 6"},
 	} {
-		p := disk(c.at)
+		p := disk(t, c.at)
 		c.make(p)
 		parts, err := ondisk.Partitions(t.Context(), labeltest.Device("disk", p))
 		i := slices.IndexFunc(parts, func(d ondisk.Device) bool { return d.Name == "disk, "+c.part })

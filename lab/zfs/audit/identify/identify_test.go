@@ -50,7 +50,7 @@ func TestDevice(t *testing.T) {
 		return a.Close()
 	})
 	zipped := written(t, func(w io.Writer) error { z := zip.NewWriter(w); z.Create("disk0.img"); return z.Close() })
-	labels := labeltest.Member(labeltest.List(labeltest.Pair("name", "tank")), 7)
+	labels := labeltest.Member(t, labeltest.List(labeltest.Pair("name", "tank")), 7)
 	for i := range 4 { // the configurations, not the uberblocks
 		labels[ondisk.LabelOffset(labeltest.Size, i)+20<<10] ^= 1
 	}

@@ -38,12 +38,16 @@ func List(pairs ...nvlist.Pair) *nvlist.List { return &nvlist.List{Flags: 1, Pai
 
 // Member is the content of a device with four labels of a configuration, in which there is an uberblock of each txg that leads
 // to nothing.
-func Member(config *nvlist.List, txgs ...uint64) []byte {
+func Member(t testing.TB, config *nvlist.List, txgs ...uint64) []byte {
+	t.Helper()
+	packed, err := nvlist.Encode(config)
+	if err != nil {
+		t.Fatal(err)
+	}
 	p := make([]byte, Size)
 	const configAt, configLen, ringAt, slot = 16 << 10, 112 << 10, 128 << 10, 1 << 10
 	for i := range 4 {
 		at := ondisk.LabelOffset(Size, i)
-		packed := append([]byte{1, 1, 0, 0}, encode(config)...) // NV_ENCODE_XDR, little-endian, reserved
 		copy(p[at+configAt:], packed)
 		seal(p[at+configAt:at+configAt+configLen], at+configAt)
 		for _, txg := range txgs {
@@ -84,35 +88,4 @@ func seal(p []byte, offset uint64) {
 	for i := range 4 {
 		binary.LittleEndian.PutUint64(eck[8+8*i:], binary.BigEndian.Uint64(sum[8*i:]))
 	}
-}
-
-// encode packs a list as module/nvpair/nvpair.c does with XDR (nvs_xdr_nvl_fini, nvs_xdr_nvpair).
-func encode(l *nvlist.List) []byte {
-	b := binary.BigEndian
-	out := b.AppendUint32(nil, 0) // version
-	out = b.AppendUint32(out, l.Flags)
-	text := func(p []byte, s string) []byte {
-		p = append(b.AppendUint32(p, uint32(len(s))), s...)
-		return append(p, make([]byte, -len(s)&3)...)
-	}
-	for _, pair := range l.Pairs {
-		p := b.AppendUint32(text(nil, pair.Name), uint32(pair.Type))
-		switch v := pair.Value.(type) {
-		case uint64:
-			p = b.AppendUint64(b.AppendUint32(p, 1), v)
-		case string:
-			p = text(b.AppendUint32(p, 1), v)
-		case *nvlist.List:
-			p = append(b.AppendUint32(p, 1), encode(v)...)
-		case []*nvlist.List:
-			p = b.AppendUint32(p, uint32(len(v)))
-			for _, e := range v {
-				p = append(p, encode(e)...)
-			}
-		}
-		out = b.AppendUint32(out, uint32(len(p))+8)
-		out = b.AppendUint32(out, uint32(len(p))+24) // in memory
-		out = append(out, p...)
-	}
-	return append(out, 0, 0, 0, 0, 0, 0, 0, 0)
 }
