@@ -31,7 +31,8 @@ const (
 
 func thread(name string, pid int, place string) string { return fmt.Sprintf(waits, name, pid, place) }
 
-func report(name string, pid int, place string) string {
+func report(pid int, place string) string {
+	const name = "perl"
 	return fmt.Sprintf(hungTask, name, pid) + thread(name, pid, place)
 }
 
@@ -100,7 +101,7 @@ func TestProve(t *testing.T) {
 		s.answers(thread("perl", 77, rangelock))
 		r := s.run(func() {
 			s.reached()
-			s.machine.Print(report("perl", 77, rangelock))
+			s.machine.Print(report(77, rangelock))
 		})
 		if r.Outcome != Hang || r.Signature != "hang:hung-task@zfs_rangelock_enter_impl" || !strings.Contains(r.Reason, "perl:77 stands still") {
 			t.Errorf("got %s %q because %q", r.Outcome, r.Signature, r.Reason)
@@ -112,9 +113,9 @@ func TestProve(t *testing.T) {
 		asked := s.answers("", thread("perl", 78, rangelock))
 		r := s.run(func() {
 			s.reached()
-			s.machine.Print(report("perl", 77, rangelock))
+			s.machine.Print(report(77, rangelock))
 			<-asked
-			s.machine.Print(report("perl", 78, rangelock))
+			s.machine.Print(report(78, rangelock))
 		})
 		if r.Outcome != Hang || !strings.Contains(r.Reason, "perl:78 stands still") {
 			t.Errorf("got %s %q because %q", r.Outcome, r.Signature, r.Reason)
@@ -141,7 +142,7 @@ func TestSlow(t *testing.T) {
 			asked := s.answers(thread("perl", 77, c.later))
 			r := s.run(func() {
 				s.reached()
-				text := report("perl", 77, c.place)
+				text := report(77, c.place)
 				if name == "it is not OpenZFS's" {
 					text = strings.ReplaceAll(strings.ReplaceAll(text, " [zfs]", ""), " [spl]", "")
 				}

@@ -253,9 +253,10 @@ const pressed = 50
 
 // SysRq presses keys on the PS/2 keyboard that every q35 has.
 func (m *vm) SysRq(ctx context.Context, key rune) error {
-	var keys []map[string]string
-	for _, code := range []string{"alt", "sysrq", string(key)} {
-		keys = append(keys, map[string]string{"type": "qcode", "data": code})
+	codes := []string{"alt", "sysrq", string(key)}
+	keys := make([]map[string]string, len(codes))
+	for i, code := range codes {
+		keys[i] = map[string]string{"type": "qcode", "data": code}
 	}
 	return m.execute(ctx, "send-key", map[string]any{"keys": keys, "hold-time": pressed}, nil)
 }
