@@ -22,7 +22,7 @@ func errorSpecs(b *bench) {
 		It("tells of a disk too full for an image", func(ctx SpecContext) {
 			h := b.home()
 			cache := h.dirs().Cache
-			s := start(with(mounted("tmpfs", "size=64m", cache), h.command("image", "build", "--yes")))
+			s := start(with(mounted("tmpfs", "size=64m,mode=700", cache), h.command("image", "build", "--yes")))
 			text := failed(ctx, s)
 			Expect(text).To(MatchRegexp("disk full: %s.* has 6. MiB free, a build needs [0-9]+", cache))
 			Expect(text).To(ContainSubstring("free space"))
@@ -34,7 +34,7 @@ func errorSpecs(b *bench) {
 			machines := lab.MachinesDir(h.dirs())
 			Expect(os.Mkdir(machines, 0o700)).To(Succeed())
 			run := h.command("run", "legacy-dedup-gang", "--only", "no-ganging/1")
-			text := failed(ctx, start(with(mounted("tmpfs", "size=1m", machines), run)))
+			text := failed(ctx, start(with(mounted("tmpfs", "size=1m,mode=700", machines), run)))
 			Expect(text).To(MatchRegexp("(?i)no space left on device"))
 			Expect(text).To(ContainSubstring("the trial was invalid"))
 		}, NodeTimeout(patience(0)))

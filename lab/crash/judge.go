@@ -155,11 +155,16 @@ func (j *judge) audit(ctx context.Context, v *Verdict, views []*View) (findings 
 func (j *judge) try(ctx context.Context, v *Verdict, views []*View) error {
 	limited, cancel := context.WithTimeout(ctx, j.booted.Scale.Limit(imageLimit))
 	defer cancel()
-	if err := j.show(limited, views); err != nil {
-		return errors.Join(err, j.leave())
-	}
 	watched, end := context.WithCancel(ctx) // longer than the guest is waited for
 	defer end()
+	if err := j.show(limited, views); err != nil {
+		if j.vm != nil { // a connection breaks before the death of the machine is known
+			if _, _, died := trial.Follow(watched, j.vm, j.vm.Console().Len(), j.booted.Scale).Aftermath(ctx); died != nil {
+				err = hypervisorDied(died)
+			}
+		}
+		return errors.Join(err, j.leave())
+	}
 	follow := trial.Follow(watched, j.vm, j.vm.Console().Len(), j.booted.Scale)
 	working, stop := context.WithCancel(limited)
 	defer stop()
@@ -192,7 +197,7 @@ func (j *judge) aftermath(ctx context.Context, v *Verdict, follow *trial.Followe
 	}
 	switch {
 	case died != nil:
-		return fmt.Errorf("the hypervisor died, and the guest with it: %w", died)
+		return hypervisorDied(died)
 	case ended:
 		v.Panic = "oops: the machine stopped without a message"
 		return nil
@@ -201,6 +206,10 @@ func (j *judge) aftermath(ctx context.Context, v *Verdict, follow *trial.Followe
 		return nil
 	}
 	return err
+}
+
+func hypervisorDied(err error) error {
+	return fmt.Errorf("the hypervisor died, and the guest with it: %w", err)
 }
 
 // show puts an image into the disks of a guest that has no pool imported.

@@ -12,6 +12,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/vdevil/vdevil/images"
 	"github.com/vdevil/vdevil/lab/guest/guesttest"
@@ -131,6 +132,26 @@ func TestJudgeEnds(t *testing.T) {
 				t.Error("the next image would get the same guest")
 			}
 		})
+	}
+}
+
+// TestJudgeKilledEarly has the hypervisor killed while the guest is made ready: its connection breaks first.
+func TestJudgeKilledEarly(t *testing.T) {
+	b := newBench(t, "exit 0")
+	b.guest.Program("blockdev", strings.ReplaceAll(importing, "FIFO", b.fifo))
+	var connection net.Conn
+	b.machine.OnDial = func(ctx context.Context, _ int) (_ net.Conn, err error) {
+		connection, err = b.guest.Dial(ctx)
+		return connection, err
+	}
+	v := b.image(func() {
+		b.reached()
+		connection.Close()
+		time.Sleep(100 * time.Millisecond)
+		b.machine.Die("QEMU was ended by SIGKILL")
+	})
+	if want := "the hypervisor died, and the guest with it: the machine died: QEMU was ended by SIGKILL"; v.Invalid != want || v.Panic != "" {
+		t.Errorf("panic %q, invalid %q", v.Panic, v.Invalid)
 	}
 }
 
