@@ -135,7 +135,7 @@ func (d *Device) allocatable() uint64 {
 
 // noteDevices adds what should be known about the devices that are in use, or would be.
 func (p *Pool) noteDevices(members []*member) {
-	used := map[uint64]bool{}
+	used := map[uint64]bool{} // by GUIDs of vdevs that the pool has
 	for v := range p.vdevs() {
 		used[v.GUID] = used[v.GUID] || v.Device != nil
 		if v.short != nil {
@@ -143,7 +143,14 @@ func (p *Pool) noteDevices(members []*member) {
 		}
 	}
 	for _, m := range members {
-		if text := m.badLabels(); text != "" && used[m.guid] {
+		_, known := used[m.guid]
+		text := m.badLabels()
+		switch {
+		case !known:
+			name, _ := m.config.String("name")
+			p.Notes = append(p.Notes, fmt.Sprintf("%s is not read: by its label it is member %d of pool %s with the GUID of this one, which has no such member",
+				m.device.Name, m.guid, name))
+		case text != "" && used[m.guid]:
 			p.Notes = append(p.Notes, text)
 		}
 	}

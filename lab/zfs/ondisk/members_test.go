@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"github.com/vdevil/vdevil/lab/zfs/ondisk"
+	"github.com/vdevil/vdevil/lab/zfs/ondisk/labeltest"
 )
 
 // rotten is a device on which everything between the labels is noise.
@@ -99,6 +100,13 @@ func TestMissingMembers(t *testing.T) {
 			if c.spares {
 				continue
 			}
+			for n := c.parity + 1; n < len(all); n++ {
+				few, _ := lost(n)
+				var lacking *ondisk.LackingError
+				if p, err := ondisk.Open(t.Context(), few, ondisk.Options{}); err != nil && !errors.As(err, &lacking) || err == nil && p.Lacking() == nil {
+					t.Errorf("%s without %d members from %d: %v", c.script, n, first, err)
+				}
+			}
 			// A small block, or a copy of one, may lie on the members that are left.
 			there, noisy = lost(c.parity + 1)
 			for want, devices := range map[error][]ondisk.Device{ondisk.ErrMissing: there, ondisk.ErrChecksum: noisy} {
@@ -164,6 +172,26 @@ func TestMirrorMembers(t *testing.T) {
 	if _, err := ondisk.Open(t.Context(), nil, ondisk.Options{}); !errors.Is(err, ondisk.ErrNotFound) {
 		t.Errorf("no devices: %v", err)
 	}
+}
+
+// A device whose label has the pool's GUID, and that is in no configuration of it, is told: it was copied from another pool, or
+// is what a member that has been replaced was.
+func TestUnknownMember(t *testing.T) {
+	devices := images(t, poolDir(t, "mirror"))
+	p, err := ondisk.Open(t.Context(), devices, ondisk.Options{})
+	if err != nil || len(p.Notes) != 0 {
+		t.Fatalf("%v, notes %q", err, p.Notes)
+	}
+	stray := labeltest.Member(t, labeltest.List(labeltest.Pair("name", "glas\x1bs"), labeltest.Pair("pool_guid", p.GUID), labeltest.Pair("guid", uint64(77)),
+		labeltest.Pair("txg", uint64(1)), labeltest.Pair("state", uint64(1))), 1)
+	all := append(devices, labeltest.Device("stray", stray))
+	if p, err = ondisk.Open(t.Context(), all, ondisk.Options{}); err != nil {
+		t.Fatal(err)
+	}
+	if want := `stray is not read: by its label it is member 77 of pool glas\u001bs with`; len(p.Notes) != 1 || !strings.HasPrefix(p.Notes[0], want) {
+		t.Errorf("notes %q, not %s", p.Notes, want)
+	}
+	readAll(t, p)
 }
 
 // Copies on a stale member are told, with the place.

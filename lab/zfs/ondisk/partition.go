@@ -70,9 +70,11 @@ func gptPartitions(ctx context.Context, d Device, header []byte, sector uint64) 
 	for i := range int(count) {
 		e := table[i*int(size):]
 		first, last := little.Uint64(e[gptFirstLBA:]), little.Uint64(e[gptLastLBA:])
-		if first == 0 || last < first || last >= uint64(d.Size)/sector {
+		end := uint64(d.Size) / sector
+		if first == 0 || last < first || first >= end {
 			continue
 		}
+		last = min(last, end-1) // of a disk that was cut off there is as much as there is
 		all = append(all, d.part(fmt.Sprintf("partition %d", i+1), first*sector, (last-first+1)*sector))
 	}
 	return all, nil

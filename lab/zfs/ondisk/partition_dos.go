@@ -65,7 +65,7 @@ func sectorPartitions(ctx context.Context, d Device) ([]Device, error) {
 	}
 	all := vtocSlices(ctx, d)
 	for i, e := range dosTable(sector) {
-		if e.kind == 0 || e.kind == dosGPT || e.start == 0 || !d.holds(e.start, e.size) {
+		if e.size = d.clip(e.start, e.size); e.kind == 0 || e.kind == dosGPT || e.start == 0 || e.size == 0 {
 			continue
 		}
 		if e.extended() {
@@ -81,10 +81,10 @@ func sectorPartitions(ctx context.Context, d Device) ([]Device, error) {
 	return all, ctx.Err()
 }
 
-// holds says that a range of sectors lies on the device and is not empty.
-func (d *Device) holds(start, size uint64) bool {
+// clip is how many of size sectors from start lie on the device: of a disk that was cut off there is as much as there is.
+func (d *Device) clip(start, size uint64) uint64 {
 	sectors := uint64(d.Size) / dosSector
-	return size > 0 && start < sectors && size <= sectors-start
+	return min(size, max(sectors, start)-start)
 }
 
 // dosLogical follows the chain of logical partitions. It ends where it leads to no table, or further than can be.
@@ -92,15 +92,16 @@ func dosLogical(ctx context.Context, d Device, extended uint64) (all []Device) {
 	sector := make([]byte, dosSector)
 	at := extended
 	for n := range maxLogical {
-		if !d.holds(at, 1) || d.read(ctx, sector, at*dosSector) != nil {
+		if d.clip(at, 1) == 0 || d.read(ctx, sector, at*dosSector) != nil {
 			return all
 		}
 		table := dosTable(sector)
 		if table == nil {
 			return all
 		}
-		if e := table[0]; e.kind != 0 && !e.extended() && d.holds(at+e.start, e.size) && e.start > 0 {
-			all = append(all, d.part(fmt.Sprintf("partition %d", firstLogical+n), (at+e.start)*dosSector, e.size*dosSector))
+		e := table[0]
+		if size := d.clip(at+e.start, e.size); e.kind != 0 && !e.extended() && size > 0 && e.start > 0 {
+			all = append(all, d.part(fmt.Sprintf("partition %d", firstLogical+n), (at+e.start)*dosSector, size*dosSector))
 		}
 		next := table[1]
 		if !next.extended() || next.start == 0 {

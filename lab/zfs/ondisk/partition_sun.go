@@ -37,7 +37,7 @@ func vtocSlices(ctx context.Context, in Device) (all []Device) {
 	for i := range min(int(binary.LittleEndian.Uint16(label[vtocSlicesNo:])), maxVTOCSlices) {
 		s := label[vtocSlice+i*vtocSliceSize:]
 		start, size := uint64(binary.LittleEndian.Uint32(s[4:])), uint64(binary.LittleEndian.Uint32(s[8:]))
-		if in.holds(start, size) {
+		if size = in.clip(start, size); size > 0 {
 			all = append(all, in.part(fmt.Sprintf("slice %d", i), start*dosSector, size*dosSector))
 		}
 	}
@@ -61,7 +61,7 @@ func sunSlices(d Device, sector []byte) (all []Device) {
 	cylinder := uint64(big.Uint16(sector[sunHeads:])) * uint64(big.Uint16(sector[sunSectors:]))
 	for i := range sunSlicesN {
 		start, size := uint64(big.Uint32(sector[sunMap+8*i:]))*cylinder, uint64(big.Uint32(sector[sunMap+8*i+4:]))
-		if d.holds(start, size) {
+		if size = d.clip(start, size); size > 0 {
 			all = append(all, d.part(fmt.Sprintf("slice %d", i), start*dosSector, size*dosSector))
 		}
 	}

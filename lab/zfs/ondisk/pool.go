@@ -171,11 +171,12 @@ func (p *Pool) open(ctx context.Context, members []*member, newest *member, txg 
 		return err
 	}
 	p.attach(members)
-	if err := p.openMOS(ctx); err != nil {
-		return cmp.Or(p.Lacking(), err)
+	err := p.openMOS(ctx)
+	if err == nil { // small blocks of a raidz may be whole on fewer devices than large ones
+		err = p.treeOfMOS(ctx)
 	}
-	if err := p.treeOfMOS(ctx); err != nil {
-		return err
+	if err != nil {
+		return cmp.Or(ctx.Err(), p.Lacking(), err)
 	}
 	p.attach(members)
 	for v := range p.vdevs() {
