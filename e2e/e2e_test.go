@@ -104,6 +104,9 @@ func TestE2E(t *testing.T) {
 		hypervisorSpecs(underLibvirt)
 		crashSpecs(underLibvirt)
 		libvirtSpecs(underLibvirt, func() *libvirttest.Daemon { return daemon })
+		if os.Getuid() == 0 {
+			storageSpecs(underLibvirt)
+		}
 	})
 	scenarioSpecs(b, all)
 	killedLabSpecs(b)

@@ -3,9 +3,11 @@ package e2e
 import (
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 	"time"
 
 	. "github.com/onsi/ginkgo/v2"
@@ -128,6 +130,35 @@ func libvirtSpecs(b *bench, daemon func() *libvirttest.Daemon) {
 		Entry("tells of a libvirtd on another computer", NodeTimeout(patience(0)), "qemu+ssh://far.example/system",
 			"another computer", "memory of the QEMU process", "ssh far.example vdevil run"),
 	)
+}
+
+// storageSpecs: root's QEMUs run as somebody else, who could be a guest that has taken one over.
+func storageSpecs(b *bench) {
+	Describe("root's guests", Label("promise"), func() {
+		It("can put nothing where the lab reads or writes, but for what is in their files", func(ctx SpecContext) {
+			m := b.fork(ctx, b.booted(ctx), machine.ForkOptions{Paused: true})
+			disk := m.Disks()[0].Path
+			info, err := os.Stat(disk)
+			Expect(err).NotTo(HaveOccurred())
+			who := info.Sys().(*syscall.Stat_t)
+			Expect(who.Uid).NotTo(BeZero())
+			as := func(script string) error {
+				c := exec.CommandContext(ctx, "sh", "-c", script)
+				c.Dir = filepath.Dir(disk)
+				c.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: who.Uid, Gid: who.Gid}}
+				out, err := c.CombinedOutput()
+				AddReportEntry(script, string(out))
+				return err
+			}
+			Expect(as("touch in/own && : >> " + filepath.Base(disk))).To(Succeed())
+			for _, script := range []string{
+				"touch more", "ln -s /etc/hostname state", "ln -s /etc/hostname checkpoint.json", ": >> process", ": >> libvirt", ": >> console.log",
+				"rm -f " + filepath.Base(disk), "mv root.qcow2 in/", "mv in/own .",
+			} {
+				Expect(as(script)).NotTo(Succeed(), script)
+			}
+		}, NodeTimeout(patience(time.Minute)))
+	})
 }
 
 // createForeign makes a domain that no lab has anything to do with, though its name might be one of ours, and its disk.

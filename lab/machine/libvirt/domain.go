@@ -186,7 +186,7 @@ func (l *launcher) labels() []xmldef.DomainSecLabel {
 }
 
 // reachable gives the files of a machine names that QEMU can open. The lab's cache is closed to others, so that a QEMU of
-// another user gets hard links in the machine's directory, which is its own.
+// another user gets hard links in the machine's directory, which it may enter.
 func (l *launcher) reachable(s *vm.Spec) (files, error) {
 	f := files{kernel: s.Kernel, initrd: s.Initrd, root: s.Root, base: s.Base, ram: s.RAM, nbd: s.NBD}
 	if l.user.UID == os.Getuid() {

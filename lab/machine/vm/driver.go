@@ -75,7 +75,7 @@ type Options struct {
 	// Ahead is how many forks of one checkpoint are restored before they are asked for, when ForkOptions.Next says that
 	// they will be.
 	Ahead int
-	// Owner is who QEMU runs as, when that is somebody else than the lab: the files of machines are given to them.
+	// Owner is who QEMU runs as, when that is somebody else than the lab: the disks and memory of machines are given to them.
 	Owner *Owner
 }
 

@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -16,7 +17,9 @@ import (
 )
 
 // Files are the host files of one machine. Disks and memory lie in Dir, which may have a long name; sockets in Run, whose
-// name is short because a UNIX socket address holds 107 bytes at most.
+// name is short because a UNIX socket address holds 107 bytes at most. Both stay the lab's: a QEMU that a guest has taken over
+// must not be able to put something else where the lab will read or write. The sockets that QEMU makes have a directory of
+// their own.
 type Files struct {
 	Dir, Run string
 }
@@ -35,6 +38,9 @@ func (f Files) Log() string { return filepath.Join(f.Dir, "qemu.log") }
 
 // Socket is the path of a UNIX socket.
 func (f Files) Socket(name string) string { return filepath.Join(f.Run, name+".sock") }
+
+// incoming is the socket by which QEMU takes a migration stream, in the one directory in which it makes files.
+func (f Files) incoming() string { return filepath.Join(f.Run, "in", "migrate.sock") }
 
 func (f Files) ram() string      { return filepath.Join(f.Dir, "ram") }
 func (f Files) state() string    { return filepath.Join(f.Dir, "state") }
@@ -136,22 +142,27 @@ func (d *Driver) prepare(c machine.Config) (*Spec, error) {
 	return s, nil
 }
 
-// grant gives the machine's directories and what is in them to whoever runs QEMU.
-func (d *Driver) grant(f Files) error {
+// grant lets whoever runs QEMU into the machine's directories, and gives them the files that QEMU writes.
+func (d *Driver) grant(s *Spec) error {
+	in := filepath.Dir(s.incoming())
+	if err := os.Mkdir(in, 0o700); err != nil {
+		return err
+	}
 	if d.opts.Owner == nil {
 		return nil
 	}
-	for _, dir := range []string{f.Dir, f.Run} {
-		entries, err := os.ReadDir(dir)
-		if err != nil {
+	for _, dir := range []string{s.Dir, s.Run} {
+		if err := errors.Join(os.Chown(dir, -1, d.opts.Owner.GID), os.Chmod(dir, 0o710)); err != nil {
 			return err
 		}
-		for _, e := range entries {
-			if err := d.give(filepath.Join(dir, e.Name())); err != nil {
-				return err
-			}
-		}
-		if err := d.give(dir); err != nil {
+	}
+	theirs := []string{in, s.ram(), s.Overlay()}
+	for _, disk := range s.Disks {
+		theirs = append(theirs, s.Disk(disk.Name))
+	}
+	for _, path := range theirs {
+		// A fork may have its memory, and disks, elsewhere.
+		if err := d.give(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return err
 		}
 	}

@@ -57,7 +57,7 @@ func (d *Driver) start(ctx context.Context, s *Spec, history []byte) (_ *vm, err
 	if m.console, err = machine.NewConsole(s.Console(), history); err != nil {
 		return nil, err
 	}
-	if err := d.grant(s.Files); err != nil {
+	if err := d.grant(s); err != nil {
 		m.console.Close()
 		return nil, err
 	}
