@@ -19,7 +19,9 @@ func TestObjects(t *testing.T) {
 		s.pool(map[string]string{"compression": "off"})
 		s.run("zfs create -o recordsize=128k -o atime=off tank/fs")
 		s.run("cd /tank/fs; head -c 10000000 /dev/urandom | split -b 200000; zfs snapshot tank/fs@a; rm xa?")
-		s.run("echo 3600 > /sys/module/zfs/parameters/zfs_txg_timeout; zpool sync tank")
+		// The log of space maps is flushed, so that metaslabs have entries of their own in memory, and gets new ones.
+		s.run("cd /sys/module/zfs/parameters; echo 1 > zfs_unflushed_max_mem_amt; zpool sync tank; zpool sync tank; echo 1000000000 > zfs_unflushed_max_mem_amt")
+		s.run("rm /tank/fs/xb?; echo 3600 > /sys/module/zfs/parameters/zfs_txg_timeout; zpool sync tank")
 		content := guest.Content(7, "file", 300_000)
 		if err := s.g.WriteFile(s.Context(), "/tank/fs/file", content); err != nil {
 			s.Fatal(err)
