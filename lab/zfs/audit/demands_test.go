@@ -129,6 +129,8 @@ func TestDemands(t *testing.T) {
 		{"no top_guid in labels", "has no top_guid", inLabels(t, without("top_guid"))},
 		{"txg of labels", "are younger than the uberblock", inLabels(t, with("txg", uint64(1<<40)))},
 		{"features of labels", "does not tell the features", inLabels(t, without("features_for_read"))},
+		{"sectors in labels", "how large sectors are", inLabels(t, of(false, without("ashift")))},
+		{"vdevs in labels", "says that there are 70 top-level vdevs", inLabels(t, with("vdev_children", uint64(70)))},
 		{"name in the MOS", "", inMOS(t, with("name", "another"))},
 		{"state in the MOS", "", inMOS(t, with("state", uint64(7)))},
 		{"path in labels", "", inLabels(t, of(false, with("path", "/nowhere")))},

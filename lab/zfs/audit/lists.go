@@ -34,6 +34,9 @@ func (s *state) lists(ctx context.Context) error {
 		return err
 	}
 	for _, d := range sets {
+		if err := s.pool.DatasetTables(ctx, d); err != nil {
+			s.problem("dataset", d.ID, err)
+		}
 		if d.Deadlist == 0 {
 			continue
 		}

@@ -14,11 +14,17 @@ const (
 	versionHoles = 26
 )
 
-// Demands are what an import asks of the configuration, in the MOS and in labels, and does not find, in sentences. Nothing else in
-// a pool depends on it, so that a pool with such a fault may be consistent, and yet cannot be imported.
+// Demands are what an import asks of the configuration, in the MOS and in labels, of the uberblock, and of what tells where the
+// content of removed vdevs went, and does not find, in sentences. Nothing else in a pool depends on it, so that a pool with such a
+// fault may be consistent, and yet cannot be imported.
 func (p *Pool) Demands(ctx context.Context) (all []string) {
 	d := &demands{Pool: p}
 	d.config(ctx)
+	d.uberblock(ctx)
+	d.removals(ctx)
+	d.dtls(ctx)
+	d.dedupLogs(ctx)
+	d.newestLabel()
 	used := map[uint64]bool{}
 	for v := range p.vdevs() {
 		used[v.GUID] = used[v.GUID] || v.Device != nil
@@ -67,6 +73,27 @@ func (d *demands) config(ctx context.Context) {
 		d.miss("the root of the vdevs in the configuration of the MOS has GUID %d, the labels say that the pool has %d", guid, d.GUID)
 	}
 	d.zaps(ctx, root)
+}
+
+// uberblock looks at what an uberblock says beside where the MOS is.
+func (d *demands) uberblock(ctx context.Context) {
+	u := &d.Uberblock
+	then, err := d.Checkpoint(ctx)
+	there := err == nil
+	// An uberblock keeps the txg that it had as a checkpoint when the pool was rewound to it, with a later one for its own, until the
+	// next txg. Whoever imports it claims intent logs as of then, and drops those that had not been claimed (spa_min_claim_txg, zil_claim).
+	if c := u.CheckpointTXG; c != 0 && (c >= u.TXG || u.Root.LogicalBirth > c || there) {
+		d.miss("the uberblock of txg %d, whose MOS is of txg %d, says that the pool was rewound to a checkpoint of txg %d, which it was not: an import "+
+			"drops intent logs, and builds with assertions, and zdb, panic", u.TXG, u.Root.LogicalBirth, c)
+	}
+	if there && (then.TXG == 0 || then.Timestamp == 0 || then.TXG != then.CheckpointTXG || then.TXG >= u.TXG) {
+		d.miss("the uberblock of the checkpoint is of txg %d, at %d s, and says that it is of txg %d, that of the pool is of txg %d: builds with assertions "+
+			"panic when they import the pool, or rewind it", then.TXG, then.Timestamp, then.CheckpointTXG, u.TXG)
+	}
+	expanding := slices.ContainsFunc(d.VDevs, func(v *VDev) bool { return v != nil && v.expansion.running })
+	if _, state := u.Reflow(); state == scratchValid && !expanding {
+		d.miss("the uberblock says that a raidz is being expanded, and its start is to be copied (vdev_raidz_reflow_copy_scratch), and none is: an import panics")
+	}
 }
 
 // tree looks at a vdev of a configuration, and what is below it, as vdev_alloc does, and adds up the GUIDs.
@@ -177,6 +204,9 @@ func (d *demands) labels(m *member) {
 		top, _ := scanned.Uint64("top_guid")
 		if guid, _ := tree.Uint64("guid"); guid != top {
 			d.miss("the label of %s is that of a member of vdev %d, and tells of vdev %d", m.device.Name, top, guid)
+		}
+		if !tree.Has("ashift") {
+			d.miss("the label of %s does not say how large sectors are (ashift): an import may take the device to be another", m.device.Name)
 		}
 		d.tree(tree, "the label of "+m.device.Name, id, 1, new(uint64))
 	}

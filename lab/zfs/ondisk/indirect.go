@@ -46,16 +46,14 @@ func (v *VDev) loadMapping(ctx context.Context, mos *ObjSet) error {
 	if err != nil {
 		return fmt.Errorf("mapping of vdev %d: %w", v.ID, err)
 	}
-	const entries = 2 // vimp_num_entries in vdev_indirect_mapping_phys_t
-	words := o.bonusWords()
-	if len(words) <= entries {
-		return fmt.Errorf("mapping of vdev %d: %w", v.ID, corrupt("a bonus of %d words", len(words)))
+	head, err := readMappingHead(o)
+	if err != nil {
+		return fmt.Errorf("mapping of vdev %d: %w", v.ID, err)
 	}
-	n := words[entries]
-	if n > maxMapping {
-		return unsupported("an indirect mapping of %d entries", n)
+	if head.entries > maxMapping {
+		return unsupported("an indirect mapping of %d entries", head.entries)
 	}
-	p, order, err := o.readAll(ctx, n*mappingEntrySize, o.filled)
+	p, order, err := o.readAll(ctx, head.entries*mappingEntrySize, o.filled)
 	if err != nil {
 		return fmt.Errorf("mapping of vdev %d: %w", v.ID, err)
 	}

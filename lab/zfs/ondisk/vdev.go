@@ -35,7 +35,9 @@ type VDev struct {
 	CreateTXG, DTL uint64
 	// MappingObject and BirthsObject say where the content of a removed (indirect) vdev went, or of one that is being removed.
 	MappingObject, BirthsObject uint64
-	Children                    []*VDev
+	// PrevIndirect is the vdev that was removed before this one was, 2^64-1 if there is none.
+	PrevIndirect uint64
+	Children     []*VDev
 	// Device is what was given for a leaf, nil when nothing was.
 	Device *Device
 
@@ -80,7 +82,10 @@ func newVDev(c *nvlist.List, depth int) (*VDev, error) {
 		Parity: int(min(number("nparity"), 64)), Log: number("is_log") != 0, TopZAP: number("com.delphix:vdev_zap_top"),
 		LeafZAP: number("com.delphix:vdev_zap_leaf"), CreateTXG: number("create_txg"), DTL: number("DTL"),
 		MappingObject: number("com.delphix:indirect_object"), BirthsObject: number("com.delphix:indirect_births"),
-		topGUID: number("top_guid"), spareID: number("spareid"),
+		topGUID: number("top_guid"), spareID: number("spareid"), PrevIndirect: noIndirectVDev,
+	}
+	if prev, ok := c.Uint64("com.delphix:prev_indirect_vdev"); ok {
+		v.PrevIndirect = prev
 	}
 	v.Type, _ = c.String("type")
 	v.Path, _ = c.String("path")

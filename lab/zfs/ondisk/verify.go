@@ -72,6 +72,9 @@ func (r Ref) verify(b BlkPtr) error {
 	case r.Object == MetaDNode:
 		kind = TypeDNode
 	}
+	if r.ObjSet == 0 && !b.Embedded() && (b.Crypt() || b.Dedup() || b.Rewritten()) {
+		return corrupt("a block pointer of the MOS that is encrypted, deduplicated or rewritten, which no block of it ever is")
+	}
 	if b.Level() != level {
 		return corrupt("a block pointer of level %d, at level %d", b.Level(), level)
 	}
