@@ -57,6 +57,11 @@ var advice = map[Kind]Advice{
 			"What else the detail names is used as it is.",
 		"Do not delete what is named. " + rescue,
 	},
+	Assertion: {
+		"zdb, and a module that was built with --enable-debug, panic when they come to it. The modules of distributions are built without assertions and " +
+			"work as if nothing were there, also when they import, write and free.",
+		"The pool can be used as it is. To have zdb work on it, make what is named anew, or copy the data to another pool. Whoever wrote it that way, another implementation of ZFS perhaps, should know.",
+	},
 	BadAddress: {"Reading the block fails. Freeing it panics.", "Do not delete what is named. " + rescue},
 	BPObjEntry: {
 		"The list is being worked off: an import frees the space in the background, under somebody who uses it, or a second time, " +

@@ -3,6 +3,7 @@ package audit
 import (
 	"context"
 	"fmt"
+	"slices"
 
 	"github.com/vdevil/vdevil/lab/zfs/ondisk"
 )
@@ -74,14 +75,18 @@ func (a *auditor) hides(d *ondisk.DSLDataset, since uint64) {
 	}
 }
 
-// hidden explains space that seems leaked because of a wrong chain: the walk of a dataset ends at what is not younger than the
-// snapshot before, and where it is mistaken about that, it has not met blocks that are the dataset's own.
+// hidden explains what only follows from a wrong chain: the walk of a dataset ends at what is not younger than the snapshot before,
+// and where it is mistaken about that, it has not met blocks that are the dataset's own, whose space seems leaked, and has taken the
+// first of them for those of the snapshot, which has them not.
 func (a *auditor) hidden(ctx context.Context) error {
 	for _, d := range a.hiding {
-		w := &ownerWalk{auditor: a}
-		w.look(func(f *Finding) bool { return f.Kind == Leaked })
+		if err := a.pool.Spend(uint64(len(a.report.Findings)) / 8); err != nil {
+			return err
+		}
+		w := &ownerWalk{auditor: a, met: map[*Finding]bool{}}
+		w.look(func(f *Finding) bool { return f.Kind == Leaked || f.Kind == WrongBirth && f.shared && f.ownedBy(d.ID) })
 		if len(w.places) == 0 {
-			break
+			continue
 		}
 		set, err := a.pool.OpenDataset(ctx, d.DSLDataset)
 		if err != nil {
@@ -99,13 +104,19 @@ func (a *auditor) hidden(ctx context.Context) error {
 		}); err != nil {
 			return err
 		}
-		for _, f := range w.places {
-			if len(f.Owners) > 0 {
-				f.Kind, f.Object = SnapshotChain, d.ID
-				f.Detail = fmt.Sprintf("a consequence of the wrong chain of %s, no leak: what refers to this space is not met, since it, or what "+
-					"leads to it, is not younger than the snapshot before", d.Name)
+		for f := range w.met {
+			no := "leak: what refers to this space is not met, since it"
+			if f.Kind == WrongBirth {
+				no = "wrong birth: what refers to this space is taken for what the snapshot before has, since it"
 			}
+			f.Kind, f.Object = SnapshotChain, d.ID
+			f.Detail = fmt.Sprintf("a consequence of the wrong chain of %s, no %s, or what leads to it, is not younger than the snapshot before", d.Name, no)
 		}
 	}
 	return a.names(ctx)
+}
+
+// ownedBy says that nobody but a dataset refers to the place.
+func (f *Finding) ownedBy(dataset uint64) bool {
+	return len(f.Owners) > 0 && f.MoreOwners == 0 && !slices.ContainsFunc(f.Owners, func(o Owner) bool { return o.ObjSet != dataset })
 }

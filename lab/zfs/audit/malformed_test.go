@@ -201,12 +201,12 @@ func TestStrangeBooks(t *testing.T) {
 		{
 			"collision differentiator", "live", block(0, object(live, "features_for_read"), 0, func(p []byte, order binary.ByteOrder) {
 				order.PutUint32(p[entry+8:], 1<<16)
-			}), audit.Malformed, "collision differentiator 0x10000",
+			}), audit.Assertion, "collision differentiator 0x10000",
 		},
 		{
 			"no salt", "live", block(0, object(live, "features_for_read"), 0, func(p []byte, order binary.ByteOrder) {
 				order.PutUint64(p[8:], 0)
-			}), audit.Malformed, "has no salt for its hash",
+			}), audit.Assertion, "has no salt for its hash",
 		},
 		{
 			"name without end", "live", block(0, object(live, "features_for_read"), 0, func(p []byte, _ binary.ByteOrder) {

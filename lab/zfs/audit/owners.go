@@ -71,7 +71,8 @@ type ownerWalk struct {
 	places []*Finding // in order
 	reach  []uint64   // how far those up to one of them reach
 
-	mu sync.Mutex
+	mu  sync.Mutex
+	met map[*Finding]bool // those that a block touches; nil: nobody asks
 }
 
 func (w *ownerWalk) walk(ctx context.Context, s *state) error {
@@ -157,6 +158,12 @@ func (w *ownerWalk) add(found []*Finding, owner func() Owner) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	for _, f := range found {
+		if w.met != nil {
+			w.met[f] = true
+			if f.shared {
+				continue // its owners are known
+			}
+		}
 		if len(f.Owners) < maxOwners {
 			f.Owners = append(f.Owners, o)
 		} else {

@@ -32,6 +32,8 @@ const (
 	WrongBirth Kind = "wrong-birth"
 	// Malformed: a block pointer or a dnode says what cannot be.
 	Malformed Kind = "malformed"
+	// Assertion: something is not as OpenZFS asserts in zdb and in builds for debugging. What most people use does not mind.
+	Assertion Kind = "assertion"
 	// BadAddress: a block pointer names a place where no block can be.
 	BadAddress Kind = "bad-address"
 	// BPObjEntry: an entry of a list of blocks to be freed names space that is free, or that somebody else refers to.

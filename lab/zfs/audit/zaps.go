@@ -30,8 +30,7 @@ func (a *auditor) zaps(ctx context.Context) error {
 			continue
 		}
 		if z.Unsalted() {
-			a.find(Finding{Kind: Malformed, Object: o.ID, Detail: fmt.Sprintf("%s %d has no salt for its hash: zdb and builds of OpenZFS with "+
-				"assertions panic when they open it, others do not mind", ondisk.TypeName(o.Type), o.ID)})
+			a.find(Finding{Kind: Assertion, Object: o.ID, Detail: fmt.Sprintf("%s %d has no salt for its hash", ondisk.TypeName(o.Type), o.ID)})
 		}
 		for e, err := range z.All(ctx) {
 			switch {
@@ -65,15 +64,16 @@ func (a *auditor) sharedTables(ctx context.Context) (map[uint64]bool, error) {
 // module/zfs/zap_micro.c).
 func (a *auditor) microEntry(o *ondisk.Object, e *ondisk.ZAPEntry) {
 	var what string
+	kind := Malformed
 	switch {
-	case e.CD > 0xffff:
-		what = fmt.Sprintf("has collision differentiator %#x, which has 16 bits", e.CD)
+	case e.CD > 0xffff: // 16 bits of it are taken
+		kind, what = Assertion, fmt.Sprintf("has collision differentiator %#x, which has 16 bits", e.CD)
 	case len(e.Name) >= maxMicroName:
 		what = "does not end"
 	default:
 		return
 	}
-	a.find(Finding{Kind: Malformed, Object: o.ID, Detail: fmt.Sprintf("%s %d: entry %q %s", ondisk.TypeName(o.Type), o.ID, e.Name, what)})
+	a.find(Finding{Kind: kind, Object: o.ID, Detail: fmt.Sprintf("%s %d: entry %q %s", ondisk.TypeName(o.Type), o.ID, e.Name, what)})
 }
 
 // holeBirth looks for the txg in which the feature was enabled, which every walk of a dataset asks for
