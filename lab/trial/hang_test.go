@@ -54,8 +54,8 @@ func (s *stage) answers(dumps ...string) (asked <-chan struct{}) {
 }
 
 const (
-	rangelock = "zfs_rangelock_enter_impl+0x31a/0x5e0"
-	quiesce   = "txg_quiesce+0x169/0x1d0"
+	getpage = "zfs_rangelock_enter_impl+0x31a/0x5e0 [zfs]\n[  100.000006]  zfs_getpage+0x79/0x310"
+	quiesce = "txg_quiesce+0x169/0x1d0"
 )
 
 // TestLook expects the stacks of a trial that came to its limit, and the name of its hang from a thread that stood still.
@@ -65,15 +65,15 @@ func TestLook(t *testing.T) {
 		signature string
 		reason    string
 	}{
-		"a thread stands still": {[]string{thread("perl", 77, rangelock)}, "hang:hung-task@zfs_rangelock_enter_impl", "thread perl:77 stands still"},
+		"a thread stands still": {[]string{thread("perl", 77, getpage)}, "hang:hung-task@zfs_getpage", "thread perl:77 stands still"},
 		"the first is of no OpenZFS": {
-			[]string{thread("sh", 7, "do_wait+0x1/0x2")[:50] + "\n" + thread("perl", 77, rangelock)}, "hang:hung-task@zfs_rangelock_enter_impl", "perl:77",
+			[]string{thread("sh", 7, "do_wait+0x1/0x2")[:50] + "\n" + thread("perl", 77, getpage)}, "hang:hung-task@zfs_getpage", "perl:77",
 		},
 		"one goes on, one stands still": {
-			[]string{thread("txg_quiesce", 9, quiesce) + thread("perl", 77, rangelock), thread("perl", 77, rangelock)}, "hang:hung-task@zfs_rangelock_enter_impl", "perl:77",
+			[]string{thread("txg_quiesce", 9, quiesce) + thread("perl", 77, getpage), thread("perl", 77, getpage)}, "hang:hung-task@zfs_getpage", "perl:77",
 		},
-		"it goes on":        {[]string{thread("perl", 77, rangelock), thread("perl", 77, quiesce)}, "", "had not ended"},
-		"another one waits": {[]string{thread("perl", 77, rangelock), thread("perl", 78, rangelock)}, "", "had not ended"},
+		"it goes on":        {[]string{thread("perl", 77, getpage), thread("perl", 77, quiesce)}, "", "had not ended"},
+		"another one waits": {[]string{thread("perl", 77, getpage), thread("perl", 78, getpage)}, "", "had not ended"},
 		"nothing waits":     {[]string{""}, "", "had not ended"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -86,7 +86,7 @@ func TestLook(t *testing.T) {
 				t.Errorf("got %s %q because %q", r.Outcome, r.Signature, r.Reason)
 			}
 			stacks, err := os.ReadFile(filepath.Join(r.Bundle, "stack.txt"))
-			if err != nil || c.signature != "" && !strings.Contains(string(stacks), rangelock) {
+			if err != nil || c.signature != "" && !strings.Contains(string(stacks), getpage) {
 				t.Errorf("stack.txt, %v: %s", err, stacks)
 			}
 		})
@@ -98,24 +98,24 @@ func TestProve(t *testing.T) {
 	t.Run("it stands still", func(t *testing.T) {
 		t.Parallel()
 		s := newStage(t, nil, hanging)
-		s.answers(thread("perl", 77, rangelock))
+		s.answers(thread("perl", 77, getpage))
 		r := s.run(func() {
 			s.reached()
-			s.machine.Print(report(77, rangelock))
+			s.machine.Print(report(77, getpage))
 		})
-		if r.Outcome != Hang || r.Signature != "hang:hung-task@zfs_rangelock_enter_impl" || !strings.Contains(r.Reason, "perl:77 stands still") {
+		if r.Outcome != Hang || r.Signature != "hang:hung-task@zfs_getpage" || !strings.Contains(r.Reason, "perl:77 stands still") {
 			t.Errorf("got %s %q because %q", r.Outcome, r.Signature, r.Reason)
 		}
 	})
 	t.Run("only the second one does", func(t *testing.T) {
 		t.Parallel()
 		s := newStage(t, nil, hanging)
-		asked := s.answers("", thread("perl", 78, rangelock))
+		asked := s.answers("", thread("perl", 78, getpage))
 		r := s.run(func() {
 			s.reached()
-			s.machine.Print(report(77, rangelock))
+			s.machine.Print(report(77, getpage))
 			<-asked
-			s.machine.Print(report(78, rangelock))
+			s.machine.Print(report(78, getpage))
 		})
 		if r.Outcome != Hang || !strings.Contains(r.Reason, "perl:78 stands still") {
 			t.Errorf("got %s %q because %q", r.Outcome, r.Signature, r.Reason)
@@ -126,7 +126,7 @@ func TestProve(t *testing.T) {
 // TestSlow expects no hang where a thread was reported that goes on, or that waits for a txg, and the workload ends.
 func TestSlow(t *testing.T) {
 	for name, c := range map[string]struct{ place, later string }{
-		"it goes on":          {rangelock, quiesce},
+		"it goes on":          {getpage, quiesce},
 		"it waits for a txg":  {"txg_wait_synced_impl+0x1/0x2 [zfs]\n[  100.000006]  dsl_sync_task_common+0x1/0x2", "txg_wait_synced_impl+0x1/0x2"},
 		"it is not OpenZFS's": {"do_wait+0x1/0x2", "do_wait+0x1/0x2"},
 	} {

@@ -28,13 +28,20 @@ var modules = map[string]bool{
 
 // helps says whether a function in a module of OpenZFS does on behalf of any caller what a kernel's helper would do. It
 // prints, is a container (the trees, and lists, whose header the compiler copies into each file that includes it), is
-// the SPL's inline code, a lock like any other (rrwlock.c), or waits until others have done their work. The last are as
-// little the place of a hang as the SPL's cv_wait, which they call, and have changed names: txg_wait_synced_impl is
-// txg_wait_synced_flags in 2.4.
+// the SPL's inline code, a lock, or waits until others have done their work. The last two are as little the place of a
+// hang as the SPL's cv_wait, which they call, and have changed names: txg_wait_synced_impl is txg_wait_synced_flags in 2.4.
 func helps(f Frame) bool {
 	fn := base(f.Func)
-	return printsPanic(f) || inTrees(fn) || fn == "zio_wait" ||
-		hasPrefix(fn, "__list_", "list_", "multilist_", "spl_", "rrw_", "rrm_", "txg_wait_")
+	return printsPanic(f) || inTrees(fn) || locks(fn) || fn == "zio_wait" ||
+		hasPrefix(fn, "__list_", "list_", "multilist_", "spl_", "txg_wait_")
+}
+
+// locks says whether fn takes or gives up a lock of OpenZFS's own. Who holds it and who wants it tells one bug from another,
+// and which of these functions a stack shows is the compiler's choice. They are rrwlock.c, the lock of the pool's datasets
+// that is made of it (dsl_pool.c), a file system's lock against being unmounted (zfs_znode_impl.h, a macro up to 2.1), that of
+// a file's ranges (zfs_rlock.c) and those of the pool's configuration (spa_misc.c).
+func locks(fn string) bool {
+	return hasPrefix(fn, "rrw_", "rrm_", "dsl_pool_config_", "zfs_enter", "zfs_rangelock_", "spa_config_enter", "spa_config_tryenter", "spa_config_exit")
 }
 
 func hasPrefix(s string, prefixes ...string) bool {
