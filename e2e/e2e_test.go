@@ -126,7 +126,7 @@ func TestE2E(t *testing.T) {
 // packages, builds the image and boots the guest, or waits for another process that does.
 func patience(d time.Duration) time.Duration {
 	const preparation = 40 * time.Minute
-	return preparation + host.Accel().Default().Limit(d)
+	return preparation + lab.Accel().Default().Limit(d)
 }
 
 // open opens a lab that is closed after the spec, or the suite.

@@ -11,6 +11,7 @@ import (
 	"strings"
 
 	"github.com/vdevil/vdevil/lab/host"
+	"github.com/vdevil/vdevil/lab/machine"
 	"github.com/vdevil/vdevil/lab/machine/libvirt"
 	"github.com/vdevil/vdevil/lab/machine/qemu"
 	"github.com/vdevil/vdevil/lab/machine/vm"
@@ -18,6 +19,14 @@ import (
 
 // Drivers are the words for what may run the guests, the default first.
 func Drivers() []string { return []string{"qemu", libvirt.Name} }
+
+// Accel is what runs the guests of this computer: KVM where it can be used, and otherwise TCG.
+func Accel() machine.Accel {
+	if host.KVM() == nil {
+		return machine.KVM
+	}
+	return machine.TCG
+}
 
 // needs are the packages that a driver needs besides those of the lab.
 func needs(driver string) []host.Package {
@@ -29,7 +38,7 @@ func needs(driver string) []host.Package {
 
 // newDriver starts the driver that was asked for.
 func newDriver(ctx context.Context, o Options) (*vm.Driver, error) {
-	at := vm.Options{Dir: MachinesDir(o.Dirs), Run: o.Dirs.Run, Accel: host.Accel(), Ahead: o.Jobs}
+	at := vm.Options{Dir: MachinesDir(o.Dirs), Run: o.Dirs.Run, Accel: Accel(), Ahead: o.Jobs}
 	switch o.Driver {
 	case "", "qemu":
 		return qemu.New(ctx, at)
@@ -100,5 +109,5 @@ func Doctor(ctx context.Context, d host.Dirs, driver, connect string) ([]host.Ch
 	if err != nil {
 		return nil, err
 	}
-	return append(checks, libvirt.Check(ctx, uri, host.Accel(), dir, d.Cache)...), nil
+	return append(checks, libvirt.Check(ctx, uri, Accel(), dir, d.Cache)...), nil
 }

@@ -14,8 +14,6 @@ import (
 	"strings"
 
 	"golang.org/x/sys/unix"
-
-	"github.com/vdevil/vdevil/lab/machine"
 )
 
 // computer is what the checks look at. Tests put a directory in place of the root file system.
@@ -58,13 +56,8 @@ func SearchPath() string { return strings.Join(searchPath(), string(os.PathListS
 // Program finds a program in SearchPath. The error of one that is missing wraps exec.ErrNotFound and names the package.
 func Program(name string) (string, error) { return this().program(name) }
 
-// Accel is KVM when /dev/kvm opens for reading and writing, and otherwise TCG.
-func Accel() machine.Accel {
-	if this().openKVM() == nil {
-		return machine.KVM
-	}
-	return machine.TCG
-}
+// KVM says why guests cannot use it; nil if /dev/kvm opens for reading and writing, on a CPU with hardware virtualization.
+func KVM() error { return this().openKVM() }
 
 // openKVM says why KVM cannot be used. A device that opens is not enough: PVM offers /dev/kvm on CPUs without hardware
 // virtualization, but runs only kernels built for it.
