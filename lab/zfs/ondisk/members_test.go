@@ -184,8 +184,8 @@ func TestUnknownMember(t *testing.T) {
 	}
 	stray := labeltest.Member(t, labeltest.List(labeltest.Pair("name", "glas\x1bs"), labeltest.Pair("pool_guid", p.GUID), labeltest.Pair("guid", uint64(77)),
 		labeltest.Pair("txg", uint64(1)), labeltest.Pair("state", uint64(1))), 1)
-	all := append(devices, labeltest.Device("stray", stray))
-	if p, err = ondisk.Open(t.Context(), all, ondisk.Options{}); err != nil {
+	devices = append(devices, labeltest.Device("stray", stray))
+	if p, err = ondisk.Open(t.Context(), devices, ondisk.Options{}); err != nil {
 		t.Fatal(err)
 	}
 	if want := `stray is not read: by its label it is member 77 of pool glas\u001bs with`; len(p.Notes) != 1 || !strings.HasPrefix(p.Notes[0], want) {

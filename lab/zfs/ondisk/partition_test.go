@@ -142,7 +142,7 @@ func TestHostilePartitions(t *testing.T) {
 	dosEntry(p, 110, 1, 0x05, 10, 1)
 	vtoc(p, 0, 0, 1<<32-1)
 	parts, err := ondisk.Partitions(t.Context(), labeltest.Device("disk", p))
-	var got []string
+	got := make([]string, 0, len(parts))
 	for _, d := range parts {
 		got = append(got, fmt.Sprintf("%s: %d", d.Name, d.Size/512))
 	}
