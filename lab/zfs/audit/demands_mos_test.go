@@ -56,6 +56,30 @@ func TestMOSDemands(t *testing.T) {
 			const holds = 34
 			return inBonus(sets[i].ID, func(words []uint64) { words[holds] = 1<<64 - 1 })(w)
 		}, audit.Unreadable, "the holds of freeing"},
+		{"properties of what is no snapshot", "live", "live", func(w *ondisk.Writer) error {
+			sets, err := w.Pool().Datasets(t.Context())
+			if err != nil {
+				return err
+			}
+			const properties = 33
+			return inBonus(sets[0].ID, func(words []uint64) { words[properties] = sets[0].SnapNames })(w)
+		}, audit.Unreadable, "and only snapshots have such"},
+		{"origin", "live", "live", func(w *ondisk.Writer) error {
+			sets, err := w.Pool().Datasets(t.Context())
+			if err != nil {
+				return err
+			}
+			const origin = 3
+			return inBonus(sets[0].Dir, func(words []uint64) { words[origin] = 1 << 63 })(w)
+		}, audit.Unreadable, "is a clone of"},
+		{"last txg", "live", "live", func(w *ondisk.Writer) error {
+			return w.LabelUberblocks(t.Context(), func(_ string, _ *ondisk.Label, s *ondisk.Slot, raw []byte) error {
+				if s.Uberblock.TXG == w.Pool().Uberblock.TXG {
+					s.Uberblock.Order.PutUint64(raw[8*ubTXG:], 1<<64-1)
+				}
+				return nil
+			})
+		}, audit.Configuration, "after which there are hardly any"},
 		{"what a device has missed", "mirror", "glass", func(w *ondisk.Writer) error {
 			for _, top := range w.Pool().VDevs {
 				for leaf := range top.All() {

@@ -78,6 +78,9 @@ func (d *demands) config(ctx context.Context) {
 // uberblock looks at what an uberblock says beside where the MOS is.
 func (d *demands) uberblock(ctx context.Context) {
 	u := &d.Uberblock
+	if u.TXG >= 1<<63 {
+		d.miss("the uberblock is of txg %d, after which there are hardly any: an import fails or panics", u.TXG)
+	}
 	then, err := d.Checkpoint(ctx)
 	there := err == nil
 	// An uberblock keeps the txg that it had as a checkpoint when the pool was rewound to it, with a later one for its own, until the

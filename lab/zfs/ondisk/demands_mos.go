@@ -76,18 +76,37 @@ func (d *demands) newestLabel() {
 	}
 }
 
-// DatasetTables opens the small tables of a dataset, and names the first that cannot be opened: a dataset is not opened without them.
+// DatasetTables opens what a dataset names beside its content and cannot be opened without: small tables, and what it is a clone of.
+// It gives an error about the first that is not there.
 func (p *Pool) DatasetTables(ctx context.Context, d *DSLDataset) error {
 	for _, t := range []struct {
 		name   string
 		object uint64
-	}{{"holds", d.UserRefs}, {"properties", d.Props}, {"clones", d.NextClones}, {"names of snapshots", d.SnapNames}} {
+		ofHead bool // whether what is no snapshot has such
+	}{{"holds", d.UserRefs, false}, {"properties", d.Props, false}, {"clones", d.NextClones, true}, {"names of snapshots", d.SnapNames, true}} {
 		if t.object == 0 {
 			continue
+		}
+		if !t.ofHead && !d.Snapshot() {
+			return fmt.Errorf("the %s of %s: %w", t.name, d.Name, corrupt("object %d, and only snapshots have such", t.object))
 		}
 		if _, err := p.MOS.ZAP(ctx, t.object); err != nil {
 			return fmt.Errorf("the %s of %s: %w", t.name, d.Name, err)
 		}
+	}
+	if d.Snapshot() {
+		return nil
+	}
+	dir, err := p.DSLDir(ctx, d.Dir)
+	if err != nil || dir.Origin == 0 {
+		return err
+	}
+	origin, err := p.DSLDataset(ctx, dir.Origin)
+	if err == nil && !origin.Snapshot() {
+		err = corrupt("dataset %d is no snapshot", dir.Origin)
+	}
+	if err != nil {
+		return fmt.Errorf("what %s is a clone of: %w", d.Name, err)
 	}
 	return nil
 }

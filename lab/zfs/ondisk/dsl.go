@@ -214,6 +214,8 @@ func (w *datasetWalk) dir(ctx context.Context, id, parent uint64, name string, d
 	}
 	if d.HeadDataset != 0 { // $MOS and $FREE have none
 		w.head(ctx, d.HeadDataset, d.ID, name)
+	} else if d.Origin != 0 {
+		w.bad(name, corrupt("DSL directory %d has no dataset, and is a clone of dataset %d", id, d.Origin))
 	}
 	if d.ChildDirs == 0 {
 		return
