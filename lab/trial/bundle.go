@@ -20,7 +20,7 @@ import (
 //	console.log      all the guest printed, boot included; console-2.log and so on after a reboot
 //	output.txt       what the commands of the scenario printed, with times, if there were any
 //	injections.json  what the fault changed, byte for byte
-//	stack.txt        the messages that decided, with their stacks
+//	stack.txt        the messages that decided, with their stacks; of a hang at least what the kernel answered about its threads
 //	outcome.json     what happened
 //	disk-*.raw       the data disks, if they were kept
 type bundle struct {
@@ -87,5 +87,6 @@ func stacks(r Result) []byte {
 	for _, e := range r.Events {
 		fmt.Fprintf(&s, "%s\n%s\n", e.Signature(), e.Raw)
 	}
+	s.Write(r.threads)
 	return []byte(s.String())
 }

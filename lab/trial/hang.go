@@ -39,6 +39,20 @@ func (l *life) stands() []panics.Event {
 	return slices.Clone(l.still)
 }
 
+// answer is what the kernel said when it was asked last, nil if it never was. A thread that never waits, but goes round in
+// circles, is in there alone.
+func (l *life) answer() []byte {
+	l.hung.Lock()
+	defer l.hung.Unlock()
+	return l.said
+}
+
+func (l *life) note(answer []byte) {
+	l.hung.Lock()
+	defer l.hung.Unlock()
+	l.said = bytes.Clone(answer)
+}
+
 func (l *life) stand(events []panics.Event) {
 	l.hung.Lock()
 	defer l.hung.Unlock()
@@ -62,6 +76,7 @@ func (l *life) ask(ctx context.Context, scale machine.Scale) ([]panics.Event, er
 	}
 	for {
 		text, changed := l.watch.since(from)
+		l.note(text)
 		if i := bytes.Index(text, []byte(sysrqEnd)); i >= 0 {
 			return inOpenZFS(panics.Blocked(text[:i])), nil
 		}

@@ -26,6 +26,7 @@ type life struct {
 
 	hung  sync.Mutex
 	still []panics.Event // threads that hang, see prove and look
+	said  []byte         // what the kernel last answered about its threads and CPUs
 }
 
 // now is the machine that is at work.

@@ -70,6 +70,7 @@ type Result struct {
 	// Reason says why a trial is invalid, or what decided where there is no message.
 	Reason     string            `json:"reason,omitempty"`
 	Events     []panics.Event    `json:"-"` // in stack.txt
+	threads    []byte            // what the kernel said of them and of its CPUs, of a hang that no event tells of; in stack.txt
 	Injections []fault.Injection `json:"injections,omitempty"`
 	Status     *guest.PoolStatus `json:"pool,omitempty"`
 	Findings   guest.Findings    `json:"findings,omitempty"`
@@ -195,6 +196,9 @@ func (t *run) drive(ctx context.Context, r *Result) {
 	past := t.worker.report(r)
 	t.classify(ctx, r, e)
 	r.Events = slices.Concat(past, r.Events)
+	if r.Outcome == Hang && len(e.still) == 0 {
+		r.threads = t.now().answer()
+	}
 }
 
 // errNotReached says that a trial ended before its workload began.
