@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"runtime/debug"
 	"slices"
 	"strings"
 	"time"
@@ -72,7 +73,8 @@ The exit status is
 }
 
 func (a *app) audit(ctx context.Context, f auditFlags) error {
-	saveMemory()
+	// Much is read that lives for a moment: it costs a tenth more time to have it gone soon, and a third less memory.
+	debug.SetGCPercent(15)
 	f.Memory = int64(f.memory) << 20
 	view := a.newAuditView(time.Now)
 	f.Progress = view.progress
