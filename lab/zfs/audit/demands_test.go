@@ -147,6 +147,23 @@ func TestDemands(t *testing.T) {
 	}
 }
 
+// The labels of a txg call a pool by one name.
+func TestNamesInLabels(t *testing.T) {
+	first := ""
+	p := changed(t, ondisktest.Images(t, ondisktest.Dir(t, "", "raidz1")), "", func(w *ondisk.Writer) error {
+		return w.LabelConfigs(t.Context(), func(device string, _ *ondisk.Label, packed []byte) error {
+			if first == "" {
+				first = device
+			}
+			if device != first {
+				return nil
+			}
+			return repacked(packed, with("name", "another"))
+		})
+	})
+	demanded(t, run(t, p, audit.Options{Workers: 2}), "calls the pool another")
+}
+
 // A configuration whose pairs say that they have another size in memory cannot be unpacked, and no pool is opened with it.
 func TestPackedSize(t *testing.T) {
 	w, err := ondisk.NewWriter(t.Context(), ondisktest.Images(t, ondisktest.Dir(t, "", "live")), ondisk.InPlace, ondisk.Options{})

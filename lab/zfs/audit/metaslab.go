@@ -207,10 +207,16 @@ func (a *auditor) judge(m *metaslab) {
 // half of it.
 func (a *auditor) judgeHistogram(m *metaslab) {
 	var least uint64
-	for i, n := range m.histogram {
-		least += n << (uint(i) + m.VDev.AShift)
-	}
 	free := m.Size - m.allocated.count()<<m.VDev.AShift
+	for i, n := range m.histogram {
+		shift := uint(i) + m.VDev.AShift
+		if n > free>>shift { // and perhaps more than 64 bits can hold
+			a.find(m.finding(SpaceMapAccounting, 0, m.units(), fmt.Sprintf(
+				"the histogram of space map %d has %d ranges of 2^%d bytes and more, %d bytes are free", m.Object, n, shift, free)))
+			return
+		}
+		least += n << shift
+	}
 	if least == 0 || least <= free && free < 2*least { // old pools leave it empty
 		return
 	}

@@ -45,6 +45,9 @@ func TestUberblockDemands(t *testing.T) {
 		{"rewound to what is older than the MOS", "says that the pool was rewound", func(u *ondisk.Uberblock, set func(int, uint64)) {
 			set(ubCheckpoint, u.Root.LogicalBirth-1)
 		}},
+		{"older than its MOS", "has a MOS of txg", func(u *ondisk.Uberblock, set func(int, uint64)) {
+			set(ubTXG, u.Root.LogicalBirth-1)
+		}},
 		{"scratch area", "none is: an import panics", func(_ *ondisk.Uberblock, set func(int, uint64)) {
 			set(ubReflow, 1<<55)
 		}},

@@ -109,6 +109,7 @@ func TestHistogram(t *testing.T) {
 		{[]uint64{4, 0, 0, 1, 3}, true},        // 4 + 8..15 + 48..93
 		{[]uint64{0, 0, 0, 0, 0, 0, 1}, false}, // 64 at least
 		{[]uint64{30, 0, 0, 0, 0, 0}, false},   // 30, and 60 are free
+		{[]uint64{0, 0, 0, 0, 0, 1, 1 << 63}, false},
 	} {
 		a := &auditor{report: &Report{}, found: map[Kind]int{}}
 		v := &ondisk.VDev{Type: "file", AShift: 12, MetaslabShift: slabShift}

@@ -81,6 +81,9 @@ func (d *demands) uberblock(ctx context.Context) {
 	if u.TXG >= 1<<63 {
 		d.miss("the uberblock is of txg %d, after which there are hardly any: an import fails or panics", u.TXG)
 	}
+	if u.CheckpointTXG == 0 && u.Root.LogicalBirth > u.TXG {
+		d.miss("the uberblock of txg %d has a MOS of txg %d: builds with assertions, and zdb, panic", u.TXG, u.Root.LogicalBirth)
+	}
 	then, err := d.Checkpoint(ctx)
 	there := err == nil
 	// An uberblock keeps the txg that it had as a checkpoint when the pool was rewound to it, with a later one for its own, until the

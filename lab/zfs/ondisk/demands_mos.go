@@ -67,11 +67,37 @@ func (d *demands) newestLabel() {
 	if newest == nil {
 		return
 	}
+	d.names(txg)
 	says, ok := newest.validated(d.Uberblock.TXG).Uint64("vdev_children")
 	if root, _ := d.Config.List("vdev_tree"); ok {
 		if tops, _ := root.Lists("children"); says != uint64(len(tops)) {
 			d.miss("the label of %s says that there are %d top-level vdevs, of which there are %d: an import leaves some out, or looks for what is not there, "+
 				"in as much memory as that many take", newest.device.Name, says, len(tops))
+		}
+	}
+}
+
+// names looks whether the labels of a txg call the pool by one name. An import takes that of any of the newest ones (get_configs in
+// lib/libzutil/zutil_import.c).
+func (d *demands) names(txg uint64) {
+	var first *member
+	var called string
+	for _, m := range d.members {
+		label := m.validated(d.Uberblock.TXG)
+		if label == nil {
+			continue
+		}
+		n, _ := label.Uint64("txg")
+		name, ok := label.String("name")
+		if n != txg || !ok {
+			continue
+		}
+		if first == nil {
+			first, called = m, name
+		}
+		if name != called {
+			d.miss("the label of %s calls the pool %s, that of %s %s: an import takes one or the other", first.device.Name, called, m.device.Name, name)
+			return
 		}
 	}
 }
