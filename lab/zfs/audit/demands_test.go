@@ -125,6 +125,8 @@ func TestDemands(t *testing.T) {
 		{"table of a vdev", "com.delphix:vdev_zap_top of the configuration in the MOS is object 1, which the list", inMOS(t, of(true, with("com.delphix:vdev_zap_top", uint64(1))))},
 		{"pool GUID of labels", "the labels say that the pool has 7", inLabels(t, with("pool_guid", uint64(7)))},
 		{"no name in labels", "has no name of the pool", inLabels(t, without("name"))},
+		{"name in labels", "which is no name of a pool", inLabels(t, with("name", "/nowhere"))},
+		{"reserved name in labels", "which is no name of a pool", inLabels(t, with("name", "raidz"))},
 		{"no state in labels", "is one that a search for pools takes", inLabels(t, without("state"))},
 		{"no top_guid in labels", "has no top_guid", inLabels(t, without("top_guid"))},
 		{"txg of labels", "are younger than the uberblock", inLabels(t, with("txg", uint64(1<<40)))},
@@ -162,6 +164,21 @@ func TestNamesInLabels(t *testing.T) {
 		})
 	})
 	demanded(t, run(t, p, audit.Options{Workers: 2}), "calls the pool another")
+}
+
+// A pool has no more parities than its version knows.
+func TestParitiesOfVersion(t *testing.T) {
+	for pool, versions := range map[string]map[uint64]string{
+		"raidz1": {1: ""}, "raidz2": {2: "has 2 parities, which pools of version 2 have not", 3: ""}, "raidz3": {16: "has 3 parities", 17: ""},
+	} {
+		for version, want := range versions {
+			p := changed(t, ondisktest.Images(t, ondisktest.Dir(t, "", pool)), "", inUberblocks(t, func(_ *ondisk.Uberblock, set func(int, uint64)) { set(1, version) }))
+			r := run(t, p, audit.Options{Workers: 2})
+			if found := slices.ContainsFunc(r.Findings, func(f audit.Finding) bool { return strings.Contains(f.Detail, "parities") }); found != (want != "") {
+				t.Errorf("%s of version %d: %v", pool, version, r.Findings)
+			}
+		}
+	}
 }
 
 // A configuration whose pairs say that they have another size in memory cannot be unpacked, and no pool is opened with it.

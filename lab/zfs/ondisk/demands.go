@@ -3,6 +3,7 @@ package ondisk
 import (
 	"context"
 	"fmt"
+	"regexp"
 	"slices"
 
 	"github.com/vdevil/vdevil/lab/zfs/ondisk/nvlist"
@@ -36,6 +37,9 @@ func (p *Pool) Demands(ctx context.Context) (all []string) {
 	}
 	return d.all
 }
+
+// poolName are the names that pools may have, but for the three that are reserved (pool_namecheck in module/zcommon/zfs_namecheck.c).
+var poolName = regexp.MustCompile(`^[a-zA-Z][-a-zA-Z0-9_.: ]*$`)
 
 type demands struct {
 	*Pool
@@ -108,6 +112,7 @@ func (d *demands) tree(c *nvlist.List, where string, index uint64, depth int, su
 	id, hasID := c.Uint64("id")
 	guid, hasGUID := c.Uint64("guid")
 	log, _ := c.Uint64("is_log")
+	parity, _ := c.Uint64("nparity")
 	*sum += guid
 	name := fmt.Sprintf("vdev %d (%s) in %s", index, t, where)
 	switch {
@@ -121,6 +126,8 @@ func (d *demands) tree(c *nvlist.List, where string, index uint64, depth int, su
 		d.miss("%s is a log, which pools of version %d have not", name, d.Uberblock.Version)
 	case t == vdevHole && d.Uberblock.Version < versionHoles:
 		d.miss("%s is a hole, which pools of version %d have not", name, d.Uberblock.Version)
+	case t == vdevRAIDZ && (parity > 1 && d.Uberblock.Version < raidz2Version || parity > 2 && d.Uberblock.Version < raidz3Version):
+		d.miss("%s has %d parities, which pools of version %d have not", name, parity, d.Uberblock.Version)
 	}
 	if t == "disk" || t == "file" {
 		return
@@ -195,8 +202,10 @@ func (d *demands) labels(m *member) {
 			d.miss("the label of %s has no %s", m.device.Name, name)
 		}
 	}
-	if _, ok := scanned.String("name"); !ok {
+	if name, ok := scanned.String("name"); !ok {
 		d.miss("the label of %s has no name of the pool", m.device.Name)
+	} else if !poolName.MatchString(name) || slices.Contains([]string{"mirror", vdevRAIDZ, vdevDRAID}, name) {
+		d.miss("the label of %s calls the pool %q, which is no name of a pool: an import wants another one", m.device.Name, name)
 	}
 	if scanned.Has("hostid") {
 		if _, ok := scanned.String("hostname"); !ok {

@@ -195,6 +195,7 @@ const (
 	lastVersion    = 28
 	featureVersion = 5000
 	raidz2Version  = 3 // SPA_VERSION_RAIDZ2: before it there was one parity, and nobody had to say so
+	raidz3Version  = 17
 )
 
 func (p *Pool) chooseUberblock(members []*member, txg uint64) error {
