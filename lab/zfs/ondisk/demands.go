@@ -111,8 +111,6 @@ func (d *demands) tree(c *nvlist.List, where string, index uint64, depth int, su
 	t, _ := c.String("type")
 	id, hasID := c.Uint64("id")
 	guid, hasGUID := c.Uint64("guid")
-	log, _ := c.Uint64("is_log")
-	parity, _ := c.Uint64("nparity")
 	*sum += guid
 	name := fmt.Sprintf("vdev %d (%s) in %s", index, t, where)
 	switch {
@@ -122,12 +120,10 @@ func (d *demands) tree(c *nvlist.List, where string, index uint64, depth int, su
 		d.miss("%s says that it is number %d", name, id)
 	case !hasGUID || guid == 0 && t != vdevHole && t != vdevMissing:
 		d.miss("%s has no GUID", name)
-	case log != 0 && d.Uberblock.Version < versionSLogs:
-		d.miss("%s is a log, which pools of version %d have not", name, d.Uberblock.Version)
-	case t == vdevHole && d.Uberblock.Version < versionHoles:
-		d.miss("%s is a hole, which pools of version %d have not", name, d.Uberblock.Version)
-	case t == vdevRAIDZ && (parity > 1 && d.Uberblock.Version < raidz2Version || parity > 2 && d.Uberblock.Version < raidz3Version):
-		d.miss("%s has %d parities, which pools of version %d have not", name, parity, d.Uberblock.Version)
+	default:
+		if what := d.tooNew(c, t); what != "" {
+			d.miss("%s %s, which pools of version %d have not", name, what, d.Uberblock.Version)
+		}
 	}
 	if t == "disk" || t == "file" {
 		return
@@ -141,6 +137,22 @@ func (d *demands) tree(c *nvlist.List, where string, index uint64, depth int, su
 			d.tree(child, where, uint64(i), depth+1, sum)
 		}
 	}
+}
+
+// tooNew is what a vdev of a type is, or has, that no pool of the version can have; empty if there is nothing.
+func (d *demands) tooNew(c *nvlist.List, t string) string {
+	log, _ := c.Uint64("is_log")
+	parity, _ := c.Uint64("nparity")
+	version := d.Uberblock.Version
+	switch {
+	case log != 0 && version < versionSLogs:
+		return "is a log"
+	case t == vdevHole && version < versionHoles:
+		return "is a hole"
+	case t == vdevRAIDZ && (parity > 1 && version < raidz2Version || parity > 2 && version < raidz3Version):
+		return fmt.Sprintf("has %d parities", parity)
+	}
+	return ""
 }
 
 // knownVDev says that there is a type of vdevs (vdev_ops_table in module/zfs/vdev.c).
