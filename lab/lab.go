@@ -183,17 +183,9 @@ func (l *Lab) Guest(ctx context.Context, s *scenarios.Scenario, arm, version str
 	return trial.Enter(ctx, l.driver, img, cp)
 }
 
-// Info describes a lab in a report.
-type Info struct {
-	Version string        `json:"version"`
-	Driver  string        `json:"driver"`
-	Accel   machine.Accel `json:"accel"`
-	Host    string        `json:"host"`
-}
-
-// Info is about this lab.
-func (l *Lab) Info() Info {
-	return Info{Version: Version, Driver: l.driver.Name(), Accel: l.driver.Accel(), Host: describe(l.driver.Version())}
+// Environment is where this lab does its trials.
+func (l *Lab) Environment() trial.Environment {
+	return trial.Environment{Version: Version, Driver: l.driver.Name(), Accel: l.driver.Accel(), Host: describe(l.driver.Version())}
 }
 
 func describe(hypervisor string) string {

@@ -6,13 +6,13 @@ import (
 	"maps"
 	"slices"
 
-	"github.com/vdevil/vdevil/lab"
 	"github.com/vdevil/vdevil/lab/campaign"
+	"github.com/vdevil/vdevil/lab/trial"
 )
 
 // Document is what a run says to a program. Durations are in seconds; keys may be added in later versions.
 type Document struct {
-	Lab     lab.Info          `json:"lab"`
+	Lab     trial.Environment `json:"lab"`
 	Results []campaign.Result `json:"results"`
 	// Error says what ended the run before every scenario was judged, empty when all were.
 	Error string `json:"error,omitempty"`

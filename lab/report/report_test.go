@@ -11,7 +11,6 @@ import (
 
 	"gotest.tools/v3/golden"
 
-	"github.com/vdevil/vdevil/lab"
 	"github.com/vdevil/vdevil/lab/campaign"
 	"github.com/vdevil/vdevil/lab/fault"
 	"github.com/vdevil/vdevil/lab/machine"
@@ -245,7 +244,7 @@ func TestNeededUnknown(t *testing.T) {
 
 func TestJSON(t *testing.T) {
 	d := Document{
-		Lab:     lab.Info{Version: "0.1.0", Driver: "qemu", Accel: machine.TCG, Host: "linux/amd64, 2 CPUs, QEMU 7.2"},
+		Lab:     trial.Environment{Version: "0.1.0", Driver: "qemu", Accel: machine.TCG, Host: "linux/amd64, 2 CPUs, QEMU 7.2"},
 		Results: []campaign.Result{reproduces(), inconclusive()},
 	}
 	var b bytes.Buffer

@@ -21,6 +21,7 @@ import (
 	"github.com/vdevil/vdevil/lab/host"
 	"github.com/vdevil/vdevil/lab/machine/libvirt"
 	"github.com/vdevil/vdevil/lab/report"
+	"github.com/vdevil/vdevil/lab/trial"
 	"github.com/vdevil/vdevil/scenarios"
 )
 
@@ -334,7 +335,7 @@ func TestTell(t *testing.T) {
 		for _, asJSON := range []bool{false, true} {
 			var out bytes.Buffer
 			c.flags.json = asJSON
-			err := (&app{out: &out}).tell(lab.Info{}, c.flags, nil, c.results, c.err)
+			err := (&app{out: &out}).tell(trial.Environment{}, c.flags, nil, c.results, c.err)
 			if got := status(err); got != c.want || err != nil && !strings.Contains(err.Error(), c.says) {
 				t.Errorf("%s: status %d, %v; want %d", name, got, err, c.want)
 			}

@@ -19,6 +19,7 @@ import (
 	"github.com/vdevil/vdevil/lab/host"
 	"github.com/vdevil/vdevil/lab/machine/libvirt"
 	"github.com/vdevil/vdevil/lab/report"
+	"github.com/vdevil/vdevil/lab/trial"
 	"github.com/vdevil/vdevil/scenarios"
 )
 
@@ -241,12 +242,12 @@ func (a *app) run(ctx context.Context, f runFlags, args []string) error {
 	})
 	closeView()
 	err = interrupted(ctx, errors.Join(err, l.Close()))
-	return a.tell(l.Info(), f, asked, results, err)
+	return a.tell(l.Environment(), f, asked, results, err)
 }
 
 // tell prints the results, also those from before an error, and gives the error that decides the exit status.
-func (a *app) tell(info lab.Info, f runFlags, asked []*scenarios.Scenario, results []campaign.Result, err error) error {
-	d := report.Document{Lab: info, Results: results}
+func (a *app) tell(env trial.Environment, f runFlags, asked []*scenarios.Scenario, results []campaign.Result, err error) error {
+	d := report.Document{Lab: env, Results: results}
 	if err != nil {
 		d.Error = err.Error()
 	}
