@@ -25,7 +25,7 @@ func TestChurn(t *testing.T) {
 	}
 	fakeZFS(s, folder, filepath.Join(t.TempDir(), "log"))
 	counts, err := connect(t, s, s.machine()).Churn(t.Context(),
-		ChurnOptions{Dataset: "tank/c", Files: 3, Duration: 200 * time.Millisecond, Seed: 5})
+		ChurnOptions{Dataset: "tank/c", Files: 3, Duration: time.Second, Seed: 5})
 	if err != nil || counts.Writes == 0 || counts.Snapshots != 0 {
 		t.Fatalf("%+v %v", counts, err)
 	}
@@ -46,7 +46,7 @@ func TestSnapshotStorm(t *testing.T) {
 	fakeZFS(s, t.TempDir(), log)
 	const keep = 3
 	counts, err := connect(t, s, s.machine()).SnapshotStorm(t.Context(),
-		SnapshotStormOptions{Dataset: "tank/s", Duration: 300 * time.Millisecond, Keep: keep, Seed: 5})
+		SnapshotStormOptions{Dataset: "tank/s", Duration: 2 * time.Second, Keep: keep, Seed: 5})
 	if err != nil || counts.Snapshots <= keep || counts.Writes == 0 {
 		t.Fatalf("%+v %v", counts, err)
 	}
