@@ -14,6 +14,7 @@ import (
 	"github.com/vdevil/vdevil/images"
 	"github.com/vdevil/vdevil/lab/fault"
 	"github.com/vdevil/vdevil/lab/kernel"
+	"github.com/vdevil/vdevil/lab/judge"
 	"github.com/vdevil/vdevil/lab/machine"
 	"github.com/vdevil/vdevil/lab/trial"
 	"github.com/vdevil/vdevil/scenarios"
@@ -265,7 +266,7 @@ func (r *runner) plan(t task, next int) trial.Plan {
 	return trial.Plan{
 		Scenario: r.Scenario, Resolved: resolved, OpenZFS: r.Image.OpenZFS, Image: r.Image, Number: number, Next: next,
 		Seed: r.Seed, CampaignSeed: r.Seed, Repeat: repeat, Checkpoint: r.instant.Checkpoint, Booted: r.booted,
-		Kernels: r.Stable.Kernels, Judge: trial.Auditor{}, Second: trial.ZDB{Driver: r.Driver}, Watch: r.Window,
+		Kernels: r.Stable.Kernels, Judge: judge.Auditor{}, Second: judge.ZDB{Driver: r.Driver}, Watch: r.Window,
 		Bundle: filepath.Join(r.dir, fmt.Sprintf("%s-%04d", arm, number)),
 		Keep:   func(trial.Result) bool { return false },
 		Before: func(ctx context.Context, vm machine.Machine) ([]fault.Injection, error) {

@@ -17,6 +17,7 @@ import (
 
 	"github.com/vdevil/vdevil/images"
 	"github.com/vdevil/vdevil/lab/guest"
+	"github.com/vdevil/vdevil/lab/judge"
 	"github.com/vdevil/vdevil/lab/machine"
 	"github.com/vdevil/vdevil/lab/trial"
 	"github.com/vdevil/vdevil/scenarios"
@@ -140,7 +141,7 @@ func (c *Campaign) scenario(ctx context.Context, s *scenarios.Scenario, img *ima
 	if len(results) == 0 && err != nil {
 		return Result{}, err
 	}
-	r := judge(s, results, len(plans)-len(results), c.Only == nil)
+	r := conclude(s, results, len(plans)-len(results), c.Only == nil)
 	r.OpenZFS, r.Seed, r.Seconds = img.OpenZFS, c.Seed, time.Since(start).Seconds()
 	return r, err
 }
@@ -211,7 +212,7 @@ func (c *Campaign) prepare(ctx context.Context, s *scenarios.Scenario, img *imag
 	}
 	p := trial.Plan{
 		Scenario: s, Resolved: resolved, OpenZFS: img.OpenZFS, Image: img, CampaignSeed: c.Seed,
-		Kernels: c.Stable.Kernels, Judge: trial.Auditor{}, Second: trial.ZDB{Driver: c.Driver},
+		Kernels: c.Stable.Kernels, Judge: judge.Auditor{}, Second: judge.ZDB{Driver: c.Driver},
 	}
 	p.Keep = func(r trial.Result) bool { return c.Keep == KeepAll || c.Keep == KeepFailed && !asExpected(s, r) }
 	if p.Booted, err = c.Stable.Booted(ctx, img, resolved.Machine); err != nil {

@@ -57,9 +57,9 @@ type Arm struct {
 	Results []trial.Result `json:"-"`
 }
 
-// judge sums up. When only one trial was picked, no verdict was asked for and so none is against the expectation; when some
+// conclude sums up. When only one trial was picked, no verdict was asked for and so none is against the expectation; when some
 // are missing there is none.
-func judge(s *scenarios.Scenario, results []trial.Result, missing int, whole bool) Result {
+func conclude(s *scenarios.Scenario, results []trial.Result, missing int, whole bool) Result {
 	r := Result{Scenario: s.Name, Expected: s.Expect.Verdict, Missing: missing}
 	for _, a := range s.Arms {
 		r.Arms = append(r.Arms, sum(s, a, results))

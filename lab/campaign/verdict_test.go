@@ -115,7 +115,7 @@ func TestJudge(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			r := judge(question(tt.expect, tt.control), slices.Concat(tt.results...), 0, true)
+			r := conclude(question(tt.expect, tt.control), slices.Concat(tt.results...), 0, true)
 			if r.Verdict != tt.verdict {
 				t.Errorf("verdict %q, want %q", r.Verdict, tt.verdict)
 			}
@@ -143,7 +143,7 @@ func TestJudge(t *testing.T) {
 
 func TestMessageMustHold(t *testing.T) {
 	s := question(scenarios.Expect{Verdict: scenarios.Reproduces, Signature: overlap, Text: "size=1000", Rate: 0.5}, true)
-	r := judge(s, slices.Concat(outcomes("fault", 9, trial.Panic, overlap), outcomes("control", 9, trial.Masked, "")), 0, true)
+	r := conclude(s, slices.Concat(outcomes("fault", 9, trial.Panic, overlap), outcomes("control", 9, trial.Masked, "")), 0, true)
 	if r.Verdict != scenarios.Reproduces || r.Held || len(r.Against) != 9 {
 		t.Errorf("verdict %q, held %t, %d lines against", r.Verdict, r.Held, len(r.Against))
 	}
@@ -151,21 +151,21 @@ func TestMessageMustHold(t *testing.T) {
 
 func TestNeeded(t *testing.T) {
 	s := question(scenarios.Expect{Verdict: scenarios.DoesNotReproduce, Rate: 0.3}, false)
-	r := judge(s, outcomes("fault", 5, trial.Masked, ""), 0, true)
+	r := conclude(s, outcomes("fault", 5, trial.Masked, ""), 0, true)
 	if r.Verdict != Inconclusive {
 		t.Fatalf("verdict %q", r.Verdict)
 	}
-	if r = judge(s, outcomes("fault", 5+r.Needed, trial.Masked, ""), 0, true); r.Verdict != scenarios.DoesNotReproduce {
+	if r = conclude(s, outcomes("fault", 5+r.Needed, trial.Masked, ""), 0, true); r.Verdict != scenarios.DoesNotReproduce {
 		t.Errorf("still %q with the trials that were said to be needed", r.Verdict)
 	}
-	if r = judge(s, outcomes("fault", 4+6-1, trial.Masked, ""), 0, true); r.Verdict != Inconclusive {
+	if r = conclude(s, outcomes("fault", 4+6-1, trial.Masked, ""), 0, true); r.Verdict != Inconclusive {
 		t.Errorf("%q with fewer", r.Verdict)
 	}
 }
 
 func TestOneTrialIsNoVerdict(t *testing.T) {
 	s := question(scenarios.Expect{Verdict: scenarios.Reproduces, Signature: overlap, Rate: 0.5}, true)
-	if r := judge(s, outcomes("fault", 1, trial.Panic, overlap), 0, false); !r.Held {
+	if r := conclude(s, outcomes("fault", 1, trial.Panic, overlap), 0, false); !r.Held {
 		t.Errorf("against: %q", r.Against)
 	}
 }

@@ -71,13 +71,13 @@ func (s *Study) Run(ctx context.Context) (report *Report, err error) {
 	report.Flushes, report.Writes, report.Bytes, report.Promised = flushes, r.log.Len()-flushes, r.log.size, len(r.promises)
 	s.Observe(Progress{Recorded: report})
 	start = time.Now()
-	report.Verdicts, err = s.judgeAll(ctx, images, func(n int) (*judge, error) { return s.newJudge(ctx, r, booted, n) })
+	report.Verdicts, err = s.judgeAll(ctx, images, func(n int) (*importer, error) { return s.newImporter(ctx, r, booted, n) })
 	report.JudgeSeconds = time.Since(start).Seconds()
 	return report, err
 }
 
 // judgeAll judges the images, as many at once as there are jobs.
-func (s *Study) judgeAll(ctx context.Context, images []*Image, open func(int) (*judge, error)) ([]*Verdict, error) {
+func (s *Study) judgeAll(ctx context.Context, images []*Image, open func(int) (*importer, error)) ([]*Verdict, error) {
 	todo := make(chan *Image)
 	group, limited := errgroup.WithContext(ctx)
 	group.Go(func() error {
@@ -95,13 +95,13 @@ func (s *Study) judgeAll(ctx context.Context, images []*Image, open func(int) (*
 	verdicts := make([]*Verdict, len(images))
 	for n := range max(s.Jobs, 1) {
 		group.Go(func() (err error) {
-			j, err := open(n)
+			im, err := open(n)
 			if err != nil {
 				return err
 			}
-			defer func() { err = errors.Join(err, j.close()) }()
+			defer func() { err = errors.Join(err, im.close()) }()
 			for m := range todo {
-				v, err := j.judge(limited, m)
+				v, err := im.judge(limited, m)
 				if err != nil {
 					return err
 				}

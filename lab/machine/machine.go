@@ -73,6 +73,15 @@ type Disk struct {
 	Size int64  `json:"size"`
 }
 
+// Contents are disks as ForkOptions.Disks, for a fork that goes on with what another machine has left.
+func Contents(disks []Disk) map[string]string {
+	files := map[string]string{}
+	for _, d := range disks {
+		files[d.Name] = d.Path
+	}
+	return files
+}
+
 // ForkOptions are what one fork differs in from the next.
 type ForkOptions struct {
 	// Freezable forks keep their memory in a copy of their own, so that Checkpoint can be called on them. The copy

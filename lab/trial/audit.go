@@ -4,76 +4,47 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
+	"slices"
+	"strings"
 
-	"github.com/vdevil/vdevil/lab/machine"
-	"github.com/vdevil/vdevil/lab/zfs/audit"
+	"github.com/vdevil/vdevil/lab/fault"
+	"github.com/vdevil/vdevil/lab/judge"
 	"github.com/vdevil/vdevil/lab/zfs/ondisk"
 )
 
-// Auditor judges by our own reader of pools, from outside.
-type Auditor struct{}
-
-// Judge implements Judge.
-func (Auditor) Judge(ctx context.Context, p Plan, disks []machine.Disk) (findings []string, err error) {
-	var devices []ondisk.Device
-	for _, d := range disks {
-		device, closer, e := ondisk.OpenDevice(d.Path)
-		if e != nil {
-			return nil, e
-		}
-		defer func(c io.Closer) { err = errors.Join(err, c.Close()) }(closer)
-		devices = append(devices, device)
+// audit switches the machine off and has its disks judged, unless what was seen is worse than anything that could be found.
+// What the judge finds is shown to zdb, whose answer is written down and decides nothing. So is that of a pool which the judge
+// does not know: what was seen of it stands. A pool that has reported what was damaged on its disks is not judged: that it
+// cannot be read is no news.
+func (t *run) audit(ctx context.Context, r *Result) {
+	if t.Judge == nil || r.Outcome == Invalid || Worst(r.Outcome, Latent) == r.Outcome || r.Outcome == Detected && onDisks(r.Injections) {
+		return
 	}
-	o, err := Audit(ctx, devices, p.Resolved.Pool.Name, audit.Options{Workers: 1})
-	switch {
-	case err != nil:
-		return nil, err
-	case o.NotAudited != nil:
-		return nil, o.NotAudited
-	case o.Unreadable != nil: // what was written is no pool any more
-		return []string{o.Unreadable.Error()}, nil
+	err := t.now().leave()
+	subject := judge.Subject{Pool: t.Resolved.Pool.Name, Disks: t.now().vm.Disks(), Booted: t.Booted, Keys: keys(t.Image)}
+	if err == nil {
+		r.Audit, err = t.Judge.Judge(ctx, subject)
 	}
-	for i := range o.Report.Findings {
-		f := &o.Report.Findings[i]
-		// Blocks that lost their checksum are for ZFS to detect. What is below them cannot be seen and looks leaked.
-		if f.Kind != audit.Checksum && (f.Kind != audit.Leaked || !o.Report.Incomplete) {
-			findings = append(findings, f.String())
-		}
-	}
-	return findings, nil
-}
-
-// Opinion is what our own reader says of disks: one of its fields is set.
-type Opinion struct {
-	Report *audit.Report
-	// Unreadable is what of the pool's own keeps it from being read.
-	Unreadable error
-	// NotAudited is what the pool uses and the reader does not know. That says nothing about the pool.
-	NotAudited error
-}
-
-// Audit has the disks of a pool read from outside. An error is trouble of the lab's own and no finding.
-func Audit(ctx context.Context, devices []ondisk.Device, name string, o audit.Options) (Opinion, error) {
-	pool, err := ondisk.Open(ctx, devices, ondisk.Options{Name: name})
-	if err != nil {
-		return opinion(nil, fmt.Errorf("open pool %s: %w", name, err))
-	}
-	return opinion(audit.Pool(ctx, pool, o))
-}
-
-// opinion tells the kinds of errors apart.
-func opinion(report *audit.Report, err error) (Opinion, error) {
 	var unsupported *ondisk.UnsupportedError
 	switch {
-	case err == nil:
-		return Opinion{Report: report}, nil
-	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
-		return Opinion{}, err
 	case errors.As(err, &unsupported):
-		return Opinion{NotAudited: err}, nil
-	case ondisk.OfPool(err):
-		return Opinion{Unreadable: err}, nil
+		r.NotAudited = unsupported.What
+	case err != nil:
+		r.invalid(fmt.Errorf("judge the disks (%s seen): %w", r.Outcome, err))
+		return
+	case len(r.Audit) == 0:
+		return
+	default:
+		r.atLeast(Latent, strings.Join(r.Audit, "; "))
 	}
-	return Opinion{}, err
+	if t.Second != nil {
+		if r.ZDB, err = t.Second.Judge(ctx, subject); err != nil {
+			r.ZDB = []string{err.Error()}
+		}
+	}
+}
+
+// onDisks says that a fault changed something on a disk.
+func onDisks(injections []fault.Injection) bool {
+	return slices.ContainsFunc(injections, func(i fault.Injection) bool { return i.Disk != "" && !i.Withheld })
 }

@@ -2,38 +2,53 @@ package trial
 
 import (
 	"context"
+	"errors"
 	"fmt"
-	"io/fs"
-	"syscall"
+	"slices"
 	"testing"
 
-	"github.com/vdevil/vdevil/lab/zfs/audit"
+	"github.com/vdevil/vdevil/images"
+	"github.com/vdevil/vdevil/lab/judge"
+	"github.com/vdevil/vdevil/lab/machine/scripttest"
 	"github.com/vdevil/vdevil/lab/zfs/ondisk"
 )
 
-// TestOpinion expects neither the lab's own trouble nor what its reader does not know to speak against a pool.
-func TestOpinion(t *testing.T) {
+// says is a judge of one mind.
+type says struct {
+	findings []string
+	err      error
+}
+
+func (s says) Judge(context.Context, judge.Subject) ([]string, error) {
+	return s.findings, s.err
+}
+
+// TestNotAudited expects what was seen to stand, with zdb's word, when the judge does not know the pool.
+func TestNotAudited(t *testing.T) {
+	unknown := fmt.Errorf("open pool tank: %w", &ondisk.UnsupportedError{What: "feature com.example:new"})
+	leak := []string{"leaked space: vdev 0, offset 0x1000, size 512"}
 	for name, c := range map[string]struct {
-		err                             error
-		unreadable, notAudited, trouble bool
+		seen          Outcome
+		judge, second says
+		outcome       Outcome
+		notAudited    string
+		zdb           []string
 	}{
-		"read":          {},
-		"damaged":       {err: fmt.Errorf("open pool tank: %w", ondisk.ErrChecksum), unreadable: true},
-		"no pool":       {err: ondisk.ErrNotFound, unreadable: true},
-		"unknown":       {err: fmt.Errorf("open pool tank: %w", &ondisk.UnsupportedError{What: "x"}), notAudited: true},
-		"no space":      {err: fmt.Errorf("sorting on disk: %w", &fs.PathError{Op: "write", Path: "x", Err: syscall.ENOSPC}), trouble: true},
-		"bad disk":      {err: syscall.EIO, trouble: true},
-		"ended":         {err: context.Canceled, trouble: true},
-		"ended in time": {err: fmt.Errorf("%w: %w", ondisk.ErrChecksum, context.DeadlineExceeded), trouble: true},
+		"sound":                     {Masked, says{}, says{findings: leak}, Masked, "", nil},
+		"found":                     {Masked, says{findings: []string{"leaked"}}, says{findings: leak}, Latent, "", leak},
+		"lab's trouble":             {Masked, says{err: errors.New("no space")}, says{}, Invalid, "", nil},
+		"unknown":                   {Masked, says{err: unknown}, says{}, Masked, "feature com.example:new", nil},
+		"unknown, healed":           {Healed, says{err: unknown}, says{}, Healed, "feature com.example:new", nil},
+		"unknown, zdb finds":        {Masked, says{err: unknown}, says{findings: leak}, Masked, "feature com.example:new", leak},
+		"unknown, and zdb in vain":  {Masked, says{err: unknown}, says{err: errors.New("no guest")}, Masked, "feature com.example:new", []string{"no guest"}},
+		"a panic leaves no need to": {Panic, says{err: unknown}, says{}, Panic, "", nil},
 	} {
 		t.Run(name, func(t *testing.T) {
-			report := &audit.Report{}
-			if c.err != nil {
-				report = nil
-			}
-			o, err := opinion(report, c.err)
-			if (o.Unreadable != nil) != c.unreadable || (o.NotAudited != nil) != c.notAudited || (err != nil) != c.trouble || (o.Report != nil) != (c.err == nil) {
-				t.Errorf("got %+v, %v", o, err)
+			one := &run{Plan: Plan{Judge: c.judge, Second: c.second, Image: &images.Image{}}, lives: []*life{{vm: scripttest.New(t)}}}
+			r := Result{Outcome: c.seen}
+			one.audit(t.Context(), &r)
+			if r.Outcome != c.outcome || r.NotAudited != c.notAudited || !slices.Equal(r.ZDB, c.zdb) {
+				t.Errorf("got %s, not audited for %q, zdb %q", r.Outcome, r.NotAudited, r.ZDB)
 			}
 		})
 	}

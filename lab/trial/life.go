@@ -134,16 +134,6 @@ func (t *run) close() (err error) {
 	return err
 }
 
-// fresh forks a guest that has no pool and has never seen the fault, and puts the disks of a machine that was switched
-// off into it.
-func fresh(ctx context.Context, d machine.Driver, booted *machine.Checkpoint, disks []machine.Disk, next int) (machine.Machine, error) {
-	o := machine.ForkOptions{Disks: map[string]string{}, Next: next}
-	for _, disk := range disks {
-		o.Disks[disk.Name] = disk.Path
-	}
-	return d.Fork(ctx, booted, o)
-}
-
 // reboot switches the machine off, as it stands, and goes on with its disks in a fresh one. The pool is not imported yet.
 func (t *run) reboot(ctx context.Context) error {
 	if err := t.delivered(ctx); err != nil {
@@ -153,7 +143,7 @@ func (t *run) reboot(ctx context.Context) error {
 	if err := old.leave(); err != nil {
 		return err
 	}
-	vm, err := fresh(ctx, t.driver, t.Booted, old.vm.Disks(), 0)
+	vm, err := t.driver.Fork(ctx, t.Booted, machine.ForkOptions{Disks: machine.Contents(old.vm.Disks())})
 	if err != nil {
 		return err
 	}

@@ -15,6 +15,7 @@ import (
 	"github.com/vdevil/vdevil/images"
 	"github.com/vdevil/vdevil/lab/fault"
 	"github.com/vdevil/vdevil/lab/guest"
+	"github.com/vdevil/vdevil/lab/judge"
 	"github.com/vdevil/vdevil/lab/kernel"
 	"github.com/vdevil/vdevil/lab/machine"
 	"github.com/vdevil/vdevil/lab/zfs/panics"
@@ -42,7 +43,7 @@ type Plan struct {
 	Kernels *Kernels `json:"-"`
 	// Judge looks at the disks of a trial in which nothing was seen. Without one such damage stays unseen. Second is asked
 	// for another opinion when Judge has found something.
-	Judge, Second Judge `json:"-"`
+	Judge, Second judge.Judge `json:"-"`
 	// Before is done to the fork before its CPUs run, for faults that strike at the very instant of the checkpoint.
 	Before func(context.Context, machine.Machine) ([]fault.Injection, error) `json:"-"`
 	// Watch is how long a trial goes on at least, from the moment the CPUs run, on this host.

@@ -22,13 +22,13 @@ import (
 	"github.com/vdevil/vdevil/scenarios"
 )
 
-// bench is a judge whose guest is scripted: its commands run on this computer.
+// bench is an importer whose guest is scripted: its commands run on this computer.
 type bench struct {
-	t       *testing.T
-	guest   *guesttest.Server
-	machine *scripttest.Machine
-	judge   *judge
-	fifo    string
+	t        *testing.T
+	guest    *guesttest.Server
+	machine  *scripttest.Machine
+	importer *importer
+	fifo     string
 }
 
 // newBench has an image of an empty disk. The import is a script, which writes to the fifo for the test to know.
@@ -60,11 +60,11 @@ func newBench(t *testing.T, zpool string) *bench {
 	}
 	r := &record{log: log, store: NewStore(log, []io.ReaderAt{bytes.NewReader(nil)}, []int64{size})}
 	booted := &machine.Checkpoint{Scale: 1, Config: machine.Config{Disks: []machine.DiskConfig{{Name: "v0", Size: size}}}}
-	if b.judge, err = study.newJudge(t.Context(), r, booted, 1); err != nil {
+	if b.importer, err = study.newImporter(t.Context(), r, booted, 1); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		if err := b.judge.close(); err != nil {
+		if err := b.importer.close(); err != nil {
 			t.Error(err)
 		}
 	})
@@ -79,7 +79,7 @@ func (b *bench) image(script func()) *Verdict {
 		defer close(played)
 		script()
 	}()
-	v, err := b.judge.judge(b.t.Context(), b.judge.record.log.image(Boundary, 0, Flush{}, rand.New(rand.NewPCG(1, 1))))
+	v, err := b.importer.judge(b.t.Context(), b.importer.record.log.image(Boundary, 0, Flush{}, rand.New(rand.NewPCG(1, 1))))
 	if err != nil {
 		b.t.Fatal(err)
 	}
@@ -128,7 +128,7 @@ func TestJudgeEnds(t *testing.T) {
 			if v.Panic != c.panic || v.Invalid != c.invalid {
 				t.Errorf("panic %q, invalid %q", v.Panic, v.Invalid)
 			}
-			if b.judge.vm != nil {
+			if b.importer.vm != nil {
 				t.Error("the next image would get the same guest")
 			}
 		})
@@ -181,8 +181,8 @@ func (brokenDisk) ReadAt([]byte, int64) (int, error) { return 0, syscall.EIO }
 // TestJudgeTrouble expects what the lab cannot read, or has no room for, to speak neither against the pool nor for it.
 func TestJudgeTrouble(t *testing.T) {
 	b := newBench(t, "exit 0")
-	log := b.judge.record.log
-	b.judge.record.store = NewStore(log, []io.ReaderAt{brokenDisk{}}, []int64{64 << 20})
+	log := b.importer.record.log
+	b.importer.record.store = NewStore(log, []io.ReaderAt{brokenDisk{}}, []int64{64 << 20})
 	if v := b.image(func() {}); !strings.Contains(v.Invalid, syscall.EIO.Error()) {
 		t.Errorf("got %+v", v)
 	}

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/vdevil/vdevil/lab/guest"
+	"github.com/vdevil/vdevil/lab/judge"
 	"github.com/vdevil/vdevil/lab/machine"
 	"github.com/vdevil/vdevil/lab/machine/nbd"
 	"github.com/vdevil/vdevil/lab/trial"
@@ -49,8 +50,8 @@ func (v *Verdict) Consistent() bool {
 	return len(v.Audit)+len(v.After)+len(v.Damaged) == 0 && v.Unreadable+v.ReadOnly+v.ReadWrite+v.Panic == ""
 }
 
-// judge is a guest in which images are imported, one after the other: their disks are exchanged while no pool is imported.
-type judge struct {
+// importer is a guest in which images are imported, one after the other: their disks are exchanged while no pool is imported.
+type importer struct {
 	study   *Study
 	record  *record
 	booted  *machine.Checkpoint
@@ -61,30 +62,30 @@ type judge struct {
 	guest *guest.Guest
 }
 
-func (s *Study) newJudge(ctx context.Context, r *record, booted *machine.Checkpoint, number int) (*judge, error) {
+func (s *Study) newImporter(ctx context.Context, r *record, booted *machine.Checkpoint, number int) (*importer, error) {
 	server, err := nbd.Listen(ctx, filepath.Join(s.Sockets, fmt.Sprintf("judge-%d", number)))
 	if err != nil {
 		return nil, err
 	}
-	j := &judge{study: s, record: r, booted: booted, server: server, sockets: map[string]string{}}
+	im := &importer{study: s, record: r, booted: booted, server: server, sockets: map[string]string{}}
 	for _, d := range booted.Config.Disks {
-		j.sockets[d.Name] = server.Path()
+		im.sockets[d.Name] = server.Path()
 	}
-	return j, nil
+	return im, nil
 }
 
-func (j *judge) close() error { return errors.Join(j.leave(), j.server.Close()) }
+func (im *importer) close() error { return errors.Join(im.leave(), im.server.Close()) }
 
 // leave ends the guest.
-func (j *judge) leave() error {
-	if j.vm == nil {
+func (im *importer) leave() error {
+	if im.vm == nil {
 		return nil
 	}
-	if j.guest != nil {
-		j.guest.Close()
+	if im.guest != nil {
+		im.guest.Close()
 	}
-	err := j.vm.Close()
-	j.vm, j.guest = nil, nil
+	err := im.vm.Close()
+	im.vm, im.guest = nil, nil
 	return err
 }
 
@@ -92,14 +93,14 @@ func (j *judge) leave() error {
 const imageLimit = 15 * time.Second
 
 // judge looks at an image. Errors of the lab's own make it invalid; an error means that the context has ended.
-func (j *judge) judge(ctx context.Context, m *Image) (*Verdict, error) {
+func (im *importer) judge(ctx context.Context, m *Image) (*Verdict, error) {
 	start := time.Now()
 	v := &Verdict{Image: *m}
-	views := make([]*View, len(j.booted.Config.Disks))
+	views := make([]*View, len(im.booted.Config.Disks))
 	for i := range views {
-		views[i] = j.record.store.View(m, i)
+		views[i] = im.record.store.View(m, i)
 	}
-	if err := j.examine(ctx, v, views); err != nil && ctx.Err() == nil {
+	if err := im.examine(ctx, v, views); err != nil && ctx.Err() == nil {
 		v.Invalid = err.Error()
 	}
 	v.Seconds = time.Since(start).Seconds()
@@ -108,32 +109,32 @@ func (j *judge) judge(ctx context.Context, m *Image) (*Verdict, error) {
 
 // examine audits an image, tries it in a guest, and audits what that has made of it. Whatever came of it, it counts for
 // nothing if the lab failed to be a disk.
-func (j *judge) examine(ctx context.Context, v *Verdict, views []*View) (err error) {
+func (im *importer) examine(ctx context.Context, v *Verdict, views []*View) (err error) {
 	defer func() {
 		for _, view := range views {
 			if trouble := view.Trouble(); trouble != nil {
-				err = errors.Join(trouble, j.leave())
+				err = errors.Join(trouble, im.leave())
 				return
 			}
 		}
 	}()
-	if v.Audit, err = j.audit(ctx, v, views); err != nil {
+	if v.Audit, err = im.audit(ctx, v, views); err != nil {
 		return err
 	}
-	if err = j.try(ctx, v, views); err != nil || j.guest == nil || v.ReadWrite != "" {
+	if err = im.try(ctx, v, views); err != nil || im.guest == nil || v.ReadWrite != "" {
 		return err
 	}
-	v.After, err = j.audit(ctx, v, views)
+	v.After, err = im.audit(ctx, v, views)
 	return err
 }
 
 // audit reads the disks from outside. That a block has lost its checksum counts here: no fault has damaged it.
-func (j *judge) audit(ctx context.Context, v *Verdict, views []*View) (findings []string, err error) {
+func (im *importer) audit(ctx context.Context, v *Verdict, views []*View) (findings []string, err error) {
 	devices := make([]ondisk.Device, 0, len(views))
-	for i, d := range j.booted.Config.Disks {
+	for i, d := range im.booted.Config.Disks {
 		devices = append(devices, ondisk.Device{Name: d.Name, Data: views[i], Size: d.Size})
 	}
-	o, err := trial.Audit(ctx, devices, j.study.Resolved.Pool.Name, audit.Options{Workers: 1, TempDir: j.study.Dir})
+	o, err := judge.Audit(ctx, devices, im.study.Resolved.Pool.Name, audit.Options{Workers: 1, TempDir: im.study.Dir})
 	switch {
 	case err != nil:
 		return nil, fmt.Errorf("audit the disks: %w", err)
@@ -152,20 +153,20 @@ func (j *judge) audit(ctx context.Context, v *Verdict, views []*View) (findings 
 
 // try imports the pool in the guest, read-only and read-write, and reads what was promised. After a crash, or when the guest
 // has not answered, the next image gets another one.
-func (j *judge) try(ctx context.Context, v *Verdict, views []*View) error {
-	limited, cancel := context.WithTimeout(ctx, j.booted.Scale.Limit(imageLimit))
+func (im *importer) try(ctx context.Context, v *Verdict, views []*View) error {
+	limited, cancel := context.WithTimeout(ctx, im.booted.Scale.Limit(imageLimit))
 	defer cancel()
 	watched, end := context.WithCancel(ctx) // longer than the guest is waited for
 	defer end()
-	if err := j.show(limited, views); err != nil {
-		if j.vm != nil { // a connection breaks before the death of the machine is known
-			if _, _, died := trial.Follow(watched, j.vm, j.vm.Console().Len(), j.booted.Scale).Aftermath(ctx); died != nil {
+	if err := im.show(limited, views); err != nil {
+		if im.vm != nil { // a connection breaks before the death of the machine is known
+			if _, _, died := trial.Follow(watched, im.vm, im.vm.Console().Len(), im.booted.Scale).Aftermath(ctx); died != nil {
 				err = hypervisorDied(died)
 			}
 		}
-		return errors.Join(err, j.leave())
+		return errors.Join(err, im.leave())
 	}
-	follow := trial.Follow(watched, j.vm, j.vm.Console().Len(), j.booted.Scale)
+	follow := trial.Follow(watched, im.vm, im.vm.Console().Len(), im.booted.Scale)
 	working, stop := context.WithCancel(limited)
 	defer stop()
 	go func() { // a command of a guest that has crashed may hang for ever
@@ -175,7 +176,7 @@ func (j *judge) try(ctx context.Context, v *Verdict, views []*View) error {
 		case <-working.Done():
 		}
 	}()
-	err := j.imports(working, v)
+	err := im.imports(working, v)
 	select {
 	case <-follow.Crash():
 	default:
@@ -183,11 +184,11 @@ func (j *judge) try(ctx context.Context, v *Verdict, views []*View) error {
 			return nil
 		}
 	}
-	return errors.Join(j.aftermath(ctx, v, follow, err), j.leave())
+	return errors.Join(im.aftermath(ctx, v, follow, err), im.leave())
 }
 
 // aftermath says what has happened to a guest that crashed, or that did not answer.
-func (j *judge) aftermath(ctx context.Context, v *Verdict, follow *trial.Follower, err error) error {
+func (im *importer) aftermath(ctx context.Context, v *Verdict, follow *trial.Follower, err error) error {
 	events, ended, died := follow.Aftermath(ctx)
 	for _, e := range events {
 		if e.Class == panics.Panic || e.Class == panics.Oops || e.Class == panics.Detected {
@@ -213,27 +214,27 @@ func hypervisorDied(err error) error {
 }
 
 // show puts an image into the disks of a guest that has no pool imported.
-func (j *judge) show(ctx context.Context, views []*View) error {
-	for i, d := range j.booted.Config.Disks {
-		if err := j.server.Export(d.Name, nbd.Export{Size: d.Size, Handler: views[i]}); err != nil {
+func (im *importer) show(ctx context.Context, views []*View) error {
+	for i, d := range im.booted.Config.Disks {
+		if err := im.server.Export(d.Name, nbd.Export{Size: d.Size, Handler: views[i]}); err != nil {
 			return err
 		}
 	}
-	if j.vm != nil {
+	if im.vm != nil {
 		return nil
 	}
-	vm, err := j.study.Driver.Fork(ctx, j.booted, machine.ForkOptions{NBD: j.sockets})
+	vm, err := im.study.Driver.Fork(ctx, im.booted, machine.ForkOptions{NBD: im.sockets})
 	if err != nil {
 		return err
 	}
-	j.vm = vm
-	if j.guest, err = trial.Connect(ctx, vm, j.study.Image, j.booted.Scale); err != nil {
+	im.vm = vm
+	if im.guest, err = trial.Connect(ctx, vm, im.study.Image, im.booted.Scale); err != nil {
 		return err
 	}
-	if err := j.guest.Rescan(ctx); err != nil {
+	if err := im.guest.Rescan(ctx); err != nil {
 		return err
 	}
-	_, err = j.guest.Run(ctx, "udevadm settle") // for the links of the partitions
+	_, err = im.guest.Run(ctx, "udevadm settle") // for the links of the partitions
 	return err
 }
 
@@ -245,28 +246,28 @@ const again = forget + ` &&
 zpool import $(ls -d /dev/disk/by-id/virtio-*-part1 | sed 's/^/-d /') `
 
 // second asks zdb about a pool that our reader could say nothing of.
-func (j *judge) second(ctx context.Context, v *Verdict) (err error) {
+func (im *importer) second(ctx context.Context, v *Verdict) (err error) {
 	if v.NotAudited+v.Unreadable == "" {
 		return nil
 	}
-	if _, err := j.guest.Run(ctx, forget); err != nil {
+	if _, err := im.guest.Run(ctx, forget); err != nil {
 		return err
 	}
-	v.ZDB, err = j.guest.ZDB(ctx, j.study.Resolved.Pool.Name)
+	v.ZDB, err = im.guest.ZDB(ctx, im.study.Resolved.Pool.Name)
 	return err
 }
 
 // imports does both imports, and has zdb look before where that is all the word there is on the disks. An error means that the guest did not answer.
-func (j *judge) imports(ctx context.Context, v *Verdict) error {
-	pool := j.study.Resolved.Pool.Name
-	if err := j.second(ctx, v); err != nil {
+func (im *importer) imports(ctx context.Context, v *Verdict) error {
+	pool := im.study.Resolved.Pool.Name
+	if err := im.second(ctx, v); err != nil {
 		return err
 	}
 	for _, way := range []struct {
 		options string
 		failed  *string
 	}{{"-N -o readonly=on ", &v.ReadOnly}, {"", &v.ReadWrite}} {
-		_, err := j.guest.Run(ctx, again+way.options+pool)
+		_, err := im.guest.Run(ctx, again+way.options+pool)
 		var exit *guest.ExitError
 		if errors.As(err, &exit) && exit.Status > 0 {
 			*way.failed = strings.TrimSpace(exit.Stderr)
@@ -276,11 +277,11 @@ func (j *judge) imports(ctx context.Context, v *Verdict) error {
 			return err
 		}
 		if way.options == "" {
-			if err := j.check(ctx, v); err != nil {
+			if err := im.check(ctx, v); err != nil {
 				return err
 			}
 		}
-		if err := j.guest.Export(ctx, pool); err != nil {
+		if err := im.guest.Export(ctx, pool); err != nil {
 			return err
 		}
 	}
@@ -288,9 +289,9 @@ func (j *judge) imports(ctx context.Context, v *Verdict) error {
 }
 
 // check asks the pool how it is and reads what was promised.
-func (j *judge) check(ctx context.Context, v *Verdict) error {
+func (im *importer) check(ctx context.Context, v *Verdict) error {
 	oracle := &guest.Oracle{}
-	for _, p := range j.record.promises {
+	for _, p := range im.record.promises {
 		if p.at <= v.At {
 			v.Promises++
 			if err := oracle.Expect(p.Path, p.Sum); err != nil {
@@ -298,7 +299,7 @@ func (j *judge) check(ctx context.Context, v *Verdict) error {
 			}
 		}
 	}
-	findings, err := oracle.Verify(ctx, j.guest)
+	findings, err := oracle.Verify(ctx, im.guest)
 	if err != nil {
 		return err
 	}
@@ -307,7 +308,7 @@ func (j *judge) check(ctx context.Context, v *Verdict) error {
 			v.Broken = append(v.Broken, f)
 		}
 	}
-	status, err := j.guest.Status(ctx, j.study.Resolved.Pool.Name)
+	status, err := im.guest.Status(ctx, im.study.Resolved.Pool.Name)
 	v.Damaged = status.Damaged
 	return err
 }

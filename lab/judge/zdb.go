@@ -1,8 +1,9 @@
-package trial
+package judge
 
 import (
 	"context"
 	"errors"
+	"time"
 
 	"github.com/vdevil/vdevil/lab/guest"
 	"github.com/vdevil/vdevil/lab/machine"
@@ -13,19 +14,19 @@ type ZDB struct {
 	Driver machine.Driver
 }
 
-// zdbLimit is what zdb gets on the reference host.
-const zdbLimit = connectLimit + prepareLimit
+// zdbLimit is what zdb gets on the reference host, the connection to its guest included.
+const zdbLimit = 33 * time.Second
 
 // Judge implements Judge.
-func (z ZDB) Judge(ctx context.Context, p Plan, disks []machine.Disk) (findings []string, err error) {
-	ctx, cancel := context.WithTimeout(ctx, p.Booted.Scale.Limit(zdbLimit))
+func (z ZDB) Judge(ctx context.Context, s Subject) (findings []string, err error) {
+	ctx, cancel := context.WithTimeout(ctx, s.Booted.Scale.Limit(zdbLimit))
 	defer cancel()
-	vm, err := fresh(ctx, z.Driver, p.Booted, disks, p.Next)
+	vm, err := z.Driver.Fork(ctx, s.Booted, machine.ForkOptions{Disks: machine.Contents(s.Disks)})
 	if err != nil {
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, vm.Close()) }()
-	g, err := guest.Connect(ctx, vm, keys(p.Image))
+	g, err := guest.Connect(ctx, vm, s.Keys)
 	if err != nil {
 		return nil, err
 	}
@@ -33,5 +34,5 @@ func (z ZDB) Judge(ctx context.Context, p Plan, disks []machine.Disk) (findings 
 	if err := g.Rescan(ctx); err != nil {
 		return nil, err
 	}
-	return g.ZDB(ctx, p.Resolved.Pool.Name)
+	return g.ZDB(ctx, s.Pool)
 }
