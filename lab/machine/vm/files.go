@@ -36,11 +36,11 @@ func (f Files) Console() string { return filepath.Join(f.Dir, "console.log") }
 // Log is what QEMU said of itself, where the driver has it.
 func (f Files) Log() string { return filepath.Join(f.Dir, "qemu.log") }
 
-// Socket is the path of a UNIX socket.
+// Socket is the path of a UNIX socket of the lab, or of a QEMU that is the lab's child.
 func (f Files) Socket(name string) string { return filepath.Join(f.Run, name+".sock") }
 
-// incoming is the socket by which QEMU takes a migration stream, in the one directory in which it makes files.
-func (f Files) incoming() string { return filepath.Join(f.Run, "in", "migrate.sock") }
+// theirs is the path of a UNIX socket that QEMU makes as it runs, in the one directory in which it can.
+func (f Files) theirs(name string) string { return filepath.Join(f.Run, "in", name+".sock") }
 
 func (f Files) ram() string      { return filepath.Join(f.Dir, "ram") }
 func (f Files) state() string    { return filepath.Join(f.Dir, "state") }
@@ -144,7 +144,7 @@ func (d *Driver) prepare(c machine.Config) (*Spec, error) {
 
 // grant lets whoever runs QEMU into the machine's directories, and gives them the files that QEMU writes.
 func (d *Driver) grant(s *Spec) error {
-	in := filepath.Dir(s.incoming())
+	in := filepath.Dir(s.theirs(""))
 	if err := os.Mkdir(in, 0o700); err != nil {
 		return err
 	}

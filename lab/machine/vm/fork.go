@@ -152,7 +152,7 @@ func (m *vm) receive(ctx context.Context, path string) error {
 	if err := ignoreShared(ctx, m.process); err != nil {
 		return err
 	}
-	socket := m.incoming()
+	socket := m.theirs("migrate")
 	if err := m.process.Execute(ctx, "migrate-incoming", map[string]string{"uri": "unix:" + socket}, nil); err != nil {
 		return err
 	}

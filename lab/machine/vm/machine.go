@@ -289,7 +289,7 @@ func (m *vm) Debug(ctx context.Context) (machine.Debugger, error) {
 }
 
 func (m *vm) attach(ctx context.Context) (*gdb.Client, error) {
-	path := m.Socket("gdb")
+	path := m.theirs("gdb")
 	if _, err := hmp(ctx, m.process, "gdbserver unix:"+path+",server=on,wait=off"); err != nil {
 		return nil, err
 	}
