@@ -13,8 +13,8 @@ import (
 
 	"github.com/vdevil/vdevil/images"
 	"github.com/vdevil/vdevil/lab/fault"
-	"github.com/vdevil/vdevil/lab/kernel"
 	"github.com/vdevil/vdevil/lab/judge"
+	"github.com/vdevil/vdevil/lab/kernel"
 	"github.com/vdevil/vdevil/lab/machine"
 	"github.com/vdevil/vdevil/lab/trial"
 	"github.com/vdevil/vdevil/scenarios"
