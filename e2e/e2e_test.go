@@ -156,7 +156,7 @@ func (b *bench) image(ctx SpecContext) *images.Image {
 // booted is a checkpoint of a guest that has just come up. Most scenarios begin with the same one.
 func (b *bench) booted(ctx SpecContext) *machine.Checkpoint {
 	GinkgoHelper()
-	cp, err := b.lab.Stable().Booted(ctx, b.image(ctx), labtest.Machine())
+	cp, err := b.lab.Checkpoints().Booted(ctx, b.image(ctx), labtest.Machine())
 	Expect(err).NotTo(HaveOccurred())
 	return cp
 }

@@ -22,7 +22,6 @@ import (
 	"github.com/vdevil/vdevil/lab/atlas"
 	"github.com/vdevil/vdevil/lab/campaign"
 	"github.com/vdevil/vdevil/lab/crash"
-	"github.com/vdevil/vdevil/lab/fault"
 	"github.com/vdevil/vdevil/lab/machine/libvirt"
 	"github.com/vdevil/vdevil/lab/report"
 	"github.com/vdevil/vdevil/lab/trial"
@@ -84,7 +83,7 @@ func hypervisorSpecs(b *bench) {
 					s, err := scenarios.Parse("spinning.yaml", []byte(spinning+strings.ReplaceAll(text, "SPIN", spin)+"trials: 1\nlimit: 60s\nexpect: {verdict: does not reproduce, rate: 0.5}\n"))
 					Expect(err).NotTo(HaveOccurred())
 					results, err := b.lab.Run(ctx, lab.Request{
-						Scenarios: []*scenarios.Scenario{s}, Seed: 1, Only: &campaign.Pick{Arm: "storm", Number: 1}, Keep: campaign.KeepNone,
+						Scenarios: []*scenarios.Scenario{s}, Seed: 1, Only: &campaign.Pick{Arm: "storm", Number: 1}, Keep: lab.KeepNone,
 						Observe: func(event campaign.Event) {
 							if _, ok := event.(campaign.Started); ok {
 								go b.endOne(ctx, e)
@@ -105,14 +104,14 @@ func hypervisorSpecs(b *bench) {
 				var texts []string
 				// Nobody looks at this word of a block pointer that is freed: the fork is watched for as long as the window is open.
 				_, err = b.lab.Atlas(ctx, lab.AtlasRequest{
-					Target: "bp.blk_fill", Trigger: fault.Trigger{At: "zio_free_sync", Hit: 1}, Scenario: found[0], Seed: 1, Again: true,
+					Target: "bp.blk_fill", Trigger: scenarios.Trigger{At: "zio_free_sync"}, Scenario: found[0], Seed: 1, Again: true,
 					Bits: &atlas.Range{}, Window: 30 * time.Second,
-					Observe: func(event atlas.Event) {
+					Observe: func(event campaign.Event) {
 						switch event := event.(type) {
 						case atlas.Begun:
 							go b.endOne(ctx, e)
-						case atlas.Flipped:
-							outcomes, texts = append(outcomes, event.Bit.Outcome), append(texts, event.Bit.Text)
+						case campaign.Ended:
+							outcomes, texts = append(outcomes, event.Result.Outcome), append(texts, event.Result.Reason)
 						}
 					},
 				})

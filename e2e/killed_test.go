@@ -73,7 +73,7 @@ func (b *bench) prepared(ctx SpecContext, name string) *machine.Checkpoint {
 	Expect(err).NotTo(HaveOccurred())
 	resolved, err := found[0].ForArm(found[0].Arms[0].Name)
 	Expect(err).NotTo(HaveOccurred())
-	cp, err := b.lab.Stable().Prepared(ctx, b.image(ctx), resolved)
+	cp, err := b.lab.Checkpoints().Prepared(ctx, b.image(ctx), resolved)
 	Expect(err).NotTo(HaveOccurred())
 	return cp
 }

@@ -15,7 +15,6 @@ import (
 	"github.com/onsi/gomega/gexec"
 
 	"github.com/vdevil/vdevil/lab"
-	"github.com/vdevil/vdevil/lab/campaign"
 	"github.com/vdevil/vdevil/lab/machine"
 	"github.com/vdevil/vdevil/lab/machine/libvirt/libvirttest"
 	"github.com/vdevil/vdevil/lab/trial"
@@ -31,7 +30,7 @@ func libvirtSpecs(b *bench, daemon func() *libvirttest.Daemon) {
 		It("end as those of a QEMU child do", func(ctx SpecContext) {
 			found, err := scenarios.Find([]string{struck})
 			Expect(err).NotTo(HaveOccurred())
-			results, err := b.lab.Run(ctx, lab.Request{Scenarios: found, Trials: 2, Seed: uint64(GinkgoRandomSeed()), Keep: campaign.KeepFailed})
+			results, err := b.lab.Run(ctx, lab.Request{Scenarios: found, Trials: 2, Seed: uint64(GinkgoRandomSeed()), Keep: lab.KeepFailed})
 			Expect(err).NotTo(HaveOccurred())
 			Expect(results).To(HaveLen(1))
 			for _, arm := range results[0].Arms {

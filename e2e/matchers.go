@@ -7,27 +7,27 @@ import (
 
 	"github.com/onsi/gomega/types"
 
-	"github.com/vdevil/vdevil/lab/campaign"
 	"github.com/vdevil/vdevil/lab/report"
 	"github.com/vdevil/vdevil/lab/trial"
+	"github.com/vdevil/vdevil/lab/verdict"
 	"github.com/vdevil/vdevil/scenarios"
 )
 
-// HoldItsExpectation succeeds for a campaign.Result of which everything came true that its scenario expects.
+// HoldItsExpectation succeeds for a verdict.Summary of which everything came true that its scenario expects.
 func HoldItsExpectation() types.GomegaMatcher {
-	return &resultMatcher{"hold its expectation", func(r campaign.Result) (bool, error) { return r.Held, nil }}
+	return &resultMatcher{"hold its expectation", func(r verdict.Summary) (bool, error) { return r.Held, nil }}
 }
 
-// Reproduce succeeds for a campaign.Result that reproduces a signature, such as
+// Reproduce succeeds for a verdict.Summary that reproduces a signature, such as
 // range-tree-add-overlap@metaslab_free_concrete, or range-tree-add-overlap for whatever caller. A result that settles
 // neither that nor the contrary is an error: it satisfies NotTo no more than To.
 func Reproduce(signature string) types.GomegaMatcher {
-	return &resultMatcher{"reproduce " + signature, func(r campaign.Result) (bool, error) { return reproduces(r, signature) }}
+	return &resultMatcher{"reproduce " + signature, func(r verdict.Summary) (bool, error) { return reproduces(r, signature) }}
 }
 
 // reproduces carries the verdict, which is about the hits that the scenario counts, over to the signature: it holds for a
 // signature at least as frequent in the fault arms and no more frequent in the control arms.
-func reproduces(r campaign.Result, signature string) (bool, error) {
+func reproduces(r verdict.Summary, signature string) (bool, error) {
 	atLeast, atMost, none := true, true, true
 	for _, a := range r.Arms {
 		n := count(a, signature)
@@ -38,7 +38,7 @@ func reproduces(r campaign.Result, signature string) (bool, error) {
 		atLeast, atMost, none = atLeast && n >= a.Hits, atMost && n <= a.Hits, none && n == 0
 	}
 	switch {
-	case r.Verdict == campaign.Inconclusive:
+	case r.Verdict == verdict.Inconclusive:
 		return false, errors.New("the verdict is inconclusive")
 	case r.Verdict == scenarios.Reproduces && atLeast:
 		return true, nil
@@ -49,7 +49,7 @@ func reproduces(r campaign.Result, signature string) (bool, error) {
 }
 
 // count is the number of trials that ended with a signature, or with one that begins with that condition.
-func count(a campaign.Arm, signature string) (n int) {
+func count(a verdict.Arm, signature string) (n int) {
 	for s, times := range a.Signatures {
 		if s == signature || strings.HasPrefix(s, signature+"@") {
 			n += times
@@ -61,10 +61,10 @@ func count(a campaign.Arm, signature string) (n int) {
 // maxInvalid is the part of all trials that lab trouble may cost before it is no longer chance.
 const maxInvalid = 0.05
 
-// RunWithoutLabTrouble succeeds for a campaign.Result with a valid trial in every arm and less than 5 % invalid ones. It
+// RunWithoutLabTrouble succeeds for a verdict.Summary with a valid trial in every arm and less than 5 % invalid ones. It
 // is what can be asked on versions that the scenario foretells nothing for.
 func RunWithoutLabTrouble() types.GomegaMatcher {
-	return &resultMatcher{"run without lab trouble", func(r campaign.Result) (bool, error) {
+	return &resultMatcher{"run without lab trouble", func(r verdict.Summary) (bool, error) {
 		trials, invalid := 0, 0
 		for _, a := range r.Arms {
 			if a.Valid == 0 {
@@ -80,14 +80,14 @@ func RunWithoutLabTrouble() types.GomegaMatcher {
 // resultMatcher shows the report of the result when it does not match.
 type resultMatcher struct {
 	what  string
-	match func(campaign.Result) (bool, error)
+	match func(verdict.Summary) (bool, error)
 }
 
 // Match is false, or an error with the report when the result does not say.
 func (m *resultMatcher) Match(actual any) (bool, error) {
-	r, ok := actual.(campaign.Result)
+	r, ok := actual.(verdict.Summary)
 	if !ok {
-		return false, fmt.Errorf("whether to %s is asked of a campaign.Result, not of a %T", m.what, actual)
+		return false, fmt.Errorf("whether to %s is asked of a verdict.Summary, not of a %T", m.what, actual)
 	}
 	matched, err := m.match(r)
 	if err != nil {
@@ -103,18 +103,18 @@ func (m *resultMatcher) FailureMessage(actual any) string { return m.message("to
 func (m *resultMatcher) NegatedFailureMessage(actual any) string { return m.message("not to", actual) }
 
 func (m *resultMatcher) message(to string, actual any) string {
-	r, _ := actual.(campaign.Result) // Match has refused all others
+	r, _ := actual.(verdict.Summary) // Match has refused all others
 	return fmt.Sprintf("Expected %s\n\n%s", m.claim(to, r), table(r))
 }
 
-func (m *resultMatcher) claim(verb string, r campaign.Result) string {
+func (m *resultMatcher) claim(verb string, r verdict.Summary) string {
 	return fmt.Sprintf("%s on OpenZFS %s %s %s", r.Scenario, r.OpenZFS, verb, m.what)
 }
 
 // table is the report for people, with the bundles' paths.
-func table(r campaign.Result) string {
+func table(r verdict.Summary) string {
 	var b strings.Builder
-	if err := report.Table(&b, []campaign.Result{r}, nil); err != nil {
+	if err := report.Table(&b, []verdict.Summary{r}, nil); err != nil {
 		return err.Error()
 	}
 	return b.String()

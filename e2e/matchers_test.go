@@ -6,8 +6,8 @@ import (
 
 	"github.com/onsi/gomega/types"
 
-	"github.com/vdevil/vdevil/lab/campaign"
 	"github.com/vdevil/vdevil/lab/trial"
+	"github.com/vdevil/vdevil/lab/verdict"
 	"github.com/vdevil/vdevil/scenarios"
 )
 
@@ -18,15 +18,15 @@ const (
 )
 
 // arm is an arm of ten valid trials, some of them hits with the signature.
-func arm(name string, hits int, signatures map[string]int) campaign.Arm {
-	return campaign.Arm{
+func arm(name string, hits int, signatures map[string]int) verdict.Arm {
+	return verdict.Arm{
 		Name: name, Control: name == "control", Trials: 10, Valid: 10, Hits: hits, Signatures: signatures,
 		Outcomes: map[trial.Outcome]int{trial.Panic: hits, trial.Masked: 10 - hits},
 	}
 }
 
-func result(v scenarios.Verdict, arms ...campaign.Arm) campaign.Result {
-	r := campaign.Result{Scenario: "storm", OpenZFS: "2.3.2", Verdict: v, Expected: v, Held: true, Arms: arms}
+func result(v scenarios.Verdict, arms ...verdict.Arm) verdict.Summary {
+	r := verdict.Summary{Scenario: "storm", OpenZFS: "2.3.2", Verdict: v, Expected: v, Held: true, Arms: arms}
 	for i := range r.Arms {
 		r.Arms[i].Results = []trial.Result{{Arm: r.Arms[i].Name, Number: 1, Outcome: trial.Masked, Bundle: "/state/runs/1/storm-2.3.2/x-001"}}
 	}
@@ -38,7 +38,7 @@ func TestReproduce(t *testing.T) {
 	none := arm("control", 0, nil)
 	for _, c := range []struct {
 		name, ask string
-		result    campaign.Result
+		result    verdict.Summary
 		want      string
 	}{
 		{"the signature", overlap, result(scenarios.Reproduces, arm("fault", 9, map[string]int{overlap: 9}), none), yes},
@@ -51,7 +51,7 @@ func TestReproduce(t *testing.T) {
 		{"no hit", overlap, result(scenarios.DoesNotReproduce, arm("fault", 0, nil), none), no},
 		{"too few hits", overlap, result(scenarios.DoesNotReproduce, arm("fault", 1, map[string]int{overlap: 1}), none), no},
 		{"another one than does not reproduce", missing, result(scenarios.DoesNotReproduce, arm("fault", 0, map[string]int{missing: 5}), none), unknown},
-		{"too few trials", overlap, result(campaign.Inconclusive, arm("fault", 1, map[string]int{overlap: 1}), none), unknown},
+		{"too few trials", overlap, result(verdict.Inconclusive, arm("fault", 1, map[string]int{overlap: 1}), none), unknown},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			got, err := Reproduce(c.ask).Match(c.result)
@@ -77,21 +77,21 @@ func TestHoldItsExpectation(t *testing.T) {
 }
 
 func TestRunWithoutLabTrouble(t *testing.T) {
-	invalid := func(trials, n int) campaign.Arm {
+	invalid := func(trials, n int) verdict.Arm {
 		a := arm("fault", 0, nil)
 		a.Trials, a.Valid, a.Outcomes = trials, trials-n, map[trial.Outcome]int{trial.Masked: trials - n, trial.Invalid: n}
 		return a
 	}
 	for _, c := range []struct {
 		name string
-		arms []campaign.Arm
+		arms []verdict.Arm
 		want bool
 	}{
-		{"none", []campaign.Arm{invalid(10, 0)}, true},
-		{"1 of 21", []campaign.Arm{invalid(20, 1), invalid(1, 0)}, true},
-		{"1 of 20", []campaign.Arm{invalid(20, 1)}, false},
-		{"all of an arm", []campaign.Arm{invalid(1000, 0), invalid(1, 1)}, false},
-		{"no trials", []campaign.Arm{invalid(0, 0)}, false},
+		{"none", []verdict.Arm{invalid(10, 0)}, true},
+		{"1 of 21", []verdict.Arm{invalid(20, 1), invalid(1, 0)}, true},
+		{"1 of 20", []verdict.Arm{invalid(20, 1)}, false},
+		{"all of an arm", []verdict.Arm{invalid(1000, 0), invalid(1, 1)}, false},
+		{"no trials", []verdict.Arm{invalid(0, 0)}, false},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			if got, err := RunWithoutLabTrouble().Match(result(scenarios.DoesNotReproduce, c.arms...)); got != c.want || err != nil {
@@ -105,7 +105,7 @@ func TestRunWithoutLabTrouble(t *testing.T) {
 func TestMessages(t *testing.T) {
 	r := result(scenarios.Reproduces, arm("fault", 9, map[string]int{overlap: 9}))
 	r.Against = []string{"control/3: a control arm ended in panic"}
-	_, inconclusive := Reproduce(overlap).Match(result(campaign.Inconclusive, arm("fault", 1, nil)))
+	_, inconclusive := Reproduce(overlap).Match(result(verdict.Inconclusive, arm("fault", 1, nil)))
 	hold, reproduce := HoldItsExpectation(), Reproduce("oops")
 	for _, c := range []struct {
 		text string
@@ -125,7 +125,7 @@ func TestMessages(t *testing.T) {
 
 func TestMatchersRefuseOthers(t *testing.T) {
 	for _, m := range []types.GomegaMatcher{HoldItsExpectation(), Reproduce(overlap), RunWithoutLabTrouble()} {
-		if _, err := m.Match([]campaign.Result{}); err == nil {
+		if _, err := m.Match([]verdict.Summary{}); err == nil {
 			t.Errorf("%T takes a list of results", m)
 		}
 	}

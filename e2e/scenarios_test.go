@@ -13,6 +13,7 @@ import (
 	"github.com/vdevil/vdevil/images"
 	"github.com/vdevil/vdevil/lab"
 	"github.com/vdevil/vdevil/lab/campaign"
+	"github.com/vdevil/vdevil/lab/verdict"
 	"github.com/vdevil/vdevil/scenarios"
 )
 
@@ -84,11 +85,11 @@ func trials(s *scenarios.Scenario) int {
 }
 
 // ask runs the trials of a scenario, with the suite's seed. The report goes where Ginkgo's reports go.
-func (b *bench) ask(ctx context.Context, s *scenarios.Scenario, version string) campaign.Result {
+func (b *bench) ask(ctx context.Context, s *scenarios.Scenario, version string) verdict.Summary {
 	GinkgoHelper()
 	results, err := b.lab.Run(ctx, lab.Request{
 		Scenarios: []*scenarios.Scenario{s}, Versions: []string{version}, Seed: uint64(GinkgoRandomSeed()), Trials: trials(s),
-		Keep: campaign.KeepFailed,
+		Keep: lab.KeepFailed,
 		Observe: func(e campaign.Event) {
 			if e, ok := e.(campaign.Ended); ok {
 				ended := strings.TrimSpace(string(e.Result.Outcome) + " " + e.Result.Signature)

@@ -10,8 +10,8 @@ import (
 	"time"
 
 	"github.com/vdevil/vdevil/lab/crash"
+	"github.com/vdevil/vdevil/lab/drive"
 	"github.com/vdevil/vdevil/lab/host"
-	"github.com/vdevil/vdevil/lab/trial"
 	"github.com/vdevil/vdevil/scenarios"
 )
 
@@ -38,7 +38,7 @@ func (l *Lab) Crash(ctx context.Context, r CrashRequest) (_ *crash.Report, err e
 	if err != nil {
 		return nil, err
 	}
-	if err := trial.CheckWorkload(resolved); err != nil {
+	if err := drive.CheckWorkload(resolved); err != nil {
 		return nil, err
 	}
 	img, err := l.Image(ctx, r.Version)
@@ -59,7 +59,7 @@ func (l *Lab) Crash(ctx context.Context, r CrashRequest) (_ *crash.Report, err e
 		defer func() { err = errors.Join(err, host.Release(d)) }()
 	}
 	s := &crash.Study{
-		Resolved: resolved, Image: img, Driver: l.driver, Stable: l.stable, Seed: r.Seed, Promises: r.Promises,
+		Resolved: resolved, Image: img, Driver: l.driver, Checkpoints: l.checkpoints, Seed: r.Seed, Promises: r.Promises,
 		Images: r.Images, Jobs: l.opts.Jobs, Flush: r.Flush, Dir: dir, Sockets: run, Observe: r.Observe,
 	}
 	return s.Run(ctx)

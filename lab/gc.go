@@ -8,9 +8,9 @@ import (
 	"time"
 
 	"github.com/vdevil/vdevil/images"
+	"github.com/vdevil/vdevil/lab/checkpoint"
 	"github.com/vdevil/vdevil/lab/host"
 	"github.com/vdevil/vdevil/lab/machine/libvirt"
-	"github.com/vdevil/vdevil/lab/trial"
 )
 
 // unused is for how long a checkpoint is kept that nobody forks: another QEMU, or another version of a scenario or of the
@@ -32,7 +32,7 @@ func Collect(ctx context.Context, d host.Dirs) (removed []string, err error) {
 		func() ([]string, error) { return inStorages(d) },
 		store.Clean,
 		func() ([]string, error) {
-			return trial.Clean(PoolsDir(d), func(_ string, used time.Time) bool { return time.Since(used) < unused })
+			return checkpoint.Clean(PoolsDir(d), func(_ string, used time.Time) bool { return time.Since(used) < unused })
 		},
 		func() ([]string, error) { return checkpoints(d, store) },
 	} {
@@ -87,7 +87,7 @@ func checkpoints(d host.Dirs, store *images.Store) ([]string, error) {
 	if err != nil {
 		return nil, err
 	}
-	return trial.Clean(checkpointsDir(d), func(checkpoint string, used time.Time) bool {
+	return checkpoint.Clean(checkpointsDir(d), func(checkpoint string, used time.Time) bool {
 		return time.Since(used) < unused &&
 			slices.ContainsFunc(all, func(i *images.Image) bool { return strings.HasPrefix(checkpoint, i.ID+"-") })
 	})

@@ -8,15 +8,20 @@ import (
 	"fmt"
 	"path/filepath"
 	"runtime"
+	"sync"
 	"time"
 
 	"github.com/vdevil/vdevil/images"
+	"github.com/vdevil/vdevil/lab/bench"
 	"github.com/vdevil/vdevil/lab/campaign"
+	"github.com/vdevil/vdevil/lab/checkpoint"
 	"github.com/vdevil/vdevil/lab/guest"
 	"github.com/vdevil/vdevil/lab/host"
+	"github.com/vdevil/vdevil/lab/judge"
 	"github.com/vdevil/vdevil/lab/machine"
 	"github.com/vdevil/vdevil/lab/machine/vm"
 	"github.com/vdevil/vdevil/lab/trial"
+	"github.com/vdevil/vdevil/lab/verdict"
 	"github.com/vdevil/vdevil/scenarios"
 )
 
@@ -54,10 +59,12 @@ type Progress struct {
 
 // Lab has found its host in order and its driver working.
 type Lab struct {
-	opts   Options
-	driver *vm.Driver
-	images *images.Store
-	stable *trial.Stable
+	opts        Options
+	driver      *vm.Driver
+	images      *images.Store
+	checkpoints *checkpoint.Cache
+	bench       *bench.Bench
+	known       sync.Map // images by ID
 }
 
 // Open installs what the host lacks, if Options.Install allows it, and starts the driver.
@@ -83,9 +90,12 @@ func Open(ctx context.Context, o Options) (*Lab, error) {
 		return nil, err
 	}
 	l := &Lab{opts: o, driver: driver, images: store}
-	l.stable = &trial.Stable{
+	l.checkpoints = &checkpoint.Cache{
 		Dir: checkpointsDir(o.Dirs), Driver: driver, Open: vm.Open, Progress: l.progress,
-		Kernels: &trial.Kernels{Dir: filepath.Join(o.Dirs.Cache, "types")},
+		Kernels: &checkpoint.Kernels{Dir: filepath.Join(o.Dirs.Cache, "types")},
+	}
+	l.bench = &bench.Bench{
+		Driver: driver, Checkpoints: l.checkpoints, Image: l.imageOf, Judge: judge.Auditor{}, Second: judge.ZDB{Driver: driver},
 	}
 	return l, nil
 }
@@ -108,8 +118,11 @@ func (l *Lab) Close() error { return l.driver.Close() }
 // Driver starts machines.
 func (l *Lab) Driver() machine.Driver { return l.driver }
 
-// Stable keeps checkpoints.
-func (l *Lab) Stable() *trial.Stable { return l.stable }
+// Checkpoints keeps prepared machines.
+func (l *Lab) Checkpoints() *checkpoint.Cache { return l.checkpoints }
+
+// Bench does trials.
+func (l *Lab) Bench() *bench.Bench { return l.bench }
 
 // Images keeps images.
 func (l *Lab) Images() *images.Store { return l.images }
@@ -124,43 +137,96 @@ func (l *Lab) Image(ctx context.Context, version string) (*images.Image, error) 
 	}})
 }
 
+// imageOf is the image that a spec asks for. One with the same OpenZFS and other content would be another trial.
+func (l *Lab) imageOf(ctx context.Context, s trial.Spec) (*images.Image, error) {
+	if known, ok := l.known.Load(s.Image); ok {
+		return known.(*images.Image), nil
+	}
+	img, err := l.Image(ctx, s.OpenZFS)
+	if err == nil && img.ID != s.Image {
+		err = fmt.Errorf("the trial is one with image %s, here OpenZFS %s has image %s", s.Image, s.OpenZFS, img.ID)
+	}
+	if err == nil {
+		l.known.Store(s.Image, img)
+	}
+	return img, err
+}
+
 // Request is what to run.
 type Request struct {
 	Scenarios []*scenarios.Scenario
 	// Versions are of OpenZFS, none for the default one.
 	Versions []string
-	// Trials, Only, Seed and Keep are as in campaign.Campaign.
+	// Trials, Only, Seed and Flags are as in campaign.Questions.
 	Trials int
 	Only   *campaign.Pick
 	Seed   uint64
-	Keep   campaign.Keep
-	// Flags chose the driver, as in campaign.Campaign.
-	Flags string
-	// Observe is told of every trial. It may be nil.
+	Flags  string
+	Keep   Keep
+	// Observe is told of everything that happens, one call at a time. It may be nil.
 	Observe func(campaign.Event)
 }
 
-// Run does the trials of all scenarios on all versions. What was done before an error is returned with it, see campaign.Run.
-func (l *Lab) Run(ctx context.Context, r Request) ([]campaign.Result, error) {
+// Keep says of which trials the disks are kept.
+type Keep string
+
+// What can be kept.
+const (
+	KeepFailed Keep = "failed" // those that went against the expectation, and the invalid ones
+	KeepAll    Keep = "all"
+	KeepNone   Keep = "none"
+)
+
+// Run does the trials of all scenarios on all versions. What was done before an error is returned with it, the finished trials
+// of the scenario under way included; of that scenario there is no verdict then.
+func (l *Lab) Run(ctx context.Context, r Request) ([]verdict.Summary, error) {
 	if len(r.Versions) == 0 {
 		r.Versions = []string{""}
 	}
-	if r.Observe == nil {
-		r.Observe = func(campaign.Event) {}
-	}
-	c := &campaign.Campaign{
-		Scenarios: r.Scenarios, Trials: r.Trials, Only: r.Only, Seed: r.Seed, Keep: r.Keep, Jobs: l.opts.Jobs,
-		Dir:    filepath.Join(RunsDir(l.opts.Dirs), time.Now().UTC().Format("20060102-150405.000")),
-		Driver: l.driver, Stable: l.stable, Flags: r.Flags, Observe: r.Observe,
+	q := &campaign.Questions{
+		Scenarios: r.Scenarios, Trials: r.Trials, Only: r.Only, Seed: r.Seed, Flags: r.Flags, Driver: l.driver.Name(),
+		Accel: string(l.driver.Accel()),
 	}
 	for _, v := range r.Versions {
 		img, err := l.Image(ctx, v)
 		if err != nil {
 			return nil, err
 		}
-		c.Images = append(c.Images, img)
+		q.Images = append(q.Images, img)
 	}
-	return c.Run(ctx)
+	if err := q.Plan(); err != nil {
+		return nil, err
+	}
+	done := campaign.Results{}
+	err := l.campaign(ctx, q, done, r.Keep, r.Observe)
+	return q.Summaries(done), err
+}
+
+// campaign does what a search asks for. observe may be nil.
+func (l *Lab) campaign(ctx context.Context, search campaign.Search, done campaign.Results, keep Keep, observe func(campaign.Event)) error {
+	dir := filepath.Join(RunsDir(l.opts.Dirs), time.Now().UTC().Format("20060102-150405.000"))
+	stream := &campaign.Stream{}
+	told := make(chan struct{})
+	go func() {
+		defer close(told)
+		for e := range stream.Follow(context.Background()) {
+			if observe != nil {
+				observe(e)
+			}
+		}
+	}()
+	runner := &campaign.Runner{
+		Search: search, Bench: l.bench, Jobs: l.opts.Jobs, Stream: stream,
+		Options: func(w campaign.Want) bench.Options {
+			return bench.Options{Bundle: filepath.Join(dir, w.Bundle), Keep: func(s *scenarios.Scenario, r trial.Result) bool {
+				return keep == KeepAll || keep == KeepFailed && !verdict.AsExpected(s, r)
+			}}
+		},
+	}
+	err := runner.Run(ctx, done)
+	stream.Close()
+	<-told
+	return err
 }
 
 // RunsDir is where the bundles of all runs lie, a directory for each run, named after its beginning in UTC.
@@ -176,16 +242,16 @@ func (l *Lab) Guest(ctx context.Context, s *scenarios.Scenario, arm, version str
 	if err != nil {
 		return nil, nil, err
 	}
-	cp, err := l.stable.Prepared(ctx, img, resolved)
+	cp, err := l.checkpoints.Prepared(ctx, img, resolved)
 	if err != nil {
 		return nil, nil, err
 	}
-	return trial.Enter(ctx, l.driver, img, cp)
+	return checkpoint.Enter(ctx, l.driver, img, cp)
 }
 
 // Environment is where this lab does its trials.
 func (l *Lab) Environment() trial.Environment {
-	return trial.Environment{Version: Version, Driver: l.driver.Name(), Accel: l.driver.Accel(), Host: describe(l.driver.Version())}
+	return trial.Environment{Version: Version, Driver: l.driver.Name(), Accel: string(l.driver.Accel()), Host: describe(l.driver.Version())}
 }
 
 func describe(hypervisor string) string {

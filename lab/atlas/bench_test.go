@@ -8,7 +8,8 @@ import (
 	"time"
 
 	"github.com/vdevil/vdevil/lab/atlas"
-	"github.com/vdevil/vdevil/lab/fault"
+	"github.com/vdevil/vdevil/lab/bench"
+	"github.com/vdevil/vdevil/lab/campaign"
 	"github.com/vdevil/vdevil/lab/labtest"
 	"github.com/vdevil/vdevil/scenarios"
 )
@@ -25,25 +26,26 @@ func BenchmarkThroughput(b *testing.B) {
 	if err != nil {
 		b.Fatal(err)
 	}
-	cold := *l.Stable()
+	cold := *l.Bench()
+	fresh := *l.Checkpoints()
+	cold.Checkpoints = &fresh
 	one := atlas.Atlas{
-		Target: "bp.blk_dva[0].dva_word[1]", Trigger: fault.Trigger{At: "zio_free_sync"}, Scenario: found[0], Image: img, Seed: 1,
-		Bits: &atlas.Range{First: 5, Last: 5}, Window: 4 * time.Second, Jobs: 1, Driver: l.Driver(), Stable: &cold,
-		Observe: func(atlas.Event) {},
+		Target: "bp.blk_dva[0].dva_word[1]", Trigger: scenarios.Trigger{At: "zio_free_sync"}, Scenario: found[0], Image: img.ID, OpenZFS: img.OpenZFS,
+		Driver: l.Driver().Name(), Accel: string(l.Driver().Accel()), Seed: 1, Bits: &atlas.Range{First: 5, Last: 5}, Window: 4 * time.Second,
 	}
 	all := one
-	all.Bits, all.Jobs, all.Controls, all.Stable = &atlas.Range{First: 0, Last: 63}, runtime.NumCPU()+2, 2, l.Stable()
+	all.Bits, all.Controls = &atlas.Range{First: 0, Last: 63}, 2
 	for b.Loop() {
-		if cold.Dir, err = os.MkdirTemp(filepath.Dir(cp.Dir), "bench-"); err != nil {
+		if fresh.Dir, err = os.MkdirTemp(filepath.Dir(cp.Dir), "bench-"); err != nil {
 			b.Fatal(err)
 		}
 		// The instant of the second is there before it is measured, as it is for all but the first trial of an atlas.
 		warm := all
 		warm.Bits, warm.Controls = &atlas.Range{First: 5, Last: 5}, 0
-		run(b, warm)
-		forked := run(b, all).Seconds() / 66
-		booted := run(b, one).Seconds()
-		if err := os.RemoveAll(cold.Dir); err != nil {
+		run(b, warm, l.Bench(), 1)
+		forked := run(b, all, l.Bench(), runtime.NumCPU()+2).Seconds() / 66
+		booted := run(b, one, &cold, 1).Seconds()
+		if err := os.RemoveAll(fresh.Dir); err != nil {
 			b.Fatal(err)
 		}
 		b.ReportMetric(60/forked, "forked/min")
@@ -52,11 +54,21 @@ func BenchmarkThroughput(b *testing.B) {
 	}
 }
 
-func run(b *testing.B, a atlas.Atlas) time.Duration {
+func run(b *testing.B, a atlas.Atlas, on *bench.Bench, jobs int) time.Duration {
 	b.Helper()
-	a.Dir = b.TempDir()
+	dir := b.TempDir()
 	start := time.Now()
-	if _, err := a.Run(b.Context()); err != nil {
+	structure, _, err := on.Instant(b.Context(), a.Spec(0, true, 1))
+	if err == nil {
+		err = a.Plan(structure, nil)
+	}
+	if err != nil {
+		b.Fatal(err)
+	}
+	r := campaign.Runner{Search: &a, Bench: on, Jobs: jobs, Stream: &campaign.Stream{}, Options: func(w campaign.Want) bench.Options {
+		return bench.Options{Bundle: filepath.Join(dir, w.Bundle)}
+	}}
+	if err := r.Run(b.Context(), campaign.Results{}); err != nil {
 		b.Fatal(err)
 	}
 	return time.Since(start)

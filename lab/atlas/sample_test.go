@@ -6,13 +6,14 @@ import (
 	"time"
 
 	"github.com/vdevil/vdevil/lab/trial"
+	"github.com/vdevil/vdevil/lab/zfs/core"
 )
 
 // hostile is console text that would break out of a page that did not escape it.
 const hostile = "PANIC at avl.c:625:avl_add()\n</script><script>alert(1)</script><img src=http://example.invalid/x onerror=alert(2)> \x1b[31m"
 
 func ended(bit int, field string, o trial.Outcome, signature, text string) Bit {
-	return Bit{Bit: bit, Field: FieldName(field, bit%64), Outcome: o, Signature: signature, Text: text, Seconds: 2 + float64(bit%40)/16}
+	return Bit{Bit: bit, Field: core.FieldName(field, bit%64), Outcome: o, Signature: signature, Text: text, Seconds: 2 + float64(bit%40)/16}
 }
 
 func sampleHead(target string) Map {

@@ -9,11 +9,13 @@ import (
 	"strings"
 	"time"
 
+	"github.com/vdevil/vdevil/lab/bench"
+	"github.com/vdevil/vdevil/lab/checkpoint"
 	"github.com/vdevil/vdevil/lab/guest"
 	"github.com/vdevil/vdevil/lab/judge"
 	"github.com/vdevil/vdevil/lab/machine"
 	"github.com/vdevil/vdevil/lab/machine/nbd"
-	"github.com/vdevil/vdevil/lab/trial"
+	"github.com/vdevil/vdevil/lab/oracle"
 	"github.com/vdevil/vdevil/lab/zfs/audit"
 	"github.com/vdevil/vdevil/lab/zfs/ondisk"
 	"github.com/vdevil/vdevil/lab/zfs/panics"
@@ -38,8 +40,8 @@ type Verdict struct {
 	// Damaged is what zpool status names.
 	Damaged []string `json:"damaged,omitempty"`
 	// Promises is how many files had been promised, Broken which of them are not as promised.
-	Promises int            `json:"promises"`
-	Broken   guest.Findings `json:"broken,omitempty"`
+	Promises int             `json:"promises"`
+	Broken   oracle.Findings `json:"broken,omitempty"`
 	// Invalid is trouble of the lab's own.
 	Invalid string  `json:"invalid,omitempty"`
 	Seconds float64 `json:"seconds"`
@@ -160,13 +162,13 @@ func (im *importer) try(ctx context.Context, v *Verdict, views []*View) error {
 	defer end()
 	if err := im.show(limited, views); err != nil {
 		if im.vm != nil { // a connection breaks before the death of the machine is known
-			if _, _, died := trial.Follow(watched, im.vm, im.vm.Console().Len(), im.booted.Scale).Aftermath(ctx); died != nil {
+			if _, _, died := bench.Follow(watched, im.vm, im.vm.Console().Len(), im.booted.Scale).Aftermath(ctx); died != nil {
 				err = hypervisorDied(died)
 			}
 		}
 		return errors.Join(err, im.leave())
 	}
-	follow := trial.Follow(watched, im.vm, im.vm.Console().Len(), im.booted.Scale)
+	follow := bench.Follow(watched, im.vm, im.vm.Console().Len(), im.booted.Scale)
 	working, stop := context.WithCancel(limited)
 	defer stop()
 	go func() { // a command of a guest that has crashed may hang for ever
@@ -188,7 +190,7 @@ func (im *importer) try(ctx context.Context, v *Verdict, views []*View) error {
 }
 
 // aftermath says what has happened to a guest that crashed, or that did not answer.
-func (im *importer) aftermath(ctx context.Context, v *Verdict, follow *trial.Follower, err error) error {
+func (im *importer) aftermath(ctx context.Context, v *Verdict, follow *bench.Follower, err error) error {
 	events, ended, died := follow.Aftermath(ctx)
 	for _, e := range events {
 		if e.Class == panics.Panic || e.Class == panics.Oops || e.Class == panics.Detected {
@@ -228,7 +230,7 @@ func (im *importer) show(ctx context.Context, views []*View) error {
 		return err
 	}
 	im.vm = vm
-	if im.guest, err = trial.Connect(ctx, vm, im.study.Image, im.booted.Scale); err != nil {
+	if im.guest, err = checkpoint.Connect(ctx, vm, im.study.Image, im.booted.Scale); err != nil {
 		return err
 	}
 	if err := im.guest.Rescan(ctx); err != nil {
@@ -290,21 +292,21 @@ func (im *importer) imports(ctx context.Context, v *Verdict) error {
 
 // check asks the pool how it is and reads what was promised.
 func (im *importer) check(ctx context.Context, v *Verdict) error {
-	oracle := &guest.Oracle{}
+	known := &oracle.Oracle{}
 	for _, p := range im.record.promises {
 		if p.at <= v.At {
 			v.Promises++
-			if err := oracle.Expect(p.Path, p.Sum); err != nil {
+			if err := known.Expect(p.Path, p.Sum); err != nil {
 				return err
 			}
 		}
 	}
-	findings, err := oracle.Verify(ctx, im.guest)
+	findings, err := im.guest.Verify(ctx, known)
 	if err != nil {
 		return err
 	}
 	for _, f := range findings {
-		if f.Result != guest.Intact {
+		if f.Result != oracle.Intact {
 			v.Broken = append(v.Broken, f)
 		}
 	}

@@ -22,8 +22,8 @@ import (
 	"github.com/vdevil/vdevil/scenarios"
 )
 
-// bench is an importer whose guest is scripted: its commands run on this computer.
-type bench struct {
+// stand is an importer whose guest is scripted: its commands run on this computer.
+type stand struct {
 	t        *testing.T
 	guest    *guesttest.Server
 	machine  *scripttest.Machine
@@ -31,10 +31,10 @@ type bench struct {
 	fifo     string
 }
 
-// newBench has an image of an empty disk. The import is a script, which writes to the fifo for the test to know.
-func newBench(t *testing.T, zpool string) *bench {
+// newStand has an image of an empty disk. The import is a script, which writes to the fifo for the test to know.
+func newStand(t *testing.T, zpool string) *stand {
 	t.Helper()
-	b := &bench{t: t, guest: guesttest.New(t), machine: scripttest.New(t), fifo: filepath.Join(t.TempDir(), "fifo")}
+	b := &stand{t: t, guest: guesttest.New(t), machine: scripttest.New(t), fifo: filepath.Join(t.TempDir(), "fifo")}
 	if err := syscall.Mkfifo(b.fifo, 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -72,7 +72,7 @@ func newBench(t *testing.T, zpool string) *bench {
 }
 
 // image judges the state before everything while a script is played.
-func (b *bench) image(script func()) *Verdict {
+func (b *stand) image(script func()) *Verdict {
 	b.t.Helper()
 	played := make(chan struct{})
 	go func() {
@@ -87,7 +87,7 @@ func (b *bench) image(script func()) *Verdict {
 	return v
 }
 
-func (b *bench) reached() {
+func (b *stand) reached() {
 	b.t.Helper()
 	if _, err := os.ReadFile(b.fifo); err != nil { // to its end: a writer without a reader is killed
 		b.t.Fatal(err)
@@ -120,7 +120,7 @@ func TestJudgeEnds(t *testing.T) {
 		}, "pool-suspended", ""},
 	} {
 		t.Run(name, func(t *testing.T) {
-			b := newBench(t, importing)
+			b := newStand(t, importing)
 			v := b.image(func() {
 				b.reached()
 				c.script(b.machine)
@@ -137,7 +137,7 @@ func TestJudgeEnds(t *testing.T) {
 
 // TestJudgeKilledEarly has the hypervisor killed while the guest is made ready: its connection breaks first.
 func TestJudgeKilledEarly(t *testing.T) {
-	b := newBench(t, "exit 0")
+	b := newStand(t, "exit 0")
 	b.guest.Program("blockdev", strings.ReplaceAll(importing, "FIFO", b.fifo))
 	var connection net.Conn
 	b.machine.OnDial = func(ctx context.Context, _ int) (_ net.Conn, err error) {
@@ -157,7 +157,7 @@ func TestJudgeKilledEarly(t *testing.T) {
 
 // TestJudgeUnreadable expects a disk that our reader cannot read to be that and no failed import, with zdb's word.
 func TestJudgeUnreadable(t *testing.T) {
-	b := newBench(t, "exit 0")
+	b := newStand(t, "exit 0")
 	b.guest.Program("zpool", `case "$*" in *status*) printf '  pool: tank\n state: ONLINE\nconfig:\n\n\tNAME        STATE     READ WRITE CKSUM\n\ttank        ONLINE       0     0     0\n\nerrors: No known data errors\n';; esac`)
 	v := b.image(func() {})
 	if v.Unreadable == "" || v.ReadOnly+v.ReadWrite+v.Panic+v.Invalid != "" || len(v.ZDB) != 1 || v.Consistent() {
@@ -167,7 +167,7 @@ func TestJudgeUnreadable(t *testing.T) {
 
 // TestJudgeRefused has an import that fails.
 func TestJudgeRefused(t *testing.T) {
-	b := newBench(t, "echo cannot import >&2; exit 1")
+	b := newStand(t, "echo cannot import >&2; exit 1")
 	if v := b.image(func() {}); v.ReadOnly != "cannot import" || v.ReadWrite != "cannot import" || v.Invalid != "" {
 		t.Errorf("got %+v", v)
 	}
@@ -180,7 +180,7 @@ func (brokenDisk) ReadAt([]byte, int64) (int, error) { return 0, syscall.EIO }
 
 // TestJudgeTrouble expects what the lab cannot read, or has no room for, to speak neither against the pool nor for it.
 func TestJudgeTrouble(t *testing.T) {
-	b := newBench(t, "exit 0")
+	b := newStand(t, "exit 0")
 	log := b.importer.record.log
 	b.importer.record.store = NewStore(log, []io.ReaderAt{brokenDisk{}}, []int64{64 << 20})
 	if v := b.image(func() {}); !strings.Contains(v.Invalid, syscall.EIO.Error()) {

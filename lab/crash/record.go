@@ -13,22 +13,23 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/vdevil/vdevil/images"
+	"github.com/vdevil/vdevil/lab/checkpoint"
+	"github.com/vdevil/vdevil/lab/drive"
 	"github.com/vdevil/vdevil/lab/guest"
 	"github.com/vdevil/vdevil/lab/machine"
 	"github.com/vdevil/vdevil/lab/machine/nbd"
 	"github.com/vdevil/vdevil/lab/machine/vm"
-	"github.com/vdevil/vdevil/lab/trial"
 	"github.com/vdevil/vdevil/scenarios"
 )
 
 // Study is a workload whose every moment may be its last.
 type Study struct {
 	// Resolved gives machine, pool, preparation and workload.
-	Resolved scenarios.Resolved
-	Image    *images.Image
-	Driver   machine.Driver
-	Stable   *trial.Stable
-	Seed     uint64
+	Resolved    scenarios.Resolved
+	Image       *images.Image
+	Driver      machine.Driver
+	Checkpoints *checkpoint.Cache
+	Seed        uint64
 	// Promises is for how long files are written with fsync beside the workload, by the guest's clock.
 	Promises time.Duration
 	// Images is how many states are judged, Jobs how many at once.
@@ -66,7 +67,7 @@ func (r *record) close() (err error) {
 
 // record runs the workload on disks of the lab's own and cuts the power when it has come to its end.
 func (s *Study) record(ctx context.Context) (_ *record, err error) {
-	cp, err := s.Stable.Prepared(ctx, s.Image, s.Resolved)
+	cp, err := s.Checkpoints.Prepared(ctx, s.Image, s.Resolved)
 	if err != nil {
 		return nil, err
 	}
@@ -126,7 +127,7 @@ func (s *Study) run(ctx context.Context, cp *machine.Checkpoint, r *record) (err
 		return err
 	}
 	defer func() { err = errors.Join(err, m.Close()) }()
-	g, err := trial.Connect(ctx, m, s.Image, cp.Scale)
+	g, err := checkpoint.Connect(ctx, m, s.Image, cp.Scale)
 	if err != nil {
 		return err
 	}
@@ -142,7 +143,7 @@ func (s *Study) run(ctx context.Context, cp *machine.Checkpoint, r *record) (err
 // work runs the workload and, beside it, writes files with fsync.
 func (s *Study) work(ctx context.Context, g *guest.Guest, r *record) error {
 	group, ctx := errgroup.WithContext(ctx)
-	group.Go(func() error { return trial.RunWorkload(ctx, g, s.Resolved, s.Seed) })
+	group.Go(func() error { return drive.RunWorkload(ctx, g, s.Resolved, s.Seed) })
 	var mu sync.Mutex
 	group.Go(func() error {
 		return g.Promises(ctx, s.Resolved.Pool.Name+"/promises", s.Promises, func(p guest.Promise) {

@@ -55,7 +55,7 @@ func (s *Study) Run(ctx context.Context) (report *Report, err error) {
 	// Images are judged one by one, each by commands that wait for one another: more CPUs would wait too.
 	judges := s.Resolved.Machine
 	judges.CPUs = 1
-	booted, err := s.Stable.Booted(ctx, s.Image, judges)
+	booted, err := s.Checkpoints.Booted(ctx, s.Image, judges)
 	if err != nil {
 		return report, err
 	}

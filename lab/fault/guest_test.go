@@ -21,6 +21,7 @@ import (
 	"github.com/vdevil/vdevil/lab/kernel"
 	"github.com/vdevil/vdevil/lab/labtest"
 	"github.com/vdevil/vdevil/lab/machine"
+	"github.com/vdevil/vdevil/lab/trial"
 )
 
 // limit is for a guest to do something small, on a host that is busy with other tests.
@@ -139,7 +140,7 @@ func (s *scene) run(command string) string {
 }
 
 // strike arms a fault, does what makes it strike, and waits for that.
-func (s *scene) strike(f fault.Fault, command string) []fault.Injection {
+func (s *scene) strike(f fault.Fault, command string) []trial.Injection {
 	s.t.Helper()
 	strike, err := f.Arm(s.ctx, s.site)
 	if err != nil {
@@ -248,7 +249,7 @@ func TestTXG(t *testing.T) {
 // TestTargets strikes at any instant what no function is called with.
 func TestTargets(t *testing.T) {
 	s := open(t)
-	same := func(i fault.Injection) {
+	same := func(i trial.Injection) {
 		t.Helper()
 		is := make([]byte, len(i.After))
 		if err := s.spy.ReadPhys(s.ctx, i.Phys, is); err != nil || !bytes.Equal(is, i.After) {

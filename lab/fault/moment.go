@@ -4,6 +4,8 @@ import (
 	"context"
 	"time"
 
+	"github.com/vdevil/vdevil/lab/trial"
+
 	"github.com/vdevil/vdevil/lab/kernel"
 	"github.com/vdevil/vdevil/lab/machine"
 	"github.com/vdevil/vdevil/lab/zfs/core"
@@ -43,8 +45,8 @@ func (m *Moment) Release(ctx context.Context) error {
 }
 
 // Record begins the record of a strike at this moment.
-func (m *Moment) Record(kind string) Injection {
-	i := Injection{Fault: kind, Time: time.Now().UTC(), Trigger: m.Fired, Hit: m.Hit, Withheld: m.Site.Withhold}
+func (m *Moment) Record(kind string) trial.Injection {
+	i := trial.Injection{Fault: kind, Time: time.Now().UTC(), Trigger: m.Fired, Hit: m.Hit, Withheld: m.Site.Withhold}
 	if m.Func == nil {
 		return i
 	}

@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"al.essio.dev/pkg/shellescape"
+	"github.com/vdevil/vdevil/lab/zfs/status"
 )
 
 // PoolSpec says how to make a pool.
@@ -153,14 +154,14 @@ func (g *Guest) command(ctx context.Context, words ...string) error {
 }
 
 // Status asks for the state of a pool.
-func (g *Guest) Status(ctx context.Context, pool string) (PoolStatus, error) {
+func (g *Guest) Status(ctx context.Context, pool string) (status.Pool, error) {
 	output, err := g.Run(ctx, "LC_ALL=C "+shellescape.QuoteCommand([]string{"zpool", "status", "-vp", pool}))
 	if err != nil {
-		return PoolStatus{}, err
+		return status.Pool{}, err
 	}
-	s, err := parseStatus(string(output.Stdout))
+	s, err := status.Parse(string(output.Stdout))
 	if err != nil {
-		return PoolStatus{}, fmt.Errorf("read zpool status of %s: %w", pool, err)
+		return status.Pool{}, fmt.Errorf("read zpool status of %s: %w", pool, err)
 	}
 	return s, nil
 }

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/vdevil/vdevil/lab/machine"
+	"github.com/vdevil/vdevil/lab/oracle"
 )
 
 func TestRun(t *testing.T) {
@@ -247,7 +248,7 @@ func TestFiles(t *testing.T) {
 	g := connect(t, s, s.machine())
 	path := filepath.Join(t.TempDir(), "a b'c")
 	for _, size := range []int{300_000, 10, 0} { // a smaller file replaces a larger one whole
-		data := Content(1, "file", size)
+		data := oracle.Content(1, "file", size)
 		if err := g.WriteFile(t.Context(), path, data); err != nil {
 			t.Fatal(err)
 		}

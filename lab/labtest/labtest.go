@@ -53,7 +53,7 @@ func Booted(t testing.TB, l *lab.Lab) (*images.Image, *machine.Checkpoint) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	cp, err := l.Stable().Booted(t.Context(), img, Machine())
+	cp, err := l.Checkpoints().Booted(t.Context(), img, Machine())
 	if err != nil {
 		t.Fatal(err)
 	}

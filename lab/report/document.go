@@ -6,24 +6,24 @@ import (
 	"maps"
 	"slices"
 
-	"github.com/vdevil/vdevil/lab/campaign"
 	"github.com/vdevil/vdevil/lab/trial"
+	"github.com/vdevil/vdevil/lab/verdict"
 )
 
 // Document is what a run says to a program. Durations are in seconds; keys may be added in later versions.
 type Document struct {
 	Lab     trial.Environment `json:"lab"`
-	Results []campaign.Result `json:"results"`
+	Results []verdict.Summary `json:"results"`
 	// Error says what ended the run before every scenario was judged, empty when all were.
 	Error string `json:"error,omitempty"`
 }
 
 // WriteJSON writes the document, indented. Lists and objects are there even when they are empty, never null.
 func (d Document) WriteJSON(w io.Writer) error {
-	d.Results = append([]campaign.Result{}, d.Results...)
+	d.Results = append([]verdict.Summary{}, d.Results...)
 	for i := range d.Results {
 		r := &d.Results[i]
-		r.Arms = append([]campaign.Arm{}, r.Arms...)
+		r.Arms = append([]verdict.Arm{}, r.Arms...)
 		for j := range r.Arms {
 			r.Arms[j].Outcomes = object(r.Arms[j].Outcomes)
 			r.Arms[j].Signatures = object(r.Arms[j].Signatures)

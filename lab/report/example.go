@@ -6,9 +6,8 @@ import (
 	"fmt"
 	"strings"
 
-	"github.com/vdevil/vdevil/lab/campaign"
-	"github.com/vdevil/vdevil/lab/fault"
 	"github.com/vdevil/vdevil/lab/trial"
+	"github.com/vdevil/vdevil/lab/verdict"
 	"github.com/vdevil/vdevil/lab/zfs/panics"
 )
 
@@ -30,7 +29,7 @@ func finding(o trial.Outcome) bool {
 }
 
 // examples picks the first trial of every way in which a finding came, those of fault arms first.
-func examples(r campaign.Result) (list []*example) {
+func examples(r verdict.Summary) (list []*example) {
 	type way struct {
 		outcome   trial.Outcome
 		signature string
@@ -150,7 +149,7 @@ func reliable(frames []panics.Frame) int {
 	return n
 }
 
-func injection(b *bytes.Buffer, i fault.Injection, margin string) {
+func injection(b *bytes.Buffer, i trial.Injection, margin string) {
 	fmt.Fprintf(b, "%s%s: %s\n", margin, changed(i), i.Target)
 	fmt.Fprintf(b, "%s  when: %s\n", margin, i.Trigger)
 	switch {
@@ -171,7 +170,7 @@ func injection(b *bytes.Buffer, i fault.Injection, margin string) {
 	}
 }
 
-func changed(i fault.Injection) string {
+func changed(i trial.Injection) string {
 	switch n := i.BitsChanged(); {
 	case i.Withheld:
 		return i.Fault + " withheld"

@@ -11,10 +11,8 @@ import (
 
 	"gotest.tools/v3/golden"
 
-	"github.com/vdevil/vdevil/lab/campaign"
-	"github.com/vdevil/vdevil/lab/fault"
-	"github.com/vdevil/vdevil/lab/machine"
 	"github.com/vdevil/vdevil/lab/trial"
+	"github.com/vdevil/vdevil/lab/verdict"
 	"github.com/vdevil/vdevil/lab/zfs/panics"
 	"github.com/vdevil/vdevil/scenarios"
 )
@@ -45,10 +43,10 @@ func freed() panics.Event {
 	return e
 }
 
-func flip() fault.Injection {
+func flip() trial.Injection {
 	const before, bit = uint64(0x2c1a40), 9
 	word := func(n uint64) []byte { return binary.LittleEndian.AppendUint64(nil, n) }
-	return fault.Injection{
+	return trial.Injection{
 		Fault: "blkptr-dva-flip", Target: "zio_free_sync(bp)->blk_dva[0].dva_word[1] bit 9",
 		Trigger: "hit 14 of zio_free_sync, txg 42", Virt: 0xffff9f3a41d08c08, Phys: 0x1d08c08,
 		Before: word(before), After: word(before ^ 1<<bit),
@@ -57,7 +55,7 @@ func flip() fault.Injection {
 }
 
 // ran makes n trials of an arm that ended alike.
-func ran(a *campaign.Arm, n int, t trial.Result) {
+func ran(a *verdict.Arm, n int, t trial.Result) {
 	if a.Outcomes == nil {
 		a.Outcomes, a.Signatures = map[trial.Outcome]int{}, map[string]int{}
 	}
@@ -91,33 +89,33 @@ func p(x float64) *float64 { return &x }
 
 // The results, made by hand; their numbers are those of the exact tests.
 
-func reproduces() campaign.Result {
+func reproduces() verdict.Summary {
 	hit := panicked()
-	hit.Injections = []fault.Injection{flip()}
+	hit.Injections = []trial.Injection{flip()}
 	withheld := flip()
 	withheld.Withheld, withheld.After, withheld.Effect = true, withheld.Before, "none"
-	on := campaign.Arm{Name: "flip", CI95: [2]float64{0.6615, 0.9972}, P: p(1.2e-4)}
+	on := verdict.Arm{Name: "flip", CI95: [2]float64{0.6615, 0.9972}, P: p(1.2e-4)}
 	ran(&on, 9, hit)
-	ran(&on, 1, trial.Result{Outcome: trial.Masked, Injections: []fault.Injection{flip()}})
+	ran(&on, 1, trial.Result{Outcome: trial.Masked, Injections: []trial.Injection{flip()}})
 	ran(&on, 2, trial.Result{Outcome: trial.Invalid, Reason: "the fault was not delivered (masked seen): no block to flip in 3 hits"})
-	off := campaign.Arm{Name: "no-flip", Control: true, CI95: [2]float64{0, 0.3085}}
-	ran(&off, 10, trial.Result{Outcome: trial.Masked, Injections: []fault.Injection{withheld}})
-	return campaign.Result{
-		Scenario: "blkptr-dva-flip", OpenZFS: "2.3.2", Arms: []campaign.Arm{on, off},
+	off := verdict.Arm{Name: "no-flip", Control: true, CI95: [2]float64{0, 0.3085}}
+	ran(&off, 10, trial.Result{Outcome: trial.Masked, Injections: []trial.Injection{withheld}})
+	return verdict.Summary{
+		Scenario: "blkptr-dva-flip", OpenZFS: "2.3.2", Arms: []verdict.Arm{on, off},
 		Verdict: scenarios.Reproduces, Expected: scenarios.Reproduces, Held: true, Seconds: 123.4, Seed: 7,
 	}
 }
 
-func doesNotReproduce() campaign.Result {
-	a := campaign.Arm{Name: "storm", CI95: [2]float64{0, 0.2849}}
+func doesNotReproduce() verdict.Summary {
+	a := verdict.Arm{Name: "storm", CI95: [2]float64{0, 0.2849}}
 	ran(&a, 11, trial.Result{Outcome: trial.Masked})
-	return campaign.Result{
-		Scenario: "snapshot-storm", OpenZFS: "2.3.2", Arms: []campaign.Arm{a},
+	return verdict.Summary{
+		Scenario: "snapshot-storm", OpenZFS: "2.3.2", Arms: []verdict.Arm{a},
 		Verdict: scenarios.DoesNotReproduce, Expected: scenarios.DoesNotReproduce, Held: true, Seconds: 300, Seed: 7,
 	}
 }
 
-func notAudited() campaign.Result {
+func notAudited() verdict.Summary {
 	r := doesNotReproduce()
 	for i := range r.Arms[0].Results {
 		t := &r.Arms[0].Results[i]
@@ -129,49 +127,49 @@ func notAudited() campaign.Result {
 	return r
 }
 
-func inconclusive() campaign.Result {
-	on := campaign.Arm{Name: "flip", CI95: [2]float64{0.0676, 0.6525}, P: p(0.2105)}
+func inconclusive() verdict.Summary {
+	on := verdict.Arm{Name: "flip", CI95: [2]float64{0.0676, 0.6525}, P: p(0.2105)}
 	ran(&on, 3, panicked())
 	ran(&on, 7, trial.Result{Outcome: trial.Masked})
-	off := campaign.Arm{Name: "no-flip", Control: true, CI95: [2]float64{0, 0.3085}}
+	off := verdict.Arm{Name: "no-flip", Control: true, CI95: [2]float64{0, 0.3085}}
 	ran(&off, 10, trial.Result{Outcome: trial.Masked})
-	return campaign.Result{
-		Scenario: "blkptr-dva-flip", OpenZFS: "2.3.9", Arms: []campaign.Arm{on, off},
-		Verdict: campaign.Inconclusive, Expected: scenarios.Reproduces, Needed: 11, Seconds: 120, Seed: 7,
+	return verdict.Summary{
+		Scenario: "blkptr-dva-flip", OpenZFS: "2.3.9", Arms: []verdict.Arm{on, off},
+		Verdict: verdict.Inconclusive, Expected: scenarios.Reproduces, Needed: 11, Seconds: 120, Seed: 7,
 		Against: []string{`the verdict is "inconclusive", expected was "reproduces"`},
 	}
 }
 
-func controlPanics() campaign.Result {
-	on := campaign.Arm{Name: "flip", CI95: [2]float64{0.6915, 1}, P: p(6.0e-4)}
+func controlPanics() verdict.Summary {
+	on := verdict.Arm{Name: "flip", CI95: [2]float64{0.6915, 1}, P: p(6.0e-4)}
 	ran(&on, 10, panicked())
-	off := campaign.Arm{Name: "no-flip", Control: true, CI95: [2]float64{0, 0.3085}}
+	off := verdict.Arm{Name: "no-flip", Control: true, CI95: [2]float64{0, 0.3085}}
 	ran(&off, 9, trial.Result{Outcome: trial.Masked})
 	ran(&off, 1, trial.Result{
 		Outcome: trial.Panic, Signature: "verify@dnode_hold_impl",
 		Text: "VERIFY3(dn->dn_type != DMU_OT_NONE) failed (0 != 0)\nPANIC at dnode.c:1550:dnode_hold_impl()",
 	})
-	return campaign.Result{
-		Scenario: "blkptr-dva-flip", OpenZFS: "2.3.2", Arms: []campaign.Arm{on, off},
+	return verdict.Summary{
+		Scenario: "blkptr-dva-flip", OpenZFS: "2.3.2", Arms: []verdict.Arm{on, off},
 		Verdict: scenarios.Reproduces, Expected: scenarios.Reproduces, Seconds: 120, Seed: 7,
 		Against: []string{"no-flip/10: a control arm ended in panic: VERIFY3(dn->dn_type != DMU_OT_NONE) failed (0 != 0)\n" +
 			"PANIC at dnode.c:1550:dnode_hold_impl()"},
 	}
 }
 
-func allInvalid() campaign.Result {
+func allInvalid() verdict.Summary {
 	why := "connect to guest: the machine died; last try: EOF\nconsole ends:"
 	for i := range 20 {
 		why += fmt.Sprintf("\n[    1.%02d] line %d of the console", i, i)
 	}
-	on := campaign.Arm{Name: "flip", CI95: [2]float64{0, 1}, P: p(1)}
+	on := verdict.Arm{Name: "flip", CI95: [2]float64{0, 1}, P: p(1)}
 	ran(&on, 4, trial.Result{Outcome: trial.Invalid, Reason: why})
 	ran(&on, 1, trial.Result{Outcome: trial.Invalid, Reason: why + "\n[    2.0] and one that differs"})
-	off := campaign.Arm{Name: "no-flip", Control: true, CI95: [2]float64{0, 1}}
+	off := verdict.Arm{Name: "no-flip", Control: true, CI95: [2]float64{0, 1}}
 	ran(&off, 5, trial.Result{Outcome: trial.Invalid, Reason: why})
-	return campaign.Result{
-		Scenario: "blkptr-dva-flip", OpenZFS: "2.3.2", Arms: []campaign.Arm{on, off},
-		Verdict: campaign.Inconclusive, Expected: scenarios.Reproduces, Seconds: 50, Seed: 7,
+	return verdict.Summary{
+		Scenario: "blkptr-dva-flip", OpenZFS: "2.3.2", Arms: []verdict.Arm{on, off},
+		Verdict: verdict.Inconclusive, Expected: scenarios.Reproduces, Seconds: 50, Seed: 7,
 		Against: []string{`the verdict is "inconclusive", expected was "reproduces"`, "arm flip has no valid trial: " + why},
 	}
 }
@@ -183,7 +181,7 @@ var asked = []*scenarios.Scenario{
 }
 
 func TestTable(t *testing.T) {
-	for name, results := range map[string][]campaign.Result{
+	for name, results := range map[string][]verdict.Summary{
 		"reproduces":         {reproduces()},
 		"does-not-reproduce": {doesNotReproduce()},
 		"inconclusive":       {inconclusive()},
@@ -209,7 +207,7 @@ func TestTrials(t *testing.T) {
 		r.Arms[i].Results = r.Arms[i].Results[:1-i]
 	}
 	var b bytes.Buffer
-	if err := Trials(&b, []campaign.Result{r}); err != nil {
+	if err := Trials(&b, []verdict.Summary{r}); err != nil {
 		t.Fatal(err)
 	}
 	golden.Assert(t, b.String(), "trial.txt")
@@ -222,7 +220,7 @@ func TestManyAgainst(t *testing.T) {
 		r.Against = append(r.Against, fmt.Sprintf("finding %d", i))
 	}
 	var b bytes.Buffer
-	if err := Table(&b, []campaign.Result{r}, asked); err != nil {
+	if err := Table(&b, []verdict.Summary{r}, asked); err != nil {
 		t.Fatal(err)
 	}
 	if out := b.String(); !strings.Contains(out, "and 21 more") || strings.Contains(out, "finding 20") {
@@ -234,7 +232,7 @@ func TestNeededUnknown(t *testing.T) {
 	r := inconclusive()
 	r.Needed = 0
 	var b bytes.Buffer
-	if err := Table(&b, []campaign.Result{r}, asked); err != nil {
+	if err := Table(&b, []verdict.Summary{r}, asked); err != nil {
 		t.Fatal(err)
 	}
 	if !strings.Contains(b.String(), "no number of trials settles it") {
@@ -244,8 +242,8 @@ func TestNeededUnknown(t *testing.T) {
 
 func TestJSON(t *testing.T) {
 	d := Document{
-		Lab:     trial.Environment{Version: "0.1.0", Driver: "qemu", Accel: machine.TCG, Host: "linux/amd64, 2 CPUs, QEMU 7.2"},
-		Results: []campaign.Result{reproduces(), inconclusive()},
+		Lab:     trial.Environment{Version: "0.1.0", Driver: "qemu", Accel: "tcg", Host: "linux/amd64, 2 CPUs, QEMU 7.2"},
+		Results: []verdict.Summary{reproduces(), inconclusive()},
 	}
 	var b bytes.Buffer
 	if err := d.WriteJSON(&b); err != nil {
@@ -257,8 +255,8 @@ func TestJSON(t *testing.T) {
 func TestJSONHasNoNull(t *testing.T) {
 	for name, d := range map[string]Document{
 		"nothing judged": {Error: "ended early"},
-		"no arms":        {Results: []campaign.Result{{Scenario: "a"}}},
-		"no trials":      {Results: []campaign.Result{{Scenario: "a", Arms: []campaign.Arm{{Name: "x"}}}}},
+		"no arms":        {Results: []verdict.Summary{{Scenario: "a"}}},
+		"no trials":      {Results: []verdict.Summary{{Scenario: "a", Arms: []verdict.Arm{{Name: "x"}}}}},
 	} {
 		var b bytes.Buffer
 		if err := d.WriteJSON(&b); err != nil {
@@ -272,8 +270,8 @@ func TestJSONHasNoNull(t *testing.T) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
-	a := campaign.Result{Arms: []campaign.Arm{{Name: "x"}}}
-	if err := (Document{Results: []campaign.Result{a}}).WriteJSON(&bytes.Buffer{}); err != nil {
+	a := verdict.Summary{Arms: []verdict.Arm{{Name: "x"}}}
+	if err := (Document{Results: []verdict.Summary{a}}).WriteJSON(&bytes.Buffer{}); err != nil {
 		t.Fatal(err)
 	}
 	if a.Arms[0].Outcomes != nil {
@@ -283,15 +281,15 @@ func TestJSONHasNoNull(t *testing.T) {
 
 // TestMissing expects a scenario that was broken off to be reported without a verdict.
 func TestMissing(t *testing.T) {
-	r := campaign.Result{
-		Scenario: "broken-off", OpenZFS: "2.3.2", Verdict: campaign.Inconclusive, Expected: scenarios.Reproduces, Missing: 5,
-		Arms: []campaign.Arm{{Name: "flip", Trials: 3, Valid: 3, Hits: 3, Rate: 1, Outcomes: map[trial.Outcome]int{trial.Panic: 3}}},
+	r := verdict.Summary{
+		Scenario: "broken-off", OpenZFS: "2.3.2", Verdict: verdict.Inconclusive, Expected: scenarios.Reproduces, Missing: 5,
+		Arms: []verdict.Arm{{Name: "flip", Trials: 3, Valid: 3, Hits: 3, Rate: 1, Outcomes: map[trial.Outcome]int{trial.Panic: 3}}},
 	}
 	var table, document bytes.Buffer
-	if err := Table(&table, []campaign.Result{r}, nil); err != nil {
+	if err := Table(&table, []verdict.Summary{r}, nil); err != nil {
 		t.Fatal(err)
 	}
-	if err := (Document{Results: []campaign.Result{r}, Error: "ended early"}).WriteJSON(&document); err != nil {
+	if err := (Document{Results: []verdict.Summary{r}, Error: "ended early"}).WriteJSON(&document); err != nil {
 		t.Fatal(err)
 	}
 	for _, want := range []string{"no verdict, as the run ended early; expected: reproduces", "5 trials were not done", "3/3", "panic 3"} {

@@ -12,14 +12,14 @@ import (
 	"strings"
 	"text/tabwriter"
 
-	"github.com/vdevil/vdevil/lab/campaign"
 	"github.com/vdevil/vdevil/lab/trial"
+	"github.com/vdevil/vdevil/lab/verdict"
 	"github.com/vdevil/vdevil/scenarios"
 )
 
 // Table writes each result with its arms, an example of everything found, and what went against the expectation; more
 // than one result ends in a summary. asked are the scenarios of the results: their questions are shown, too.
-func Table(w io.Writer, results []campaign.Result, asked []*scenarios.Scenario) error {
+func Table(w io.Writer, results []verdict.Summary, asked []*scenarios.Scenario) error {
 	var b bytes.Buffer
 	for _, r := range results {
 		section(&b, r, find(asked, r.Scenario))
@@ -33,7 +33,7 @@ func Table(w io.Writer, results []campaign.Result, asked []*scenarios.Scenario) 
 }
 
 // Trials writes every trial of the results by itself, without a verdict: what a run of one picked trial is about.
-func Trials(w io.Writer, results []campaign.Result) error {
+func Trials(w io.Writer, results []verdict.Summary) error {
 	var b bytes.Buffer
 	for _, r := range results {
 		fmt.Fprintf(&b, "%s on OpenZFS %s, seed %d\n", r.Scenario, r.OpenZFS, r.Seed)
@@ -48,7 +48,7 @@ func Trials(w io.Writer, results []campaign.Result) error {
 	return err
 }
 
-func mark(a campaign.Arm) string {
+func mark(a verdict.Arm) string {
 	if a.Control {
 		return "control arm "
 	}
@@ -65,14 +65,14 @@ func find(asked []*scenarios.Scenario, name string) *scenarios.Scenario {
 	return &scenarios.Scenario{Name: name, File: name}
 }
 
-func section(b *bytes.Buffer, r campaign.Result, s *scenarios.Scenario) {
+func section(b *bytes.Buffer, r verdict.Summary, s *scenarios.Scenario) {
 	fmt.Fprintf(b, "%s on OpenZFS %s: %s\n", r.Scenario, r.OpenZFS, Verdict(r))
 	if s.Question != "" {
 		fmt.Fprintf(b, "%s\nA hit is %s.\n", s.Question, hit(s))
 	}
 	b.WriteByte('\n')
 	arms(b, r)
-	if r.Verdict == campaign.Inconclusive {
+	if r.Verdict == verdict.Inconclusive {
 		fmt.Fprintf(b, "\n  %s\n", needed(r))
 	}
 	for _, e := range examples(r) {
@@ -101,7 +101,7 @@ func hit(s *scenarios.Scenario) string {
 }
 
 // Verdict is the verdict of a result in words, beside what was expected.
-func Verdict(r campaign.Result) string {
+func Verdict(r verdict.Summary) string {
 	switch {
 	case r.Missing > 0:
 		return fmt.Sprintf("no verdict, as the run ended early; expected: %s", r.Expected)
@@ -113,7 +113,7 @@ func Verdict(r campaign.Result) string {
 	return fmt.Sprintf("%s, expected: %s", r.Verdict, r.Expected)
 }
 
-func arms(b *bytes.Buffer, r campaign.Result) {
+func arms(b *bytes.Buffer, r verdict.Summary) {
 	rows := [][]string{{"  arm", "", "valid", "hits", "rate", "95 % interval", "Fisher p", "outcomes", "signatures"}}
 	for _, a := range r.Arms {
 		if a.Trials == 0 {
@@ -181,7 +181,7 @@ func signatures(n map[string]int) string {
 	return strings.Join(list, ", ")
 }
 
-func needed(r campaign.Result) string {
+func needed(r verdict.Summary) string {
 	if r.Missing > 0 {
 		return fmt.Sprintf("the run ended early: %d trials were not done", r.Missing)
 	}
@@ -197,7 +197,7 @@ func needed(r campaign.Result) string {
 }
 
 // lost lists why trials were invalid: they are part of no rate, and always reported.
-func lost(b *bytes.Buffer, r campaign.Result) {
+func lost(b *bytes.Buffer, r verdict.Summary) {
 	bullets(b, "invalid, part of no rate", trouble(r, func(t *trial.Result) string {
 		if t.Outcome != trial.Invalid {
 			return ""
@@ -207,7 +207,7 @@ func lost(b *bytes.Buffer, r campaign.Result) {
 }
 
 // unaudited lists the trials whose disks nobody but zdb has judged, and what that says.
-func unaudited(b *bytes.Buffer, r campaign.Result) {
+func unaudited(b *bytes.Buffer, r verdict.Summary) {
 	bullets(b, "disks that were not audited", trouble(r, func(t *trial.Result) string {
 		if t.NotAudited == "" {
 			return ""
@@ -220,7 +220,7 @@ func unaudited(b *bytes.Buffer, r campaign.Result) {
 }
 
 // trouble lists what trials had, and which. Messages that begin alike are one trouble, whatever the console said then.
-func trouble(r campaign.Result, of func(*trial.Result) string) []string {
+func trouble(r verdict.Summary, of func(*trial.Result) string) []string {
 	var order []string
 	first, trials := map[string]string{}, map[string][]string{}
 	for _, a := range r.Arms {
@@ -280,7 +280,7 @@ func some(names []string) string {
 }
 
 // bundles is the directory that the trials' bundles lie in.
-func bundles(r campaign.Result) string {
+func bundles(r verdict.Summary) string {
 	for _, a := range r.Arms {
 		for _, t := range a.Results {
 			if t.Bundle != "" {
@@ -291,7 +291,7 @@ func bundles(r campaign.Result) string {
 	return ""
 }
 
-func summary(b *bytes.Buffer, results []campaign.Result) {
+func summary(b *bytes.Buffer, results []verdict.Summary) {
 	rows := make([][]string, 1, 1+len(results))
 	rows[0] = []string{"scenario", "OpenZFS", "verdict"}
 	for _, r := range results {

@@ -1,12 +1,10 @@
 package trial
 
-import "github.com/vdevil/vdevil/lab/machine"
-
 // Environment is where trials were done, as far as it matters to who compares them.
 type Environment struct {
-	Version string        `json:"version"` // of the lab
-	Driver  string        `json:"driver"`
-	Accel   machine.Accel `json:"accel"`
+	Version string `json:"version"` // of the lab
+	Driver  string `json:"driver"`
+	Accel   string `json:"accel"`
 	// Host is the computer and its hypervisor, for people.
 	Host string `json:"host"`
 }

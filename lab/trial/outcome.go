@@ -1,3 +1,5 @@
+// Package trial is what a trial is, as data: the Spec that decides it, the Result with its Outcome, the Injections of its
+// fault, and the Environment that it was done in. It does nothing and knows of no machine.
 package trial
 
 import "slices"

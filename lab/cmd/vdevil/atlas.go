@@ -16,6 +16,7 @@ import (
 
 	"github.com/vdevil/vdevil/lab"
 	"github.com/vdevil/vdevil/lab/atlas"
+	"github.com/vdevil/vdevil/lab/campaign"
 	"github.com/vdevil/vdevil/lab/fault"
 	"github.com/vdevil/vdevil/lab/printable"
 	"github.com/vdevil/vdevil/scenarios"
@@ -44,20 +45,20 @@ func (f *momentFlags) addMoment(cmd *cobra.Command) {
 }
 
 // moment checks what can be seen to be wrong before a lab is opened.
-func (f *momentFlags) moment() (*scenarios.Scenario, fault.Trigger, error) {
-	t, err := fault.ParseTrigger(f.at)
+func (f *momentFlags) moment() (*scenarios.Scenario, scenarios.Trigger, error) {
+	t := scenarios.Trigger{At: f.at, Hit: int(f.hit), When: map[string]string{}}
+	parsed, err := fault.ParseTrigger(f.at)
 	if err != nil {
 		return nil, t, usage(fmt.Errorf("--at: %w", err))
 	}
-	t.Hit = int(f.hit)
 	for _, w := range f.when {
 		path, value, found := strings.Cut(w, "=")
 		if !found || path == "" {
 			return nil, t, usage(fmt.Errorf("--when: %q is no condition; write for example txg=42", w))
 		}
-		t.When = append(t.When, fault.Condition{Path: path, Value: value})
+		t.When[path] = value
 	}
-	if t.At == "" && (len(t.When) > 0 || f.hit > 1) {
+	if parsed.At == "" && (len(t.When) > 0 || f.hit > 1) {
 		return nil, t, usage(errors.New("--when and --hit need a kernel function in --at"))
 	}
 	found, err := find([]string{f.scenario})
@@ -179,7 +180,7 @@ type flips struct {
 	done, todo int
 }
 
-func (p *flips) event(e atlas.Event) {
+func (p *flips) event(e campaign.Event) {
 	switch e := e.(type) {
 	case atlas.Begun:
 		p.done, p.todo = e.DoneAlready, e.Trials
@@ -188,14 +189,21 @@ func (p *flips) event(e atlas.Event) {
 			text += fmt.Sprintf(", %d of them done before", e.DoneAlready)
 		}
 		p.note(text)
-	case atlas.Flipped:
+	case campaign.Ended:
 		p.done++
-		if e.Bit != nil {
-			p.note(fmt.Sprintf("%d of %d: bit %d, %s: %s %s", p.done, p.todo, e.Bit.Bit, e.Bit.Field, e.Bit.Outcome, e.Bit.Signature))
-		} else {
-			p.note(fmt.Sprintf("%d of %d: control: %s %s", p.done, p.todo, e.Control.Outcome, e.Control.Signature))
-		}
+		p.note(fmt.Sprintf("%d of %d: %s: %s %s", p.done, p.todo, struck(e), e.Result.Outcome, e.Result.Signature))
 	}
+}
+
+// struck says which bit a trial flipped.
+func struck(e campaign.Ended) string {
+	if e.Spec.Strike.Withhold {
+		return "control"
+	}
+	for _, i := range e.Result.Injections {
+		return i.Target
+	}
+	return fmt.Sprintf("bit %d", e.Spec.Strike.Bit)
 }
 
 // repeat is the command that makes the atlas again, without the options that say how its results are shown.

@@ -22,6 +22,7 @@ import (
 	"github.com/vdevil/vdevil/lab/machine/libvirt"
 	"github.com/vdevil/vdevil/lab/report"
 	"github.com/vdevil/vdevil/lab/trial"
+	"github.com/vdevil/vdevil/lab/verdict"
 	"github.com/vdevil/vdevil/scenarios"
 )
 
@@ -313,24 +314,24 @@ func TestStatus(t *testing.T) {
 }
 
 func TestTell(t *testing.T) {
-	ok := campaign.Result{Scenario: "a", OpenZFS: "2.3.2", Held: true, Arms: []campaign.Arm{{Name: "x", Trials: 1, Valid: 1}}}
-	bad := campaign.Result{Scenario: "b", OpenZFS: "2.3.2", Arms: []campaign.Arm{{Name: "x", Trials: 1}}}
+	ok := verdict.Summary{Scenario: "a", OpenZFS: "2.3.2", Held: true, Arms: []verdict.Arm{{Name: "x", Trials: 1, Valid: 1}}}
+	bad := verdict.Summary{Scenario: "b", OpenZFS: "2.3.2", Arms: []verdict.Arm{{Name: "x", Trials: 1}}}
 	only := pick{&campaign.Pick{Arm: "x", Number: 1}}
 	ended := errors.New("ended early: interrupt")
 	for name, c := range map[string]struct {
 		flags   runFlags
-		results []campaign.Result
+		results []verdict.Summary
 		err     error
 		want    int
 		says    string
 	}{
-		"held":             {results: []campaign.Result{ok}, want: held},
-		"one not held":     {results: []campaign.Result{ok, bad}, want: notHeld, says: "1 of 2 expectations did not hold: b on OpenZFS 2.3.2"},
-		"interrupted":      {results: []campaign.Result{ok}, err: ended, want: trouble, says: "ended early"},
-		"interrupted, bad": {results: []campaign.Result{bad}, err: ended, want: trouble, says: "ended early"},
+		"held":             {results: []verdict.Summary{ok}, want: held},
+		"one not held":     {results: []verdict.Summary{ok, bad}, want: notHeld, says: "1 of 2 expectations did not hold: b on OpenZFS 2.3.2"},
+		"interrupted":      {results: []verdict.Summary{ok}, err: ended, want: trouble, says: "ended early"},
+		"interrupted, bad": {results: []verdict.Summary{bad}, err: ended, want: trouble, says: "ended early"},
 		"nothing judged":   {err: ended, want: trouble, says: "ended early"},
-		"repeated":         {flags: runFlags{only: only}, results: []campaign.Result{{Arms: ok.Arms}}, want: held},
-		"invalid":          {flags: runFlags{only: only}, results: []campaign.Result{{Arms: bad.Arms}}, want: trouble, says: "invalid"},
+		"repeated":         {flags: runFlags{only: only}, results: []verdict.Summary{{Arms: ok.Arms}}, want: held},
+		"invalid":          {flags: runFlags{only: only}, results: []verdict.Summary{{Arms: bad.Arms}}, want: trouble, says: "invalid"},
 	} {
 		for _, asJSON := range []bool{false, true} {
 			var out bytes.Buffer

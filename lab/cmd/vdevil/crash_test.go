@@ -7,7 +7,7 @@ import (
 	"time"
 
 	"github.com/vdevil/vdevil/lab/crash"
-	"github.com/vdevil/vdevil/lab/guest"
+	"github.com/vdevil/vdevil/lab/oracle"
 )
 
 // studied is a report with an image of every sort.
@@ -17,7 +17,7 @@ func studied(lying bool) *crash.Report {
 		Scenario: "crash-storm", OpenZFS: "2.3.2", Flush: crash.Flush{Lying: lying, Cache: 8 << 20}, Writes: 900, Flushes: 60, Bytes: 20 << 20, Promised: 5,
 		Verdicts: []*crash.Verdict{
 			{Image: image(1, crash.Boundary), Promises: 3},
-			{Image: image(2, crash.Subset), Promises: 4, Broken: guest.Findings{{Path: "/tank/promises/promise-1", Result: guest.Missing}}},
+			{Image: image(2, crash.Subset), Promises: 4, Broken: oracle.Findings{{Path: "/tank/promises/promise-1", Result: oracle.Missing}}},
 			{Image: image(3, crash.Torn), ReadOnly: "cannot import 'tank': I/O error\n\tmore", ReadWrite: "cannot import 'tank': I/O error"},
 			{Image: image(4, crash.Torn), Panic: "oops:f", Audit: []string{"leaked", "twice"}},
 		},

@@ -13,6 +13,7 @@ import (
 	"github.com/vdevil/vdevil/lab/printable"
 	"github.com/vdevil/vdevil/lab/report"
 	"github.com/vdevil/vdevil/lab/trial"
+	"github.com/vdevil/vdevil/lab/verdict"
 )
 
 // live keeps the last lines of a terminal up to date: a bar for every arm of the scenario at work, and a line that says
@@ -179,11 +180,11 @@ func (l *live) event(e campaign.Event) {
 		text = skipped(e)
 	case campaign.Started:
 		l.work = nil
-		l.running = append(l.running, started{fmt.Sprintf("%s/%d", e.Arm, e.Number), l.now()})
+		l.running = append(l.running, started{fmt.Sprintf("%s/%d", e.Spec.Arm, e.Spec.Number), l.now()})
 	case campaign.Ended:
 		text = l.end(e.Result)
 	case campaign.Judged:
-		text = l.judge(e.Result)
+		text = l.judge(e.Summary)
 	}
 	l.draw(text)
 }
@@ -214,7 +215,7 @@ func (l *live) end(r trial.Result) string {
 }
 
 // judge empties the view and gives the line to leave behind.
-func (l *live) judge(r campaign.Result) string {
+func (l *live) judge(r verdict.Summary) string {
 	l.title, l.arms, l.running = "", nil, nil
 	return judged(r) + "\n"
 }

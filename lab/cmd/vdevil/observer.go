@@ -12,6 +12,7 @@ import (
 	"github.com/vdevil/vdevil/lab/campaign"
 	"github.com/vdevil/vdevil/lab/report"
 	"github.com/vdevil/vdevil/lab/trial"
+	"github.com/vdevil/vdevil/lab/verdict"
 )
 
 // observer shows a person what goes on. Its methods may be called from several goroutines.
@@ -69,11 +70,11 @@ func (p *plain) event(e campaign.Event) {
 	case campaign.Skipped:
 		p.note(skipped(e))
 	case campaign.Started:
-		p.note(fmt.Sprintf("%s/%d: started", e.Arm, e.Number))
+		p.note(fmt.Sprintf("%s/%d: started", e.Spec.Arm, e.Spec.Number))
 	case campaign.Ended:
 		p.note(ended(e.Result))
 	case campaign.Judged:
-		p.note(judged(e.Result))
+		p.note(judged(e.Summary))
 	}
 }
 
@@ -109,7 +110,7 @@ func ended(r trial.Result) string {
 	return fmt.Sprintf("%s, %s", text, clock(seconds(r.Seconds)))
 }
 
-func judged(r campaign.Result) string {
+func judged(r verdict.Summary) string {
 	return fmt.Sprintf("%s: %s, %s", title(r.Scenario, r.OpenZFS), report.Verdict(r), clock(seconds(r.Seconds)))
 }
 

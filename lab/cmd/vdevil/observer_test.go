@@ -12,6 +12,7 @@ import (
 	"github.com/vdevil/vdevil/lab"
 	"github.com/vdevil/vdevil/lab/campaign"
 	"github.com/vdevil/vdevil/lab/trial"
+	"github.com/vdevil/vdevil/lab/verdict"
 	"github.com/vdevil/vdevil/scenarios"
 )
 
@@ -29,14 +30,14 @@ func story(o observer, tick func()) {
 		}},
 		lab.Progress{What: "prepare a-scenario for 2.3.2"},
 		lab.Progress{What: "prepare a-scenario for 2.3.2", Took: 4 * time.Second, Done: true},
-		campaign.Started{Scenario: "a-scenario", OpenZFS: "2.3.2", Arm: "flip", Number: 1},
-		campaign.Started{Scenario: "a-scenario", OpenZFS: "2.3.2", Arm: "no-flip", Number: 1},
+		campaign.Started{Spec: trial.Spec{Arm: "flip", Number: 1}},
+		campaign.Started{Spec: trial.Spec{Arm: "no-flip", Number: 1}},
 		ends("flip", 1, trial.Result{Outcome: trial.Panic, Signature: "range-tree-add-overlap@metaslab_free_concrete"}),
-		campaign.Started{Scenario: "a-scenario", OpenZFS: "2.3.2", Arm: "flip", Number: 2},
+		campaign.Started{Spec: trial.Spec{Arm: "flip", Number: 2}},
 		ends("no-flip", 1, trial.Result{Outcome: trial.Masked}),
 		ends("flip", 2, trial.Result{Outcome: trial.Invalid, Reason: "connect to guest: EOF\nconsole ends:\n[ 1.0] Run /init"}),
-		campaign.Judged{Result: campaign.Result{
-			Scenario: "a-scenario", OpenZFS: "2.3.2", Verdict: campaign.Inconclusive, Expected: scenarios.Reproduces, Seconds: 4000,
+		campaign.Judged{Summary: verdict.Summary{
+			Scenario: "a-scenario", OpenZFS: "2.3.2", Verdict: verdict.Inconclusive, Expected: scenarios.Reproduces, Seconds: 4000,
 		}},
 	}
 	for _, s := range steps {
@@ -53,7 +54,7 @@ func story(o observer, tick func()) {
 
 func ends(arm string, number int, r trial.Result) campaign.Ended {
 	r.Arm, r.Number, r.Seconds = arm, number, 5.25
-	return campaign.Ended{Scenario: "a-scenario", OpenZFS: "2.3.2", Result: r}
+	return campaign.Ended{Spec: trial.Spec{Name: "a-scenario", OpenZFS: "2.3.2", Arm: arm, Number: number}, Result: r}
 }
 
 // clocked is a time that passes by 1.5 s a tick.

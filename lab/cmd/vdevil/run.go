@@ -15,11 +15,11 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/vdevil/vdevil/lab"
-	"github.com/vdevil/vdevil/lab/campaign"
 	"github.com/vdevil/vdevil/lab/host"
 	"github.com/vdevil/vdevil/lab/machine/libvirt"
 	"github.com/vdevil/vdevil/lab/report"
 	"github.com/vdevil/vdevil/lab/trial"
+	"github.com/vdevil/vdevil/lab/verdict"
 	"github.com/vdevil/vdevil/scenarios"
 )
 
@@ -142,8 +142,8 @@ type runFlags struct {
 
 func (a *app) runCommand() *cobra.Command {
 	f := runFlags{keep: choice{
-		value: string(campaign.KeepFailed),
-		words: []string{string(campaign.KeepFailed), string(campaign.KeepAll), string(campaign.KeepNone)},
+		value: string(lab.KeepFailed),
+		words: []string{string(lab.KeepFailed), string(lab.KeepAll), string(lab.KeepNone)},
 	}}
 	cmd := &cobra.Command{
 		Use:   "run [SCENARIO...]",
@@ -238,7 +238,7 @@ func (a *app) run(ctx context.Context, f runFlags, args []string) error {
 	view.note(fmt.Sprintf("seed %d", f.seed))
 	results, err := l.Run(ctx, lab.Request{
 		Scenarios: asked, Versions: f.versions, Trials: int(f.trials), Only: f.only.Pick, Seed: f.seed,
-		Keep: campaign.Keep(f.keep.value), Flags: f.driver.flags(), Observe: view.event,
+		Keep: lab.Keep(f.keep.value), Flags: f.driver.flags(), Observe: view.event,
 	})
 	closeView()
 	err = interrupted(ctx, errors.Join(err, l.Close()))
@@ -246,7 +246,7 @@ func (a *app) run(ctx context.Context, f runFlags, args []string) error {
 }
 
 // tell prints the results, also those from before an error, and gives the error that decides the exit status.
-func (a *app) tell(env trial.Environment, f runFlags, asked []*scenarios.Scenario, results []campaign.Result, err error) error {
+func (a *app) tell(env trial.Environment, f runFlags, asked []*scenarios.Scenario, results []verdict.Summary, err error) error {
 	d := report.Document{Lab: env, Results: results}
 	if err != nil {
 		d.Error = err.Error()
@@ -278,7 +278,7 @@ func interrupted(ctx context.Context, err error) error {
 }
 
 // expectations is an error when one did not hold.
-func expectations(results []campaign.Result) error {
+func expectations(results []verdict.Summary) error {
 	var names []string
 	for _, r := range results {
 		if !r.Held {
@@ -292,7 +292,7 @@ func expectations(results []campaign.Result) error {
 }
 
 // valid is an error when a repeated trial was not.
-func valid(results []campaign.Result) error {
+func valid(results []verdict.Summary) error {
 	for _, r := range results {
 		for _, arm := range r.Arms {
 			if arm.Valid < arm.Trials {

@@ -11,6 +11,7 @@ import (
 
 	"github.com/vdevil/vdevil/lab/fault"
 	"github.com/vdevil/vdevil/lab/machine"
+	"github.com/vdevil/vdevil/lab/trial"
 )
 
 // Flip flips one bit of a register when a CPU arrives at a place in code: of an argument at the entry of a function, or of
@@ -35,7 +36,7 @@ func (f Flip) Arm(ctx context.Context, s fault.Site) (fault.Strike, error) {
 	if err != nil {
 		return nil, err
 	}
-	return func(ctx context.Context) (done []fault.Injection, err error) {
+	return func(ctx context.Context) (done []trial.Injection, err error) {
 		m, err := armed.Wait(ctx)
 		if err != nil {
 			return nil, err
@@ -45,22 +46,22 @@ func (f Flip) Arm(ctx context.Context, s fault.Site) (fault.Strike, error) {
 		if err != nil {
 			return nil, err
 		}
-		return []fault.Injection{i}, nil
+		return []trial.Injection{i}, nil
 	}, nil
 }
 
-func (f Flip) strike(ctx context.Context, m *fault.Moment) (fault.Injection, error) {
+func (f Flip) strike(ctx context.Context, m *fault.Moment) (trial.Injection, error) {
 	name, width, err := f.register(m)
 	if err != nil {
-		return fault.Injection{}, err
+		return trial.Injection{}, err
 	}
 	if f.Bit >= width {
-		return fault.Injection{}, fmt.Errorf("no bit %d: %s has %d", f.Bit, name, width)
+		return trial.Injection{}, fmt.Errorf("no bit %d: %s has %d", f.Bit, name, width)
 	}
 	regs := m.Registers
 	r, err := find(&regs, name)
 	if err != nil {
-		return fault.Injection{}, err
+		return trial.Injection{}, err
 	}
 	i := m.Record(f.Name())
 	i.Target = fmt.Sprintf("%s bit %d at %s", name, f.Bit, f.Trigger.At)

@@ -9,6 +9,7 @@ import (
 
 	"github.com/vdevil/vdevil/lab/fault"
 	"github.com/vdevil/vdevil/lab/machine"
+	"github.com/vdevil/vdevil/lab/trial"
 	"github.com/vdevil/vdevil/lab/zfs/ondisk"
 )
 
@@ -70,7 +71,7 @@ func (e extent) overlaps(f extent) bool {
 
 func (e extent) String() string { return fmt.Sprintf("%#x bytes at %#x", e.end-e.start, e.start) }
 
-func (h *hunt) strike(ctx context.Context) (done []fault.Injection, err error) {
+func (h *hunt) strike(ctx context.Context) (done []trial.Injection, err error) {
 	defer func() { err = errors.Join(err, h.dbg.Close()) }()
 	for {
 		stop, err := h.dbg.Continue(ctx)
@@ -95,7 +96,7 @@ func (h *hunt) strike(ctx context.Context) (done []fault.Injection, err error) {
 			if err != nil {
 				return nil, err
 			}
-			return []fault.Injection{i}, nil
+			return []trial.Injection{i}, nil
 		}
 	}
 }
@@ -152,19 +153,19 @@ func (h *hunt) candidates(d ondisk.DVA) (choice []candidate) {
 }
 
 // flip does it, behind the back of the guest's CPU: to the guest it is what a bad memory cell does.
-func (h *hunt) flip(ctx context.Context, cpu int, bp uint64, c candidate) (fault.Injection, error) {
+func (h *hunt) flip(ctx context.Context, cpu int, bp uint64, c candidate) (trial.Injection, error) {
 	const word1 = 8 // of DVA[0], which is at the beginning of the block pointer
 	virt := bp + word1
 	phys, err := h.site.Machine.Translate(ctx, cpu, virt)
 	if err != nil {
-		return fault.Injection{}, err
+		return trial.Injection{}, err
 	}
 	before := make([]byte, 8)
 	if err := h.site.Machine.ReadPhys(ctx, phys, before); err != nil {
-		return fault.Injection{}, err
+		return trial.Injection{}, err
 	}
 	after := binary.LittleEndian.AppendUint64(nil, binary.LittleEndian.Uint64(before)^1<<c.bit)
-	i := fault.Injection{
+	i := trial.Injection{
 		Fault: h.Name(), Time: time.Now().UTC(), Withheld: h.site.Withhold,
 		Target:  fmt.Sprintf("%s(bp)->blk_dva[0].dva_word[1] bit %d", h.At, c.bit),
 		Trigger: fmt.Sprintf("hit %d of %s, txg %d", h.hits, h.At, h.txg),

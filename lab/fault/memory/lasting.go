@@ -6,11 +6,11 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/vdevil/vdevil/lab/fault"
+	"github.com/vdevil/vdevil/lab/trial"
 )
 
 // campaign strikes at random until the workload or the trial ends. There may be no strike at all.
-func (h *hand) campaign(ctx context.Context) (done []fault.Injection, err error) {
+func (h *hand) campaign(ctx context.Context) (done []trial.Injection, err error) {
 	m, _, err := h.catch(ctx) // to measure what is to be hit
 	if err != nil {
 		return nil, err
@@ -35,7 +35,7 @@ func (h *hand) campaign(ctx context.Context) (done []fault.Injection, err error)
 }
 
 // hold keeps a stuck bit at its value until the workload or the trial ends.
-func (h *hand) hold(ctx context.Context, done []fault.Injection) ([]fault.Injection, error) {
+func (h *hand) hold(ctx context.Context, done []trial.Injection) ([]trial.Injection, error) {
 	if h.stuck == nil {
 		return done, nil
 	}

@@ -9,13 +9,14 @@ import (
 
 	"github.com/vdevil/vdevil/lab/fault"
 	"github.com/vdevil/vdevil/lab/kernel"
+	"github.com/vdevil/vdevil/lab/trial"
 )
 
 // limit is for what happens at once.
 const limit = time.Minute
 
 // lasting arms a fault that hits the first byte of the kernel's code and runs its strike beside the test.
-func lasting(t *testing.T, f *fake, what Fault) (over context.CancelFunc, done chan []fault.Injection) {
+func lasting(t *testing.T, f *fake, what Fault) (over context.CancelFunc, done chan []trial.Injection) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), limit)
 	t.Cleanup(cancel)
@@ -29,7 +30,7 @@ func lasting(t *testing.T, f *fake, what Fault) (over context.CancelFunc, done c
 	if err != nil {
 		t.Fatal(err)
 	}
-	done = make(chan []fault.Injection, 1)
+	done = make(chan []trial.Injection, 1)
 	go func() {
 		all, err := strike(ctx)
 		if err != nil {
@@ -86,7 +87,7 @@ func TestCampaign(t *testing.T) {
 		<-f.written
 	}
 	over()
-	var all []fault.Injection
+	var all []trial.Injection
 	for all == nil {
 		select {
 		case <-f.written: // one that was under way

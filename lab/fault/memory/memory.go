@@ -10,6 +10,7 @@ import (
 
 	"github.com/vdevil/vdevil/lab/fault"
 	"github.com/vdevil/vdevil/lab/machine"
+	"github.com/vdevil/vdevil/lab/trial"
 )
 
 // Fault damages memory when its trigger fires, or at a rate until the workload ends. A strike that waits for nothing is
@@ -61,7 +62,7 @@ func (f Fault) Arm(ctx context.Context, s fault.Site) (fault.Strike, error) {
 	if err != nil {
 		return nil, err
 	}
-	return func(ctx context.Context) ([]fault.Injection, error) { return h.hold(ctx, done) }, nil
+	return func(ctx context.Context) ([]trial.Injection, error) { return h.hold(ctx, done) }, nil
 }
 
 // hand does the strikes of a fault.
@@ -79,7 +80,7 @@ type hand struct {
 	checked bool
 }
 
-func (h *hand) strike(ctx context.Context) ([]fault.Injection, error) {
+func (h *hand) strike(ctx context.Context) ([]trial.Injection, error) {
 	done, err := h.once(ctx)
 	if err != nil {
 		return nil, err
@@ -88,7 +89,7 @@ func (h *hand) strike(ctx context.Context) ([]fault.Injection, error) {
 }
 
 // once waits for the trigger and strikes.
-func (h *hand) once(ctx context.Context) (done []fault.Injection, err error) {
+func (h *hand) once(ctx context.Context) (done []trial.Injection, err error) {
 	m, edits, err := h.catch(ctx)
 	if err != nil {
 		return nil, err
@@ -147,7 +148,7 @@ func (h *hand) plan(ctx context.Context, m *fault.Moment) ([]edit, error) {
 }
 
 // do changes memory as far as the ECC lets it.
-func (h *hand) do(ctx context.Context, m *fault.Moment, e edit) (fault.Injection, error) {
+func (h *hand) do(ctx context.Context, m *fault.Moment, e edit) (trial.Injection, error) {
 	i := m.Record(h.Name())
 	i.Target, i.Virt, i.Phys, i.Before = e.name, e.virt, e.phys, e.before
 	read, result, at := e.pass(h.ECC)

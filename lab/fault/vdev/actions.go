@@ -9,8 +9,8 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/vdevil/vdevil/lab/fault"
 	"github.com/vdevil/vdevil/lab/machine/nbd"
+	"github.com/vdevil/vdevil/lab/trial"
 )
 
 // Of injections by actions, Before is what an honest device would have written or read, After what this one did, as far
@@ -23,7 +23,7 @@ type Lose struct{}
 func (Lose) Name() string  { return "lost-write" }
 func (Lose) ops() []nbd.Op { return []nbd.Op{nbd.Write} }
 
-func (Lose) do(ctx context.Context, d *Device, q *nbd.Request, in *fault.Injection) error {
+func (Lose) do(ctx context.Context, d *Device, q *nbd.Request, in *trial.Injection) error {
 	old, err := d.read(ctx, q.Offset, q.Length)
 	show(in, q.Data, old)
 	return err
@@ -36,7 +36,7 @@ type Tear struct{ Sectors int }
 func (Tear) Name() string  { return "torn-write" }
 func (Tear) ops() []nbd.Op { return []nbd.Op{nbd.Write} }
 
-func (t Tear) do(ctx context.Context, d *Device, q *nbd.Request, in *fault.Injection) error {
+func (t Tear) do(ctx context.Context, d *Device, q *nbd.Request, in *trial.Injection) error {
 	n := min(int64(t.Sectors)*sector, q.Length)
 	rest, err := d.read(ctx, q.Offset+n, q.Length-n)
 	if err != nil {
@@ -57,7 +57,7 @@ type Misdirect struct{ By int64 }
 func (Misdirect) Name() string  { return "misdirected-write" }
 func (Misdirect) ops() []nbd.Op { return []nbd.Op{nbd.Write} }
 
-func (m Misdirect) do(ctx context.Context, d *Device, q *nbd.Request, in *fault.Injection) error {
+func (m Misdirect) do(ctx context.Context, d *Device, q *nbd.Request, in *trial.Injection) error {
 	room := d.size - q.Length + sector // places where it can begin, in bytes
 	to := ((q.Offset+m.By)%room + room) % room / sector * sector
 	old, err := d.read(ctx, q.Offset, q.Length)
@@ -90,7 +90,7 @@ func NewStale() Stale { return Stale{&oldSectors{was: map[int64][]byte{}}} }
 func (Stale) Name() string  { return "stale-read" }
 func (Stale) ops() []nbd.Op { return []nbd.Op{nbd.Read, nbd.Write} }
 
-func (s Stale) do(ctx context.Context, d *Device, q *nbd.Request, in *fault.Injection) error {
+func (s Stale) do(ctx context.Context, d *Device, q *nbd.Request, in *trial.Injection) error {
 	s.old.mu.Lock()
 	defer s.old.mu.Unlock()
 	if q.Op == nbd.Write {
@@ -134,7 +134,7 @@ type heldWrite struct {
 	left int
 }
 
-func (h Hold) do(ctx context.Context, d *Device, q *nbd.Request, in *fault.Injection) error {
+func (h Hold) do(ctx context.Context, d *Device, q *nbd.Request, in *trial.Injection) error {
 	old, err := d.read(ctx, q.Offset, q.Length)
 	if err != nil {
 		return err
@@ -193,7 +193,7 @@ type Lie struct{}
 func (Lie) Name() string  { return "lying-flush" }
 func (Lie) ops() []nbd.Op { return []nbd.Op{nbd.Flush, nbd.Write} }
 
-func (Lie) do(ctx context.Context, d *Device, q *nbd.Request, in *fault.Injection) error {
+func (Lie) do(ctx context.Context, d *Device, q *nbd.Request, in *trial.Injection) error {
 	if q.Op == nbd.Flush {
 		in.Effect = "answered, not done"
 		return nil
@@ -210,7 +210,7 @@ type Delay struct{ By time.Duration }
 func (Delay) Name() string  { return "latency" }
 func (Delay) ops() []nbd.Op { return []nbd.Op{nbd.Read, nbd.Write, nbd.Flush, nbd.Trim, nbd.Zero} }
 
-func (l Delay) do(ctx context.Context, d *Device, q *nbd.Request, in *fault.Injection) error {
+func (l Delay) do(ctx context.Context, d *Device, q *nbd.Request, in *trial.Injection) error {
 	in.Effect = fmt.Sprintf("%s late", l.By)
 	timer := time.NewTimer(l.By)
 	defer timer.Stop()
@@ -229,7 +229,7 @@ type Fail struct{ Errno syscall.Errno }
 func (Fail) Name() string  { return "error" }
 func (Fail) ops() []nbd.Op { return []nbd.Op{nbd.Read, nbd.Write, nbd.Flush, nbd.Trim, nbd.Zero} }
 
-func (f Fail) do(_ context.Context, _ *Device, _ *nbd.Request, in *fault.Injection) error {
+func (f Fail) do(_ context.Context, _ *Device, _ *nbd.Request, in *trial.Injection) error {
 	in.Effect = f.Errno.Error()
 	return f.Errno
 }

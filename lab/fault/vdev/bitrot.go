@@ -17,6 +17,7 @@ import (
 
 	"github.com/vdevil/vdevil/lab/fault"
 	"github.com/vdevil/vdevil/lab/machine"
+	"github.com/vdevil/vdevil/lab/trial"
 )
 
 // sector is the alignment of everything on a vdev.
@@ -44,7 +45,7 @@ func (b Bitrot) Arm(ctx context.Context, s fault.Site) (fault.Strike, error) {
 	if err := errors.Join(err, s.Machine.Resume(ctx)); err != nil {
 		return nil, err
 	}
-	return func(context.Context) ([]fault.Injection, error) { return done, nil }, nil
+	return func(context.Context) ([]trial.Injection, error) { return done, nil }, nil
 }
 
 // place is a sector's worth of a file.
@@ -53,8 +54,8 @@ type place struct {
 	offset int
 }
 
-func (b Bitrot) rot(s fault.Site) ([]fault.Injection, error) {
-	var all []fault.Injection
+func (b Bitrot) rot(s fault.Site) ([]trial.Injection, error) {
+	var all []trial.Injection
 	places := choose(s.Rand, s.Written, b.Extents)
 	// All disks lose the same bytes of a place: ZFS repairs a block from any copy that is whole.
 	start := s.Rand.IntN(sector - b.Bytes + 1)
@@ -148,7 +149,7 @@ func eachSector(path string, f func(at int64, data []byte)) error {
 	}
 }
 
-func (b Bitrot) overwrite(s fault.Site, disk machine.Disk, p place, at int64, start int) (fault.Injection, error) {
+func (b Bitrot) overwrite(s fault.Site, disk machine.Disk, p place, at int64, start int) (trial.Injection, error) {
 	before := s.Written[p.file][p.offset+start : p.offset+start+b.Bytes]
 	after := make([]byte, b.Bytes)
 	for bytes.Equal(after, before) || after[0] == 0 && bytes.Count(after, []byte{0}) == len(after) {
@@ -157,7 +158,7 @@ func (b Bitrot) overwrite(s fault.Site, disk machine.Disk, p place, at int64, st
 		}
 	}
 	at += int64(start)
-	in := fault.Injection{
+	in := trial.Injection{
 		Fault: b.Name(), Time: time.Now().UTC(), Trigger: "at once", Withheld: s.Withhold,
 		Target: fmt.Sprintf("%s bytes %d-%d", p.file, p.offset+start, p.offset+start+b.Bytes-1), File: p.file,
 		Disk: disk.Name, Offset: at, Before: before, After: after,

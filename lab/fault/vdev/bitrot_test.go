@@ -10,8 +10,8 @@ import (
 	"testing"
 
 	"github.com/vdevil/vdevil/lab/fault"
-	"github.com/vdevil/vdevil/lab/guest"
 	"github.com/vdevil/vdevil/lab/machine"
+	"github.com/vdevil/vdevil/lab/oracle"
 )
 
 // disks is a machine as far as a stopped one is needed.
@@ -63,7 +63,7 @@ func read(t *testing.T, d machine.Disk) []byte {
 }
 
 func TestRot(t *testing.T) {
-	content := guest.Content(1, "f", fileSize)
+	content := oracle.Content(1, "f", fileSize)
 	// The first side holds an old copy as well; the two hold the file at different places.
 	v0, v1 := lay(t, "v0", content, 1<<20, 2<<20), lay(t, "v1", content, 3<<20)
 	before := map[string][]byte{"v0": read(t, v0), "v1": read(t, v1)}
@@ -100,7 +100,7 @@ func TestRot(t *testing.T) {
 }
 
 func TestRotWithheld(t *testing.T) {
-	content := guest.Content(1, "f", fileSize)
+	content := oracle.Content(1, "f", fileSize)
 	d := lay(t, "v0", content, 1<<20)
 	before := read(t, d)
 	s := site(content, d)
@@ -120,12 +120,12 @@ func TestRotWithheld(t *testing.T) {
 }
 
 func TestRotRefuses(t *testing.T) {
-	content := guest.Content(1, "f", fileSize)
+	content := oracle.Content(1, "f", fileSize)
 	for name, tt := range map[string]struct {
 		disk machine.Disk
 		want string
 	}{
-		"not as written": {lay(t, "v0", guest.Content(2, "f", fileSize), 1<<20), "not there as it was written"},
+		"not as written": {lay(t, "v0", oracle.Content(2, "f", fileSize), 1<<20), "not there as it was written"},
 		"another disk":   {lay(t, "v1", content, 1<<20), `no disk "v0"`},
 	} {
 		before := read(t, tt.disk)

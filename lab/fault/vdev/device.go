@@ -9,8 +9,8 @@ import (
 	"sync"
 	"time"
 
-	"github.com/vdevil/vdevil/lab/fault"
 	"github.com/vdevil/vdevil/lab/machine/nbd"
+	"github.com/vdevil/vdevil/lab/trial"
 )
 
 // Device is a disk that keeps to rules of how to misbehave. Without rules it is the disk behind it. It serves guests
@@ -24,7 +24,7 @@ type Device struct {
 	rand     *rand.Rand
 	rules    []*active
 	held     []heldWrite
-	struck   []fault.Injection
+	struck   []trial.Injection
 	withhold bool
 }
 
@@ -57,7 +57,7 @@ type Action interface {
 	// ops are what it can be done to.
 	ops() []nbd.Op
 	// do handles a request in place of the device. What it did is in the injection, whose place is filled in.
-	do(ctx context.Context, d *Device, q *nbd.Request, in *fault.Injection) error
+	do(ctx context.Context, d *Device, q *nbd.Request, in *trial.Injection) error
 }
 
 type active struct {
@@ -96,7 +96,7 @@ func (d *Device) Clear(ctx context.Context) error {
 }
 
 // Injections are the strikes so far.
-func (d *Device) Injections() []fault.Injection {
+func (d *Device) Injections() []trial.Injection {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	return slices.Clone(d.struck)
@@ -126,7 +126,7 @@ func (d *Device) Handle(ctx context.Context, q *nbd.Request) error {
 	if rule == nil {
 		return d.honest(ctx, q)
 	}
-	in := fault.Injection{
+	in := trial.Injection{
 		Fault: "vdev-" + rule.Action.Name(), Time: time.Now().UTC(), Trigger: fmt.Sprintf("request %d", rule.met), Hit: rule.met,
 		Withheld: d.withhold, Target: fmt.Sprintf("%v of %d bytes", q.Op, q.Length), Disk: d.name, Offset: q.Offset,
 	}
@@ -193,6 +193,6 @@ func (d *Device) read(ctx context.Context, offset, length int64) ([]byte, error)
 const shown = 512
 
 // show puts into an injection what was to be and what is.
-func show(in *fault.Injection, wanted, got []byte) {
+func show(in *trial.Injection, wanted, got []byte) {
 	in.Before, in.After = bytes.Clone(wanted[:min(len(wanted), shown)]), bytes.Clone(got[:min(len(got), shown)])
 }

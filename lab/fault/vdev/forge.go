@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/vdevil/vdevil/lab/fault"
+	"github.com/vdevil/vdevil/lab/trial"
 	"github.com/vdevil/vdevil/lab/zfs/forge"
 	"github.com/vdevil/vdevil/lab/zfs/ondisk"
 )
@@ -33,10 +34,10 @@ func (f Forge) Arm(ctx context.Context, s fault.Site) (fault.Strike, error) {
 	if err := errors.Join(err, s.Machine.Resume(ctx)); err != nil {
 		return nil, err
 	}
-	return func(context.Context) ([]fault.Injection, error) { return done, nil }, nil
+	return func(context.Context) ([]trial.Injection, error) { return done, nil }, nil
 }
 
-func (f Forge) strike(ctx context.Context, s fault.Site) (all []fault.Injection, err error) {
+func (f Forge) strike(ctx context.Context, s fault.Site) (all []trial.Injection, err error) {
 	disks, err := openDisks(s.Machine.Disks(), false)
 	if err != nil {
 		return nil, err
@@ -67,7 +68,7 @@ func (f Forge) strike(ctx context.Context, s fault.Site) (all []fault.Injection,
 		return nil, err
 	}
 	for _, c := range record.Changes {
-		in := fault.Injection{
+		in := trial.Injection{
 			Fault: f.Name(), Time: time.Now().UTC(), Trigger: "at once", Withheld: s.Withhold, Target: c.String(),
 			Before: c.Before, After: c.After, Effect: record.Effect,
 		}

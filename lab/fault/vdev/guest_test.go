@@ -13,13 +13,13 @@ import (
 	"testing"
 	"time"
 
+	"github.com/vdevil/vdevil/lab/checkpoint"
 	"github.com/vdevil/vdevil/lab/fault/power"
 	"github.com/vdevil/vdevil/lab/fault/vdev"
 	"github.com/vdevil/vdevil/lab/guest"
 	"github.com/vdevil/vdevil/lab/labtest"
 	"github.com/vdevil/vdevil/lab/machine"
 	"github.com/vdevil/vdevil/lab/machine/nbd"
-	"github.com/vdevil/vdevil/lab/trial"
 )
 
 // bench is a guest whose disks v0 and v1 are devices with rules, each before a cache before a file.
@@ -71,7 +71,7 @@ func newBench(t *testing.T) *bench {
 		}
 	}
 	vm := labtest.Fork(t, l, cp, machine.ForkOptions{NBD: sockets})
-	if b.guest, err = trial.Connect(t.Context(), vm, img, cp.Scale); err != nil {
+	if b.guest, err = checkpoint.Connect(t.Context(), vm, img, cp.Scale); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { b.guest.Close() })

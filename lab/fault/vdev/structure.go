@@ -15,6 +15,7 @@ import (
 
 	"github.com/vdevil/vdevil/lab/fault"
 	"github.com/vdevil/vdevil/lab/machine"
+	"github.com/vdevil/vdevil/lab/trial"
 	"github.com/vdevil/vdevil/lab/zfs/ondisk"
 )
 
@@ -61,10 +62,10 @@ func (f Structure) Arm(ctx context.Context, s fault.Site) (fault.Strike, error) 
 	if err := errors.Join(err, resume(ctx)); err != nil {
 		return nil, err
 	}
-	return func(context.Context) ([]fault.Injection, error) { return done, nil }, nil
+	return func(context.Context) ([]trial.Injection, error) { return done, nil }, nil
 }
 
-func (f Structure) strike(ctx context.Context, s fault.Site) (all []fault.Injection, err error) {
+func (f Structure) strike(ctx context.Context, s fault.Site) (all []trial.Injection, err error) {
 	disks, err := openDisks(s.Machine.Disks(), s.Withhold)
 	if err != nil {
 		return nil, err
@@ -125,16 +126,16 @@ func (f Structure) hit(t thing) []spot {
 	return t.places[i : i+1]
 }
 
-func (f Structure) damage(s fault.Site, disks diskSet, t thing, at spot) (fault.Injection, error) {
+func (f Structure) damage(s fault.Site, disks diskSet, t thing, at spot) (trial.Injection, error) {
 	disk, err := disks.find(at.disk)
 	if err != nil {
-		return fault.Injection{}, err
+		return trial.Injection{}, err
 	}
 	from, before, err := f.window(s.Rand, disk.file, at)
 	if err != nil {
-		return fault.Injection{}, err
+		return trial.Injection{}, err
 	}
-	in := fault.Injection{
+	in := trial.Injection{
 		Fault: f.Name(), Time: time.Now().UTC(), Trigger: "at once", Withheld: s.Withhold,
 		Target: fmt.Sprintf("%s, %s", t.name, at.note), File: t.file, Disk: at.disk, Offset: from,
 		Before: before, After: before,

@@ -14,6 +14,7 @@ import (
 	"github.com/vdevil/vdevil/lab/fault"
 	"github.com/vdevil/vdevil/lab/fault/vdev"
 	"github.com/vdevil/vdevil/lab/machine"
+	"github.com/vdevil/vdevil/lab/trial"
 	"github.com/vdevil/vdevil/lab/zfs/ondisk"
 	"github.com/vdevil/vdevil/lab/zfs/ondisk/ondisktest"
 )
@@ -68,7 +69,7 @@ func (s still) content(t *testing.T) map[string][]byte {
 }
 
 // undo puts back what injections say was there before.
-func (s still) undo(t *testing.T, all []fault.Injection) {
+func (s still) undo(t *testing.T, all []trial.Injection) {
 	t.Helper()
 	for _, in := range slices.Backward(all) {
 		i := slices.IndexFunc(s.list, func(d machine.Disk) bool { return d.Name == in.Disk })
@@ -84,7 +85,7 @@ func (s still) undo(t *testing.T, all []fault.Injection) {
 }
 
 // hitBlocks are the blocks of a pool on which injections lie, with what Check says of them.
-func hitBlocks(t *testing.T, p *ondisk.Pool, all []fault.Injection) (hit int, damaged []ondisk.Damage, lost int) {
+func hitBlocks(t *testing.T, p *ondisk.Pool, all []trial.Injection) (hit int, damaged []ondisk.Damage, lost int) {
 	t.Helper()
 	err := p.Visit(t.Context(), &ondisk.Visitor{
 		Workers: 1,
@@ -95,7 +96,7 @@ func hitBlocks(t *testing.T, p *ondisk.Pool, all []fault.Injection) (hit int, da
 				return err
 			}
 			if !slices.ContainsFunc(places, func(at ondisk.Place) bool {
-				return slices.ContainsFunc(all, func(in fault.Injection) bool {
+				return slices.ContainsFunc(all, func(in trial.Injection) bool {
 					return in.Disk == at.VDev.Device.Name && in.Offset >= int64(at.Offset) && in.Offset < int64(at.Offset+at.Size)
 				})
 			}) {
@@ -162,7 +163,7 @@ func TestStructureHitsWhatItSays(t *testing.T) {
 	}
 }
 
-func arm(t *testing.T, s still, f vdev.Structure) []fault.Injection {
+func arm(t *testing.T, s still, f vdev.Structure) []trial.Injection {
 	t.Helper()
 	strike, err := f.Arm(t.Context(), fault.Site{Machine: s, Rand: rand.New(rand.NewPCG(1, 2))})
 	if err != nil {
@@ -176,7 +177,7 @@ func arm(t *testing.T, s still, f vdev.Structure) []fault.Injection {
 }
 
 // accounted wants every byte that changed to be in an injection, and every injection to have changed something.
-func accounted(t *testing.T, before, after map[string][]byte, all []fault.Injection) {
+func accounted(t *testing.T, before, after map[string][]byte, all []trial.Injection) {
 	t.Helper()
 	for _, in := range all {
 		disk := before[in.Disk]

@@ -40,11 +40,11 @@ func BenchmarkStart(b *testing.B) {
 	driver := l.Driver().(*vm.Driver)
 	for b.Loop() {
 		cold := measureCold(b, driver, img)
-		cp := prepared(b, l.Stable().Prepared, img, 1<<30)
+		cp := prepared(b, l.Checkpoints().Prepared, img, 1<<30)
 		load, state := measureLoadvm(b, driver, cp)
 		fork, _ := measureFork(b, driver, cp, 0)
 		ahead, private := measureFork(b, driver, cp, 1)
-		big, _ := measureFork(b, driver, prepared(b, l.Stable().Prepared, img, 4<<30), 1)
+		big, _ := measureFork(b, driver, prepared(b, l.Checkpoints().Prepared, img, 4<<30), 1)
 
 		b.ReportMetric(cold.Seconds(), "cold-s")
 		b.ReportMetric(float64(state)/(1<<20), "loadvm-state-MiB")

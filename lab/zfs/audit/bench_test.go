@@ -19,10 +19,10 @@ import (
 
 	"github.com/vdevil/vdevil/images"
 	"github.com/vdevil/vdevil/lab"
+	"github.com/vdevil/vdevil/lab/checkpoint"
 	"github.com/vdevil/vdevil/lab/guest"
 	"github.com/vdevil/vdevil/lab/labtest"
 	"github.com/vdevil/vdevil/lab/machine"
-	"github.com/vdevil/vdevil/lab/trial"
 	"github.com/vdevil/vdevil/lab/zfs/ondisk"
 	"github.com/vdevil/vdevil/lab/zfs/ondisk/ondisktest"
 	"github.com/vdevil/vdevil/scenarios"
@@ -140,11 +140,11 @@ func buildCommand(b *testing.B) string {
 func makeLargePool(b *testing.B, l *lab.Lab, img *images.Image, disks []scenarios.DataDisk, script string) (vdevs []string) {
 	b.Helper()
 	const limit = 40 * time.Minute // on the reference host
-	cp, err := l.Stable().Booted(b.Context(), img, scenarios.Machine{CPUs: 2, Memory: 2 << 30, Disks: disks})
+	cp, err := l.Checkpoints().Booted(b.Context(), img, scenarios.Machine{CPUs: 2, Memory: 2 << 30, Disks: disks})
 	if err != nil {
 		b.Fatal(err)
 	}
-	m, g, err := trial.Enter(b.Context(), l.Driver(), img, cp)
+	m, g, err := checkpoint.Enter(b.Context(), l.Driver(), img, cp)
 	if err != nil {
 		b.Fatal(err)
 	}

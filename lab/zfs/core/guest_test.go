@@ -42,7 +42,7 @@ func eachVersion(t *testing.T, test func(*subject)) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			cp, err := l.Stable().Booted(t.Context(), img, labtest.Machine())
+			cp, err := l.Checkpoints().Booted(t.Context(), img, labtest.Machine())
 			if err != nil {
 				t.Fatal(err)
 			}

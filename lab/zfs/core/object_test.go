@@ -9,7 +9,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/vdevil/vdevil/lab/guest"
+	"github.com/vdevil/vdevil/lab/oracle"
 	"github.com/vdevil/vdevil/lab/zfs/core"
 )
 
@@ -22,7 +22,7 @@ func TestObjects(t *testing.T) {
 		// The log of space maps is flushed, so that metaslabs have entries of their own in memory, and gets new ones.
 		s.run("cd /sys/module/zfs/parameters; echo 1 > zfs_unflushed_max_mem_amt; zpool sync tank; zpool sync tank; echo 1000000000 > zfs_unflushed_max_mem_amt")
 		s.run("rm /tank/fs/xb?; echo 3600 > /sys/module/zfs/parameters/zfs_txg_timeout; zpool sync tank")
-		content := guest.Content(7, "file", 300_000)
+		content := oracle.Content(7, "file", 300_000)
 		if err := s.g.WriteFile(s.Context(), "/tank/fs/file", content); err != nil {
 			s.Fatal(err)
 		}

@@ -47,7 +47,7 @@ func newBench(t *testing.T, version string) *bench {
 	if b.img, err = b.lab.Image(t.Context(), version); err != nil {
 		t.Fatal(err)
 	}
-	if b.cp, err = b.lab.Stable().Booted(t.Context(), b.img, labtest.Machine()); err != nil {
+	if b.cp, err = b.lab.Checkpoints().Booted(t.Context(), b.img, labtest.Machine()); err != nil {
 		t.Fatal(err)
 	}
 	m, g := b.fork(t, machine.ForkOptions{})

@@ -16,12 +16,12 @@ import (
 	"time"
 
 	"github.com/vdevil/vdevil/lab"
+	"github.com/vdevil/vdevil/lab/checkpoint"
 	"github.com/vdevil/vdevil/lab/guest"
 	"github.com/vdevil/vdevil/lab/host"
 	"github.com/vdevil/vdevil/lab/host/hosttest"
 	"github.com/vdevil/vdevil/lab/labtest"
 	"github.com/vdevil/vdevil/lab/machine"
-	"github.com/vdevil/vdevil/lab/trial"
 )
 
 // buildLimit is what one script gets on the reference host.
@@ -92,11 +92,11 @@ func buildPools(t testing.TB, version, script, dir string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	cp, err := l.Stable().Booted(t.Context(), img, labtest.Machine())
+	cp, err := l.Checkpoints().Booted(t.Context(), img, labtest.Machine())
 	if err != nil {
 		t.Fatal(err)
 	}
-	m, g, err := trial.Enter(t.Context(), l.Driver(), img, cp)
+	m, g, err := checkpoint.Enter(t.Context(), l.Driver(), img, cp)
 	if err != nil {
 		t.Fatal(err)
 	}

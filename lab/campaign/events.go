@@ -1,0 +1,108 @@
+package campaign
+
+import (
+	"context"
+	"iter"
+	"sync"
+
+	"github.com/vdevil/vdevil/lab/trial"
+	"github.com/vdevil/vdevil/lab/verdict"
+	"github.com/vdevil/vdevil/scenarios"
+)
+
+// Event is progress: one of the types below, or of those that a search has of its own.
+type Event any
+
+// Started says that a trial began.
+type Started struct{ Spec trial.Spec }
+
+// Ended says how it went.
+type Ended struct {
+	Spec   trial.Spec
+	Result trial.Result
+}
+
+// Planned opens a scenario on a version: these arms will have at most so many trials.
+type Planned struct {
+	Scenario, OpenZFS string
+	Arms              []ArmPlan
+}
+
+// ArmPlan is an arm with the number of its trials.
+type ArmPlan struct {
+	Arm    scenarios.Arm
+	Trials int
+}
+
+// Skipped says that a scenario's question cannot be asked of a version.
+type Skipped struct{ Scenario, OpenZFS string }
+
+// Judged closes a scenario on a version. One trial alone is not judged.
+type Judged struct{ Summary verdict.Summary }
+
+// Stream is what happens in a campaign. Whoever follows it sees all of it from the beginning, also one who comes late, and
+// nobody who is slow keeps it from going on. Its zero value is ready.
+type Stream struct {
+	mu      sync.Mutex
+	events  []Event
+	closed  bool
+	changed chan struct{} // closed when there is more; nil while nobody waits
+}
+
+// Publish adds an event.
+func (s *Stream) Publish(e Event) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.events = append(s.events, e)
+	s.wake()
+}
+
+// Close says that nothing more comes.
+func (s *Stream) Close() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.closed = true
+	s.wake()
+}
+
+func (s *Stream) wake() {
+	if s.changed != nil {
+		close(s.changed)
+		s.changed = nil
+	}
+}
+
+// Follow gives all events, those that are still to come included, until the stream is closed or the context ends.
+func (s *Stream) Follow(ctx context.Context) iter.Seq[Event] {
+	return func(yield func(Event) bool) {
+		for seen := 0; ; {
+			events, closed, changed := s.since(seen)
+			for _, e := range events {
+				if !yield(e) {
+					return
+				}
+			}
+			seen += len(events)
+			if len(events) > 0 {
+				continue
+			}
+			if closed {
+				return
+			}
+			select {
+			case <-changed:
+			case <-ctx.Done():
+				return
+			}
+		}
+	}
+}
+
+func (s *Stream) since(n int) (events []Event, closed bool, changed <-chan struct{}) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.changed == nil {
+		s.changed = make(chan struct{})
+	}
+	return s.events[n:len(s.events):len(s.events)], s.closed, s.changed
+}

@@ -1,0 +1,96 @@
+package checkpoint
+
+import (
+	"context"
+	"path/filepath"
+	"sync"
+
+	"golang.org/x/sync/singleflight"
+
+	"github.com/vdevil/vdevil/images"
+	"github.com/vdevil/vdevil/lab/guest"
+	"github.com/vdevil/vdevil/lab/kernel"
+	"github.com/vdevil/vdevil/lab/machine"
+)
+
+// Kernels keeps what is known of guests' kernels: the types of an image's modules, and where a checkpoint has loaded them.
+// Both are the same for all forks. No trial waits for the guest of another one here: it may hang.
+type Kernels struct {
+	// Dir is where parsed debug info is cached.
+	Dir string
+
+	loading singleflight.Group
+
+	mu      sync.Mutex
+	types   map[string]*kernel.Types // by ID of the image
+	layouts map[string]kernel.Layout // by directory of the checkpoint
+}
+
+// Open gives the kernel of a fork. The guest must run: it is asked, unless another fork of its checkpoint has answered
+// before. Forks that come first, side by side, are each asked, which costs less than to depend on one of them.
+func (k *Kernels) Open(ctx context.Context, img *images.Image, cp *machine.Checkpoint, vm machine.Machine, g *guest.Guest) (*kernel.Kernel, error) {
+	types, err := k.typesOf(ctx, img)
+	if err != nil {
+		return nil, err
+	}
+	layout, err := k.layoutOf(ctx, cp, g)
+	if err != nil {
+		return nil, err
+	}
+	return kernel.New(vm, types, layout), nil
+}
+
+func (k *Kernels) layoutOf(ctx context.Context, cp *machine.Checkpoint, g *guest.Guest) (kernel.Layout, error) {
+	k.mu.Lock()
+	layout, known := k.layouts[cp.Dir]
+	k.mu.Unlock()
+	if known {
+		return layout, nil
+	}
+	layout, err := kernel.ReadLayout(ctx, g)
+	if err != nil {
+		return kernel.Layout{}, err
+	}
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.layouts == nil {
+		k.layouts = map[string]kernel.Layout{}
+	}
+	k.layouts[cp.Dir] = layout
+	return layout, nil
+}
+
+// typesOf loads the types of an image once. That is work for this computer alone, some seconds of it, which goes on for the
+// others when whoever asked first has ended.
+func (k *Kernels) typesOf(ctx context.Context, img *images.Image) (*kernel.Types, error) {
+	k.mu.Lock()
+	types, known := k.types[img.ID]
+	k.mu.Unlock()
+	if known {
+		return types, nil
+	}
+	loaded := k.loading.DoChan(img.ID, func() (any, error) { return k.load(context.WithoutCancel(ctx), img) })
+	select {
+	case r := <-loaded:
+		if r.Err != nil {
+			return nil, r.Err
+		}
+		return r.Val.(*kernel.Types), nil
+	case <-ctx.Done():
+		return nil, context.Cause(ctx)
+	}
+}
+
+func (k *Kernels) load(ctx context.Context, img *images.Image) (*kernel.Types, error) {
+	types, err := kernel.LoadTypes(ctx, k.Dir, filepath.Join(img.Modules, "zfs.ko"), filepath.Join(img.Modules, "spl.ko"))
+	if err != nil {
+		return nil, err
+	}
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.types == nil {
+		k.types = map[string]*kernel.Types{}
+	}
+	k.types[img.ID] = types
+	return types, nil
+}

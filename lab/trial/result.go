@@ -1,0 +1,70 @@
+package trial
+
+import (
+	"time"
+
+	"github.com/vdevil/vdevil/lab/oracle"
+	"github.com/vdevil/vdevil/lab/zfs/panics"
+	"github.com/vdevil/vdevil/lab/zfs/status"
+)
+
+// Result is what happened in a trial.
+type Result struct {
+	Arm       string  `json:"arm"`
+	Control   bool    `json:"control"`
+	Number    int     `json:"number"`
+	Seed      uint64  `json:"seed"`
+	Outcome   Outcome `json:"outcome"`
+	Signature string  `json:"signature,omitempty"`
+	// Text is the raw message of the event that decided.
+	Text string `json:"text,omitempty"`
+	// Reason says why a trial is invalid, or what decided where there is no message.
+	Reason string `json:"reason,omitempty"`
+	// Events are the messages of the console that speak of trouble, the first one first.
+	Events     []panics.Event  `json:"events,omitempty"`
+	Injections []Injection     `json:"injections,omitempty"`
+	Status     *status.Pool    `json:"pool,omitempty"`
+	Findings   oracle.Findings `json:"findings,omitempty"`
+	// Audit is what the judge found inconsistent on the disks, ZDB what the second one says to that.
+	Audit []string `json:"audit,omitempty"`
+	ZDB   []string `json:"zdb,omitempty"`
+	// NotAudited names what the pool uses and the judge does not know; empty when it was judged, or was not to be.
+	NotAudited string `json:"not_audited,omitempty"`
+	// Repeat is the command that does this trial again.
+	Repeat string `json:"repeat"`
+	// Workload is what the workloads say they have done.
+	Workload []Work `json:"workload,omitempty"`
+	// Survived are the signatures of the panics that steps required, after which the trial went on.
+	Survived []string `json:"survived,omitempty"`
+	// LastStep is the step that ran when the trial ended.
+	LastStep string `json:"last_step,omitempty"`
+
+	Started     time.Time `json:"started"`
+	ForkSeconds float64   `json:"fork_seconds"`
+	Seconds     float64   `json:"seconds"`
+	// Bundle is the directory of the evidence, on the host that did the trial; Evidence are the files in it.
+	Bundle   string     `json:"bundle"`
+	Evidence []Evidence `json:"evidence,omitempty"`
+}
+
+// Evidence is one file of a bundle.
+type Evidence struct {
+	Name   string `json:"name"`
+	Size   int64  `json:"size"` // in bytes
+	SHA256 string `json:"sha256"`
+}
+
+// Work is what one step has done.
+type Work struct {
+	Step string `json:"step"`
+	Counts
+}
+
+// Counts are what a workload did, also one that was stopped. They say at least so much: what was under way is not in.
+type Counts struct {
+	Writes    int `json:"writes"`
+	Snapshots int `json:"snapshots"`
+	Destroyed int `json:"destroyed"`
+	// Runs are completed runs of zfs-auto-snapshot.
+	Runs int `json:"runs"`
+}
