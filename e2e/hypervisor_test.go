@@ -83,12 +83,12 @@ func hypervisorSpecs(b *bench) {
 					s, err := scenarios.Parse("spinning.yaml", []byte(spinning+strings.ReplaceAll(text, "SPIN", spin)+"trials: 1\nlimit: 60s\nexpect: {verdict: does not reproduce, rate: 0.5}\n"))
 					Expect(err).NotTo(HaveOccurred())
 					results, err := b.lab.Run(ctx, lab.Request{
-						Scenarios: []*scenarios.Scenario{s}, Seed: 1, Only: &campaign.Pick{Arm: "storm", Number: 1}, Keep: lab.KeepNone,
-						Observe: func(event campaign.Event) {
+						Scenarios: []*scenarios.Scenario{s}, Seed: 1, Only: &campaign.Pick{Arm: "storm", Number: 1},
+						Terms: lab.Terms{Keep: lab.KeepNone, Observe: func(event campaign.Event) {
 							if _, ok := event.(campaign.Started); ok {
 								go b.endOne(ctx, e)
 							}
-						},
+						}},
 					})
 					Expect(err).NotTo(HaveOccurred())
 					t := results[0].Arms[0].Results[0]
@@ -106,14 +106,14 @@ func hypervisorSpecs(b *bench) {
 				_, err = b.lab.Atlas(ctx, lab.AtlasRequest{
 					Target: "bp.blk_fill", Trigger: scenarios.Trigger{At: "zio_free_sync"}, Scenario: found[0], Seed: 1, Again: true,
 					Bits: &atlas.Range{}, Window: 30 * time.Second,
-					Observe: func(event campaign.Event) {
+					Terms: lab.Terms{Observe: func(event campaign.Event) {
 						switch event := event.(type) {
 						case atlas.Begun:
 							go b.endOne(ctx, e)
 						case campaign.Ended:
 							outcomes, texts = append(outcomes, event.Result.Outcome), append(texts, event.Result.Reason)
 						}
-					},
+					}},
 				})
 				Expect(err).NotTo(HaveOccurred())
 				Expect(outcomes).To(Equal([]trial.Outcome{trial.Invalid}))

@@ -30,7 +30,7 @@ func libvirtSpecs(b *bench, daemon func() *libvirttest.Daemon) {
 		It("end as those of a QEMU child do", func(ctx SpecContext) {
 			found, err := scenarios.Find([]string{struck})
 			Expect(err).NotTo(HaveOccurred())
-			results, err := b.lab.Run(ctx, lab.Request{Scenarios: found, Trials: 2, Seed: uint64(GinkgoRandomSeed()), Keep: lab.KeepFailed})
+			results, err := b.lab.Run(ctx, lab.Request{Scenarios: found, Trials: 2, Fixed: true, Seed: uint64(GinkgoRandomSeed()), Terms: lab.Terms{Keep: lab.KeepFailed}})
 			Expect(err).NotTo(HaveOccurred())
 			Expect(results).To(HaveLen(1))
 			for _, arm := range results[0].Arms {

@@ -73,29 +73,17 @@ func defaultRecipe() images.Recipe {
 	return all[slices.IndexFunc(all, func(r images.Recipe) bool { return r.Default })] // the loader sees to it that there is one
 }
 
-// enough is how many trials of an arm tell what always happens from what never does, at the level of a verdict: p = 0.008.
-const enough = 5
-
-// trials is how many the fault arm gets with every change; nights do all of the file's. To say that nothing happens takes those.
-func trials(s *scenarios.Scenario) int {
-	if s.Expect.Verdict == scenarios.Reproduces && s.Cost == scenarios.Fast {
-		return enough
-	}
-	return 0
-}
-
 // ask runs the trials of a scenario, with the suite's seed. The report goes where Ginkgo's reports go.
 func (b *bench) ask(ctx context.Context, s *scenarios.Scenario, version string) verdict.Summary {
 	GinkgoHelper()
 	results, err := b.lab.Run(ctx, lab.Request{
-		Scenarios: []*scenarios.Scenario{s}, Versions: []string{version}, Seed: uint64(GinkgoRandomSeed()), Trials: trials(s),
-		Keep: lab.KeepFailed,
-		Observe: func(e campaign.Event) {
+		Scenarios: []*scenarios.Scenario{s}, Versions: []string{version}, Seed: uint64(GinkgoRandomSeed()),
+		Terms: lab.Terms{Keep: lab.KeepFailed, Observe: func(e campaign.Event) {
 			if e, ok := e.(campaign.Ended); ok {
 				ended := strings.TrimSpace(string(e.Result.Outcome) + " " + e.Result.Signature)
 				GinkgoWriter.Printf("%s/%d: %s, %.1f s\n", e.Result.Arm, e.Result.Number, ended, e.Result.Seconds)
 			}
-		},
+		}},
 	})
 	Expect(err).NotTo(HaveOccurred())
 	Expect(results).To(HaveLen(1))

@@ -3,6 +3,7 @@ package lab
 import (
 	"cmp"
 	"context"
+	"errors"
 	"time"
 
 	"github.com/vdevil/vdevil/lab/atlas"
@@ -10,11 +11,13 @@ import (
 	"github.com/vdevil/vdevil/lab/campaign"
 	"github.com/vdevil/vdevil/lab/checkpoint"
 	"github.com/vdevil/vdevil/lab/fault"
+	"github.com/vdevil/vdevil/lab/store"
 	"github.com/vdevil/vdevil/scenarios"
 )
 
 // AtlasRequest says what to make an atlas of.
 type AtlasRequest struct {
+	Terms
 	Target  string
 	Trigger scenarios.Trigger
 	// Scenario gives pool and workload.
@@ -26,9 +29,8 @@ type AtlasRequest struct {
 	Controls int
 	Window   time.Duration
 	// Again flips bits that were flipped in an earlier run of the same request, too.
-	Again   bool
-	Repeat  string
-	Observe func(campaign.Event)
+	Again  bool
+	Repeat string
 }
 
 // Atlas flips every bit of a structure, one at a time, from one instant. What was flipped in an earlier run of the same
@@ -39,18 +41,35 @@ func (l *Lab) Atlas(ctx context.Context, r AtlasRequest) (atlas.Map, error) {
 		return atlas.Map{}, err
 	}
 	a := &atlas.Atlas{
-		Target: r.Target, Trigger: r.Trigger, Scenario: r.Scenario, Image: img.ID, OpenZFS: img.OpenZFS, Driver: l.driver.Name(),
-		Accel: string(l.driver.Accel()), Seed: r.Seed, Bits: r.Bits, Controls: r.Controls, Window: r.Window, Repeat: r.Repeat,
+		Target: r.Target, Trigger: r.Trigger, Asked: campaign.Ask([]*scenarios.Scenario{r.Scenario})[0], Image: img.ID, OpenZFS: img.OpenZFS,
+		Driver: l.driver.Name(), Accel: string(l.driver.Accel()), Seed: r.Seed, Bits: r.Bits, Controls: r.Controls, Window: r.Window, Repeat: r.Repeat,
 	}
-	structure, _, err := l.bench.Instant(ctx, a.Spec(0, true, 1))
+	return l.atlas(ctx, a, r.Again, r.Terms)
+}
+
+func (l *Lab) atlas(ctx context.Context, a *atlas.Atlas, again bool, t Terms) (atlas.Map, error) {
+	if err := a.Read(); err != nil {
+		return atlas.Map{}, err
+	}
+	structure, instant, err := l.bench.Instant(ctx, a.Spec(0, true, 1))
 	if err != nil {
 		return atlas.Map{}, err
 	}
-	done := campaign.Results{}
-	if err := a.Plan(structure, done); err != nil {
-		return atlas.Map{}, err
+	a.Structure = structure
+	// Another QEMU, another driver, has another instant; what was found out from one says nothing of the next.
+	identity := a.Identity(instant.Checkpoint.Made)
+	if t.Name == "" {
+		t.Name = KindAtlas + "-" + store.NewCampaign(KindAtlas, "", identity, nil, "").ID
 	}
-	err = l.campaign(ctx, a, done, KeepNone, r.Observe)
+	c := store.NewCampaign(KindAtlas, t.Name, identity, a, l.newDir())
+	done, err := l.campaign(ctx, c, t, func(done campaign.Results) (campaign.Search, error) {
+		// What the lab spoiled is done again.
+		forget, err := a.Plan(structure, done, again)
+		for _, id := range forget {
+			delete(done, id)
+		}
+		return a, errors.Join(err, l.store.Forget(ctx, c.ID, forget))
+	})
 	m := a.Map(done)
 	m.VDevil = Version
 	return m, err

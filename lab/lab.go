@@ -5,6 +5,7 @@ package lab
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"path/filepath"
 	"runtime"
@@ -13,15 +14,14 @@ import (
 
 	"github.com/vdevil/vdevil/images"
 	"github.com/vdevil/vdevil/lab/bench"
-	"github.com/vdevil/vdevil/lab/campaign"
 	"github.com/vdevil/vdevil/lab/checkpoint"
 	"github.com/vdevil/vdevil/lab/guest"
 	"github.com/vdevil/vdevil/lab/host"
 	"github.com/vdevil/vdevil/lab/judge"
 	"github.com/vdevil/vdevil/lab/machine"
 	"github.com/vdevil/vdevil/lab/machine/vm"
+	"github.com/vdevil/vdevil/lab/store"
 	"github.com/vdevil/vdevil/lab/trial"
-	"github.com/vdevil/vdevil/lab/verdict"
 	"github.com/vdevil/vdevil/scenarios"
 )
 
@@ -65,6 +65,7 @@ type Lab struct {
 	checkpoints *checkpoint.Cache
 	bench       *bench.Bench
 	known       sync.Map // images by ID
+	store       *store.Store
 }
 
 // Open installs what the host lacks, if Options.Install allows it, and starts the driver.
@@ -81,15 +82,19 @@ func Open(ctx context.Context, o Options) (*Lab, error) {
 	if _, err := Collect(ctx, o.Dirs); err != nil {
 		return nil, fmt.Errorf("clear what a killed lab left: %w", err)
 	}
-	store, err := images.Open(ctx, o.Dirs)
+	all, err := images.Open(ctx, o.Dirs)
+	if err != nil {
+		return nil, err
+	}
+	stored, err := OpenStore(ctx, o.Dirs)
 	if err != nil {
 		return nil, err
 	}
 	driver, err := newDriver(ctx, o)
 	if err != nil {
-		return nil, err
+		return nil, errors.Join(err, stored.Close())
 	}
-	l := &Lab{opts: o, driver: driver, images: store}
+	l := &Lab{opts: o, driver: driver, images: all, store: stored}
 	l.checkpoints = &checkpoint.Cache{
 		Dir: checkpointsDir(o.Dirs), Driver: driver, Open: vm.Open, Progress: l.progress,
 		Kernels: &checkpoint.Kernels{Dir: filepath.Join(o.Dirs.Cache, "types")},
@@ -113,7 +118,7 @@ func (l *Lab) progress(what string, took time.Duration) {
 }
 
 // Close ends the driver. Machines that were not closed die with it.
-func (l *Lab) Close() error { return l.driver.Close() }
+func (l *Lab) Close() error { return errors.Join(l.driver.Close(), l.store.Close()) }
 
 // Driver starts machines.
 func (l *Lab) Driver() machine.Driver { return l.driver }
@@ -151,86 +156,6 @@ func (l *Lab) imageOf(ctx context.Context, s trial.Spec) (*images.Image, error) 
 	}
 	return img, err
 }
-
-// Request is what to run.
-type Request struct {
-	Scenarios []*scenarios.Scenario
-	// Versions are of OpenZFS, none for the default one.
-	Versions []string
-	// Trials, Only, Seed and Flags are as in campaign.Questions.
-	Trials int
-	Only   *campaign.Pick
-	Seed   uint64
-	Flags  string
-	Keep   Keep
-	// Observe is told of everything that happens, one call at a time. It may be nil.
-	Observe func(campaign.Event)
-}
-
-// Keep says of which trials the disks are kept.
-type Keep string
-
-// What can be kept.
-const (
-	KeepFailed Keep = "failed" // those that went against the expectation, and the invalid ones
-	KeepAll    Keep = "all"
-	KeepNone   Keep = "none"
-)
-
-// Run does the trials of all scenarios on all versions. What was done before an error is returned with it, the finished trials
-// of the scenario under way included; of that scenario there is no verdict then.
-func (l *Lab) Run(ctx context.Context, r Request) ([]verdict.Summary, error) {
-	if len(r.Versions) == 0 {
-		r.Versions = []string{""}
-	}
-	q := &campaign.Questions{
-		Scenarios: r.Scenarios, Trials: r.Trials, Only: r.Only, Seed: r.Seed, Flags: r.Flags, Driver: l.driver.Name(),
-		Accel: string(l.driver.Accel()),
-	}
-	for _, v := range r.Versions {
-		img, err := l.Image(ctx, v)
-		if err != nil {
-			return nil, err
-		}
-		q.Images = append(q.Images, img)
-	}
-	if err := q.Plan(); err != nil {
-		return nil, err
-	}
-	done := campaign.Results{}
-	err := l.campaign(ctx, q, done, r.Keep, r.Observe)
-	return q.Summaries(done), err
-}
-
-// campaign does what a search asks for. observe may be nil.
-func (l *Lab) campaign(ctx context.Context, search campaign.Search, done campaign.Results, keep Keep, observe func(campaign.Event)) error {
-	dir := filepath.Join(RunsDir(l.opts.Dirs), time.Now().UTC().Format("20060102-150405.000"))
-	stream := &campaign.Stream{}
-	told := make(chan struct{})
-	go func() {
-		defer close(told)
-		for e := range stream.Follow(context.Background()) {
-			if observe != nil {
-				observe(e)
-			}
-		}
-	}()
-	runner := &campaign.Runner{
-		Search: search, Bench: l.bench, Jobs: l.opts.Jobs, Stream: stream,
-		Options: func(w campaign.Want) bench.Options {
-			return bench.Options{Bundle: filepath.Join(dir, w.Bundle), Keep: func(s *scenarios.Scenario, r trial.Result) bool {
-				return keep == KeepAll || keep == KeepFailed && !verdict.AsExpected(s, r)
-			}}
-		},
-	}
-	err := runner.Run(ctx, done)
-	stream.Close()
-	<-told
-	return err
-}
-
-// RunsDir is where the bundles of all runs lie, a directory for each run, named after its beginning in UTC.
-func RunsDir(d host.Dirs) string { return filepath.Join(d.State, "runs") }
 
 // Guest is a machine prepared for an arm of a scenario, and a way into it.
 func (l *Lab) Guest(ctx context.Context, s *scenarios.Scenario, arm, version string) (machine.Machine, *guest.Guest, error) {

@@ -17,7 +17,7 @@ type Atlas struct {
 	Target  string            `json:"target"`
 	Trigger scenarios.Trigger `json:"trigger"`
 	// Scenario gives the pool and the workload, the first fault arm of it.
-	Scenario *scenarios.Scenario `json:"-"`
+	Asked campaign.Asked `json:"scenario"`
 	// Image is the ID of the guest's image, OpenZFS the version in it; Driver and Accel are what the forks are to run on.
 	Image   string `json:"image"`
 	OpenZFS string `json:"openzfs"`
@@ -32,11 +32,13 @@ type Atlas struct {
 	Window time.Duration `json:"window_ns"`
 	// Repeat is the command that makes the atlas again, without its bits.
 	Repeat string `json:"repeat"`
+	// Structure is what is known of the target at the instant.
+	Structure bench.Structure `json:"structure"`
 
-	structure bench.Structure
-	trigger   string // in words
-	wants     []campaign.Want
-	known     int // trials that were done before the search began
+	scenario *scenarios.Scenario
+	trigger  string // in words
+	wants    []campaign.Want
+	known    int // trials that were done before the search began
 }
 
 // Range is a range of bits, both ends included.
@@ -54,10 +56,28 @@ type Begun struct {
 // only is written.
 const drain = 3
 
+// Read reads the scenario. It is to be called first.
+func (a *Atlas) Read() (err error) {
+	if a.scenario, err = scenarios.Parse(a.Asked.File, []byte(a.Asked.Text)); err != nil {
+		return err
+	}
+	t, err := bench.Trigger(a.Trigger)
+	a.trigger = t.String()
+	return err
+}
+
+// Identity is what two atlases have in common that share results: all but how much of the map is asked for. made is when the
+// checkpoint of the instant was.
+func (a *Atlas) Identity(made time.Time) any {
+	same := *a
+	same.Bits, same.Controls, same.Repeat, same.Structure = nil, 0, "", bench.Structure{}
+	return []any{same, made.UTC()}
+}
+
 // Spec is the trial of a bit, or of a control when the strike is withheld; number tells controls apart.
 func (a *Atlas) Spec(bit int, withhold bool, number int) trial.Spec {
 	return trial.Spec{
-		Version: trial.SpecVersion, Name: a.Scenario.Name, Scenario: a.Scenario.Source, Arm: a.arm(), Number: number, Seed: a.Seed,
+		Version: trial.SpecVersion, Name: a.scenario.Name, Scenario: a.scenario.Source, Arm: a.arm(), Number: number, Seed: a.Seed,
 		Image: a.Image, OpenZFS: a.OpenZFS, Driver: a.Driver, Accel: a.Accel, Watch: a.Window,
 		Strike: &trial.Strike{Target: a.Target, Trigger: a.Trigger, Txgs: drain, Bit: bit, Withhold: withhold, Seed: a.Seed},
 	}
@@ -65,23 +85,20 @@ func (a *Atlas) Spec(bit int, withhold bool, number int) trial.Spec {
 
 // arm is the first that is no control.
 func (a *Atlas) arm() string {
-	return a.Scenario.Arms[slices.IndexFunc(a.Scenario.Arms, func(arm scenarios.Arm) bool { return !arm.Control })].Name
+	return a.scenario.Arms[slices.IndexFunc(a.scenario.Arms, func(arm scenarios.Arm) bool { return !arm.Control })].Name
 }
 
 // Plan lays out the trials when the structure is known, the controls spread among the bits: what changes on the host meanwhile
-// changes for both. done are results of trials that were done before.
-func (a *Atlas) Plan(s bench.Structure, done campaign.Results) error {
-	t, err := bench.Trigger(a.Trigger)
-	if err != nil {
-		return err
-	}
-	a.structure, a.trigger = s, t.String()
+// changes for both. done are results of trials that were done before; forget are those of them that must be done again: what the
+// lab has spoiled, and if again is set all.
+func (a *Atlas) Plan(s bench.Structure, done campaign.Results, again bool) (forget []string, err error) {
+	a.Structure = s
 	bits := Range{0, s.Size - 1}
 	if a.Bits != nil {
 		bits = *a.Bits
 	}
 	if bits.First < 0 || bits.Last < bits.First || bits.Last >= s.Size {
-		return fmt.Errorf("bits %d-%d: %s has bits 0-%d", bits.First, bits.Last, s.Path, s.Size-1)
+		return nil, fmt.Errorf("bits %d-%d: %s has bits 0-%d", bits.First, bits.Last, s.Path, s.Size-1)
 	}
 	n := bits.Last - bits.First + 1
 	controls := 0
@@ -95,11 +112,15 @@ func (a *Atlas) Plan(s bench.Structure, done campaign.Results) error {
 		a.wants = append(a.wants, a.want(0, true, controls+1))
 	}
 	for _, w := range a.wants {
-		if _, ok := done[w.ID]; ok {
+		r, ok := done[w.ID]
+		switch {
+		case ok && (again || r.Outcome == trial.Invalid):
+			forget = append(forget, w.ID)
+		case ok:
 			a.known++
 		}
 	}
-	return nil
+	return forget, nil
 }
 
 func (a *Atlas) want(bit int, withhold bool, number int) campaign.Want {
@@ -118,16 +139,16 @@ func (a *Atlas) Next(done campaign.Results) (want []campaign.Want, news []campai
 			want = append(want, w)
 		}
 	}
-	return want, []campaign.Event{Begun{Type: a.structure.Type, Size: a.structure.Size, Trials: len(a.wants), DoneAlready: a.known}}
+	return want, []campaign.Event{Begun{Type: a.Structure.Type, Size: a.Structure.Size, Trials: len(a.wants), DoneAlready: a.known}}
 }
 
 // Map is what the results show. Bits that were flipped by an earlier search with the same specs are in it, too.
 func (a *Atlas) Map(done campaign.Results) Map {
 	m := Map{
-		Target: a.Target, Trigger: a.trigger, OpenZFS: a.OpenZFS, Type: a.structure.Type, Size: a.structure.Size, Scenario: a.Scenario.Name,
+		Target: a.Target, Trigger: a.trigger, OpenZFS: a.OpenZFS, Type: a.Structure.Type, Size: a.Structure.Size, Scenario: a.scenario.Name,
 		Seed: a.Seed, Accel: a.Accel, Repeat: a.Repeat,
 	}
-	for i := range a.structure.Size {
+	for i := range a.Structure.Size {
 		r, ok := done[a.Spec(i, false, 1).ID()]
 		m.Bits = append(m.Bits, a.Bit(i, r))
 		if ok {
@@ -154,7 +175,7 @@ func (m *Map) cover(r trial.Result) {
 // Bit is the bit of that number with what happened.
 func (a *Atlas) Bit(n int, r trial.Result) Bit {
 	c := ControlOf(r)
-	return Bit{Bit: n, Field: a.structure.Fields[n], Outcome: c.Outcome, Signature: c.Signature, Text: c.Text, Seconds: c.Seconds}
+	return Bit{Bit: n, Field: a.Structure.Fields[n], Outcome: c.Outcome, Signature: c.Signature, Text: c.Text, Seconds: c.Seconds}
 }
 
 // ControlOf is a control with what happened.

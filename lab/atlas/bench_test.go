@@ -30,7 +30,7 @@ func BenchmarkThroughput(b *testing.B) {
 	fresh := *l.Checkpoints()
 	cold.Checkpoints = &fresh
 	one := atlas.Atlas{
-		Target: "bp.blk_dva[0].dva_word[1]", Trigger: scenarios.Trigger{At: "zio_free_sync"}, Scenario: found[0], Image: img.ID, OpenZFS: img.OpenZFS,
+		Target: "bp.blk_dva[0].dva_word[1]", Trigger: scenarios.Trigger{At: "zio_free_sync"}, Asked: campaign.Ask(found)[0], Image: img.ID, OpenZFS: img.OpenZFS,
 		Driver: l.Driver().Name(), Accel: string(l.Driver().Accel()), Seed: 1, Bits: &atlas.Range{First: 5, Last: 5}, Window: 4 * time.Second,
 	}
 	all := one
@@ -58,9 +58,12 @@ func run(b *testing.B, a atlas.Atlas, on *bench.Bench, jobs int) time.Duration {
 	b.Helper()
 	dir := b.TempDir()
 	start := time.Now()
+	if err := a.Read(); err != nil {
+		b.Fatal(err)
+	}
 	structure, _, err := on.Instant(b.Context(), a.Spec(0, true, 1))
 	if err == nil {
-		err = a.Plan(structure, nil)
+		_, err = a.Plan(structure, nil, false)
 	}
 	if err != nil {
 		b.Fatal(err)
@@ -68,7 +71,7 @@ func run(b *testing.B, a atlas.Atlas, on *bench.Bench, jobs int) time.Duration {
 	r := campaign.Runner{Search: &a, Bench: on, Jobs: jobs, Stream: &campaign.Stream{}, Options: func(w campaign.Want) bench.Options {
 		return bench.Options{Bundle: filepath.Join(dir, w.Bundle)}
 	}}
-	if err := r.Run(b.Context(), campaign.Results{}); err != nil {
+	if _, err := r.Run(b.Context(), campaign.Results{}); err != nil {
 		b.Fatal(err)
 	}
 	return time.Since(start)

@@ -130,12 +130,14 @@ func (t *Trial) Do(ctx context.Context, o Options) (_ trial.Result, err error) {
 	}}
 	one := &run{Trial: t, next: o.Next, over: make(chan struct{})}
 	defer func() { err = errors.Join(err, one.close()) }()
-	if err := one.begin(ctx, r); err != nil {
+	err = one.begin(ctx, r)
+	r.lap("fork")
+	if err != nil {
 		r.invalid(err)
 	} else {
-		r.ForkSeconds = time.Since(r.Started).Seconds()
 		one.drive(ctx, r)
 		one.audit(ctx, r)
+		r.lap("judge")
 	}
 	r.Seconds = time.Since(r.Started).Seconds()
 	if ctx.Err() != nil { // what was seen of a trial that was broken off counts for nothing
@@ -150,6 +152,15 @@ func (t *Trial) Do(ctx context.Context, o Options) (_ trial.Result, err error) {
 type result struct {
 	trial.Result
 	threads []byte // what the kernel said of them and of its CPUs, of a hang that no event tells of; in stack.txt
+}
+
+// lap says what the time since the last one was spent on.
+func (r *result) lap(name string) {
+	spent := time.Since(r.Started).Seconds()
+	for _, s := range r.Spans {
+		spent -= s.Seconds
+	}
+	r.Spans = append(r.Spans, trial.Span{Name: name, Seconds: spent})
 }
 
 func (r *result) invalid(err error) {
@@ -209,11 +220,13 @@ func (t *run) drive(ctx context.Context, r *result) {
 	if e.err == nil && e.status != nil {
 		t.linger(ctx, start.Add(t.spec.Watch))
 	}
+	r.lap("workload")
 	if errors.Is(e.err, context.DeadlineExceeded) && !errors.Is(e.err, errNotReached) {
 		e.look = t.now().look(ctx, t.scale)
 	}
 	// A broken connection or a failed command can be the first sign of a message that is still being printed.
 	t.now().settle(ctx, t.scale, e.err != nil || t.now().ended())
+	r.lap("settle")
 	stop()
 	e.events, e.still, e.strike = t.now().watch.events(), t.now().stands(), t.finish()
 	if e.strike != nil {

@@ -4,7 +4,10 @@ package campaign
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"hash/fnv"
+	"time"
 
 	"github.com/vdevil/vdevil/lab/bench"
 	"github.com/vdevil/vdevil/lab/trial"
@@ -42,7 +45,7 @@ type Bench interface {
 // Store remembers results.
 type Store interface {
 	// Put remembers a trial that came to its end. The first result of a spec is the one that counts.
-	Put(ctx context.Context, w Want, r trial.Result) error
+	Put(ctx context.Context, id string, s trial.Spec, r trial.Result) error
 }
 
 // Runner does what a search asks for.
@@ -51,6 +54,10 @@ type Runner struct {
 	Bench  Bench
 	// Jobs is how many trials run at once.
 	Jobs int
+	// Shard is the part of the trials to do; the zero value is all of them.
+	Shard Shard
+	// Until is when to stop beginning trials; the zero value is never.
+	Until time.Time
 	// Store may be nil.
 	Store Store
 	// Options are for a trial.
@@ -58,60 +65,113 @@ type Runner struct {
 	Stream  *Stream
 }
 
-// Run goes on until the search is over. done are the results of trials that were done before; those of this run are added to
-// it, also when an error ends the run.
-func (r *Runner) Run(ctx context.Context, done Results) error {
-	limited, cancel := context.WithCancel(ctx)
-	defer cancel()
-	type end struct {
-		want   Want
-		result trial.Result
-		err    error
+// Shard is one of several parts of a campaign. Which trials are in it is decided by their IDs alone.
+type Shard struct {
+	Part int // from 1
+	Of   int
+}
+
+// has says whether a trial is in the part.
+func (s Shard) has(id string) bool {
+	if s.Of < 2 {
+		return true
 	}
-	var (
-		told    int
-		running = map[string]bool{}
-		ended   = make(chan end)
-		failed  error
-	)
+	sum := fnv.New64a()
+	_, _ = sum.Write([]byte(id)) // never fails
+	return sum.Sum64()%uint64(s.Of) == uint64(s.Part-1)
+}
+
+// job is a trial that runs.
+type job struct {
+	cancel  context.CancelFunc
+	dropped bool // nobody waits for its result any more
+}
+
+// end is how a trial came to its end.
+type end struct {
+	want   Want
+	result trial.Result
+	err    error
+}
+
+// Run goes on until the search is over, and says whether it is: a shard may be done, or the time used up, while the search wants
+// more. done are the results of trials that were done before; those of this run are added to it, also when an error ends the
+// run. A trial that the search can do without since another one has ended is broken off.
+func (r *Runner) Run(ctx context.Context, done Results) (over bool, err error) {
+	told, running, ended := 0, map[string]*job{}, make(chan end)
 	for {
 		want, news := r.Search.Next(done)
 		for ; told < len(news); told++ {
 			r.Stream.Publish(news[told])
 		}
-		for i, w := range want {
-			if failed != nil || limited.Err() != nil || len(running) >= max(1, r.Jobs) {
-				break
-			}
-			if running[w.ID] {
-				continue
-			}
-			running[w.ID] = true
-			next := r.following(want[i+1:], w)
-			go func() {
-				result, err := r.do(limited, w, next)
-				ended <- end{w, result, err}
-			}()
+		if ctx.Err() != nil && err == nil {
+			err = context.Cause(ctx)
+		}
+		drop(running, want, err != nil)
+		if err == nil && (r.Until.IsZero() || time.Now().Before(r.Until)) {
+			r.begin(ctx, want, running, ended)
 		}
 		if len(running) == 0 {
-			if failed == nil && len(want) > 0 {
-				failed = context.Cause(ctx)
-			}
-			return failed
+			return len(want) == 0, err
 		}
 		e := <-ended
+		j := running[e.want.ID]
 		delete(running, e.want.ID)
-		if e.err == nil {
+		j.cancel()
+		switch {
+		case e.err == nil:
 			done[e.want.ID] = e.result
 			if r.Store != nil {
-				e.err = r.Store.Put(context.WithoutCancel(ctx), e.want, e.result)
+				err = errors.Join(err, r.Store.Put(context.WithoutCancel(ctx), e.want.ID, e.want.Spec, e.result))
 			}
 			r.Stream.Publish(Ended{e.want.Spec, e.result})
+		case j.dropped, ctx.Err() != nil:
+			r.Stream.Publish(Dropped{e.want.Spec})
+		default:
+			r.Stream.Publish(Dropped{e.want.Spec})
+			err = errors.Join(err, fmt.Errorf("%s: %w", e.want.Spec.Title(), e.err))
 		}
-		if e.err != nil && failed == nil && ctx.Err() == nil { // the first one is the cause of the others
-			failed = e.err
-			cancel()
+	}
+}
+
+// drop breaks off what runs and is not wanted any more, or all.
+func drop(running map[string]*job, want []Want, all bool) {
+	wanted := 0
+	for _, j := range running {
+		j.dropped = true
+	}
+	for _, w := range want {
+		if wanted == len(running) || all {
+			break
 		}
+		if j := running[w.ID]; j != nil {
+			j.dropped = false
+			wanted++
+		}
+	}
+	for _, j := range running {
+		if j.dropped {
+			j.cancel()
+		}
+	}
+}
+
+// begin starts the next trials, as many as there is room for.
+func (r *Runner) begin(ctx context.Context, want []Want, running map[string]*job, ended chan<- end) {
+	for i, w := range want {
+		if len(running) >= max(1, r.Jobs) {
+			return
+		}
+		if running[w.ID] != nil || !r.Shard.has(w.ID) {
+			continue
+		}
+		limited, cancel := context.WithCancel(ctx)
+		running[w.ID] = &job{cancel: cancel}
+		next := r.following(want[i+1:], w)
+		go func() {
+			result, err := r.do(limited, w, next)
+			ended <- end{w, result, err}
+		}()
 	}
 }
 
@@ -129,14 +189,10 @@ func (r *Runner) following(want []Want, w Want) (n int) {
 func (r *Runner) do(ctx context.Context, w Want, next int) (trial.Result, error) {
 	t, err := r.Bench.Prepare(ctx, w.Spec)
 	if err != nil {
-		return trial.Result{}, fmt.Errorf("%s: %w", w.Spec.Title(), err)
+		return trial.Result{}, err
 	}
 	r.Stream.Publish(Started{w.Spec})
 	o := r.Options(w)
 	o.Next, o.Repeat = next, w.Repeat
-	result, err := t.Do(ctx, o)
-	if err != nil {
-		err = fmt.Errorf("%s: %w", w.Spec.Title(), err)
-	}
-	return result, err
+	return t.Do(ctx, o)
 }

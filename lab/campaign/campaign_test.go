@@ -62,7 +62,9 @@ func newStage(t *testing.T, fork func(n int, m *scripttest.Machine)) *stage {
 		return m, nil
 	}}
 	img := &images.Image{ID: "image", OpenZFS: "2.3.2"}
-	q := &Questions{Scenarios: []*scenarios.Scenario{s}, Images: []*images.Image{img}, Driver: driver.Name(), Accel: string(driver.Accel())}
+	q := &Questions{
+		Asked: Ask([]*scenarios.Scenario{s}), Images: []Image{{img.ID, img.OpenZFS}}, Driver: driver.Name(), Accel: string(driver.Accel()),
+	}
 	if err := q.Plan(); err != nil {
 		t.Fatal(err)
 	}
@@ -85,7 +87,7 @@ func newStage(t *testing.T, fork func(n int, m *scripttest.Machine)) *stage {
 // run gives what is known at the end.
 func (s *stage) run(ctx context.Context) ([]verdict.Summary, error) {
 	done := Results{}
-	err := s.runner.Run(ctx, done)
+	_, err := s.runner.Run(ctx, done)
 	return s.asked.Summaries(done), err
 }
 
@@ -185,7 +187,7 @@ func TestArms(t *testing.T) {
 func TestRepeat(t *testing.T) {
 	c := Questions{Seed: 7, Flags: " --driver libvirt"}
 	for file, want := range map[string]string{"mine.yaml": "mine", "./mine.yaml": "./mine.yaml"} {
-		p := c.want(&scenarios.Scenario{Name: "mine", File: file}, &images.Image{OpenZFS: "2.3.9"}, "flip", 4)
+		p := c.want(&scenarios.Scenario{Name: "mine", File: file}, Image{OpenZFS: "2.3.9"}, "flip", 4)
 		if want = "vdevil run " + want + " --zfs 2.3.9 --seed 7 --only flip/4 --driver libvirt"; p.Repeat != want {
 			t.Errorf("%s: %q, want %q", file, p.Repeat, want)
 		}

@@ -22,6 +22,9 @@ type Ended struct {
 	Result trial.Result
 }
 
+// Dropped says that it was broken off: it was not wanted any more, or the campaign ends.
+type Dropped struct{ Spec trial.Spec }
+
 // Planned opens a scenario on a version: these arms will have at most so many trials.
 type Planned struct {
 	Scenario, OpenZFS string

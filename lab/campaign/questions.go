@@ -5,38 +5,62 @@ import (
 	"encoding/binary"
 	"fmt"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
-	"github.com/vdevil/vdevil/images"
 	"github.com/vdevil/vdevil/lab/trial"
 	"github.com/vdevil/vdevil/lab/verdict"
 	"github.com/vdevil/vdevil/scenarios"
 )
 
-// Questions is the search of a run: scenarios times versions times arms times trials.
+// Questions is the search of a run: scenarios times versions times arms times trials. As JSON it is the whole request: what is
+// read back goes on where it was.
 type Questions struct {
-	Scenarios []*scenarios.Scenario
+	Asked []Asked `json:"scenarios"`
 	// Images are the OpenZFS versions to ask.
-	Images []*images.Image
+	Images []Image `json:"images"`
 	// Driver and Accel are what the trials are to be done with.
-	Driver, Accel string
+	Driver string `json:"driver"`
+	Accel  string `json:"accel"`
 	// Trials is the number for each fault arm, 0 for what the scenario says. Arms that have fewer trials than the most
 	// in their file keep the proportion.
-	Trials int
+	Trials int `json:"trials,omitempty"`
+	// Fixed has all of them done. Otherwise an arm has no more than it takes to know.
+	Fixed bool `json:"fixed,omitempty"`
 	// Only picks one trial of one arm, for repeating it.
-	Only *Pick
-	Seed uint64
+	Only *Pick  `json:"only,omitempty"`
+	Seed uint64 `json:"seed"`
 	// Flags chose the driver, for the command that repeats a trial; empty, or with a blank in front.
-	Flags string
+	Flags string `json:"flags,omitempty"`
 
 	questions []*question
 }
 
+// Asked is a scenario by its text.
+type Asked struct {
+	File string `json:"file"`
+	Text string `json:"text"`
+}
+
+// Ask takes scenarios.
+func Ask(all []*scenarios.Scenario) (asked []Asked) {
+	for _, s := range all {
+		asked = append(asked, Asked{s.File, s.Source})
+	}
+	return asked
+}
+
+// Image is one with its OpenZFS.
+type Image struct {
+	ID      string `json:"id"`
+	OpenZFS string `json:"openzfs"`
+}
+
 // Pick names one trial.
 type Pick struct {
-	Arm    string
-	Number int // from 1
+	Arm    string `json:"arm"`
+	Number int    `json:"number"` // from 1
 }
 
 // question is a scenario that is asked of one version.
@@ -45,25 +69,50 @@ type question struct {
 	openzfs  string
 	applies  bool
 	arms     []ArmPlan
-	wants    []Want
+	plan     verdict.Plan
+	wants    map[string][]Want // by arm, in the order of their numbers
 }
 
 // Plan lays out the trials. It is to be called once, before the search begins. An arm that does not exist cannot be picked.
 func (q *Questions) Plan() error {
+	var all []*scenarios.Scenario
+	for _, a := range q.Asked {
+		s, err := scenarios.Parse(a.File, []byte(a.Text))
+		if err != nil {
+			return err
+		}
+		all = append(all, s)
+	}
 	for _, img := range q.Images {
-		for _, s := range q.Scenarios {
+		for _, s := range all {
 			arms, err := q.arms(s)
 			if err != nil {
 				return err
 			}
-			one := &question{scenario: s, openzfs: img.OpenZFS, applies: s.Applies(img.OpenZFS), arms: arms}
-			if one.applies {
-				one.wants = q.wants(one, img)
+			one := &question{
+				scenario: s, openzfs: img.OpenZFS, applies: s.Applies(img.OpenZFS), arms: arms, wants: map[string][]Want{},
+				plan: verdict.Plan{Trials: map[string]int{}, Fixed: q.Fixed, Picked: q.Only != nil},
+			}
+			for _, a := range arms {
+				one.plan.Trials[a.Arm.Name] = a.Trials
+				for round := 1; round <= a.Trials && one.applies; round++ {
+					one.wants[a.Arm.Name] = append(one.wants[a.Arm.Name], q.want(s, img, a.Arm.Name, q.number(round)))
+				}
 			}
 			q.questions = append(q.questions, one)
 		}
 	}
 	return nil
+}
+
+// Scenarios are those that are asked.
+func (q *Questions) Scenarios() (all []*scenarios.Scenario) {
+	for _, one := range q.questions {
+		if !slices.Contains(all, one.scenario) {
+			all = append(all, one.scenario)
+		}
+	}
+	return all
 }
 
 // arms says how many trials each arm gets.
@@ -91,22 +140,6 @@ func (q *Questions) arms(s *scenarios.Scenario) (plans []ArmPlan, err error) {
 	return plans, err
 }
 
-// wants are all trials of a question, the arms taking turns: what changes on the host while they run changes for all of them.
-func (q *Questions) wants(one *question, img *images.Image) (wants []Want) {
-	most := 0
-	for _, a := range one.arms {
-		most = max(most, a.Trials)
-	}
-	for round := 1; round <= most; round++ {
-		for _, a := range one.arms {
-			if round <= a.Trials {
-				wants = append(wants, q.want(one.scenario, img, a.Arm.Name, q.number(round)))
-			}
-		}
-	}
-	return wants
-}
-
 func (q *Questions) number(round int) int {
 	if q.Only != nil {
 		return q.Only.Number
@@ -114,7 +147,7 @@ func (q *Questions) number(round int) int {
 	return round
 }
 
-func (q *Questions) want(s *scenarios.Scenario, img *images.Image, arm string, number int) Want {
+func (q *Questions) want(s *scenarios.Scenario, img Image, arm string, number int) Want {
 	w := WantOf(trial.Spec{
 		Version: trial.SpecVersion, Name: s.Name, Scenario: s.Source, Arm: arm, Number: number, Seed: seed(q.Seed, s.Name, img.OpenZFS, arm, number),
 		Image: img.ID, OpenZFS: img.OpenZFS, Driver: q.Driver, Accel: q.Accel,
@@ -147,25 +180,48 @@ func (q *Questions) Next(done Results) (want []Want, news []Event) {
 			continue
 		}
 		news = append(news, Planned{one.scenario.Name, one.openzfs, one.arms})
-		for _, w := range one.wants {
-			if _, ok := done[w.ID]; !ok {
-				want = append(want, w)
-			}
-		}
-		if len(want) > 0 {
+		s := q.conclude(one, done)
+		if want = one.wanted(s, done); len(want) > 0 {
 			return want, news
 		}
 		if q.Only == nil {
-			news = append(news, Judged{q.conclude(one, done)})
+			news = append(news, Judged{s})
 		}
 	}
 	return nil, news
 }
 
+// wanted are the trials that may be needed yet, the arms taking turns: what changes on the host while they run changes for all of
+// them.
+func (one *question) wanted(s verdict.Summary, done Results) (want []Want) {
+	var open [][]Want
+	most := 0
+	for _, a := range s.Arms {
+		if a.Wanted > 0 {
+			open = append(open, one.wants[a.Name])
+			most = max(most, len(one.wants[a.Name]))
+		}
+	}
+	for round := range most {
+		for _, wants := range open {
+			if round >= len(wants) {
+				continue
+			}
+			if _, ok := done[wants[round].ID]; !ok {
+				want = append(want, wants[round])
+			}
+		}
+	}
+	return want
+}
+
 // Summaries are what the results say, of every question that has some.
 func (q *Questions) Summaries(done Results) (all []verdict.Summary) {
 	for _, one := range q.questions {
-		if s := q.conclude(one, done); one.applies && s.Missing < len(one.wants) {
+		if !one.applies {
+			continue
+		}
+		if s := q.conclude(one, done); slices.ContainsFunc(s.Arms, func(a verdict.Arm) bool { return a.Trials > 0 }) {
 			all = append(all, s)
 		}
 	}
@@ -175,12 +231,14 @@ func (q *Questions) Summaries(done Results) (all []verdict.Summary) {
 // conclude says what the results of a question say together.
 func (q *Questions) conclude(one *question, done Results) verdict.Summary {
 	var results []trial.Result
-	for _, w := range one.wants {
-		if r, ok := done[w.ID]; ok {
-			results = append(results, r)
+	for _, a := range one.arms {
+		for _, w := range one.wants[a.Arm.Name] {
+			if r, ok := done[w.ID]; ok {
+				results = append(results, r)
+			}
 		}
 	}
-	s := verdict.Conclude(one.scenario, results, len(one.wants)-len(results), q.Only == nil)
+	s := verdict.Conclude(one.scenario, results, one.plan)
 	s.OpenZFS, s.Seed, s.Seconds = one.openzfs, q.Seed, span(results)
 	return s
 }

@@ -198,6 +198,27 @@ func (c *computer) checkEDAC() Check {
 	return k
 }
 
+// MemoryErrors are what the memory controllers of this computer have counted; nil where they do not count.
+func MemoryErrors() (corrected, uncorrected *int64) {
+	sum := func(name string) *int64 {
+		files, _ := filepath.Glob("/sys/devices/system/edac/mc/mc*/" + name)
+		var total *int64
+		for _, file := range files {
+			b, err := os.ReadFile(file)
+			n, numeric := strconv.ParseInt(strings.TrimSpace(string(b)), 10, 64)
+			if err != nil || numeric != nil {
+				continue
+			}
+			if total == nil {
+				total = new(int64)
+			}
+			*total += n
+		}
+		return total
+	}
+	return sum("ce_count"), sum("ue_count")
+}
+
 // checkNamespaces asks what building an image as an ordinary user needs: user namespaces that he may make. Debian's own
 // switch, AppArmor's (Ubuntu 24.04) and the kernel's limit can each forbid them.
 func (c *computer) checkNamespaces() Check {

@@ -27,6 +27,7 @@ func (d Document) WriteJSON(w io.Writer) error {
 		for j := range r.Arms {
 			r.Arms[j].Outcomes = object(r.Arms[j].Outcomes)
 			r.Arms[j].Signatures = object(r.Arms[j].Signatures)
+			r.Arms[j].Results = append([]trial.Result{}, r.Arms[j].Results...)
 		}
 	}
 	enc := json.NewEncoder(w)

@@ -141,7 +141,7 @@ func inconclusive() verdict.Summary {
 }
 
 func controlPanics() verdict.Summary {
-	on := verdict.Arm{Name: "flip", CI95: [2]float64{0.6915, 1}, P: p(6.0e-4)}
+	on := verdict.Arm{Name: "flip", Stopped: "separated from every control arm after 10 trials", CI95: [2]float64{0.6915, 1}, P: p(6.0e-4)}
 	ran(&on, 10, panicked())
 	off := verdict.Arm{Name: "no-flip", Control: true, CI95: [2]float64{0, 0.3085}}
 	ran(&off, 9, trial.Result{Outcome: trial.Masked})

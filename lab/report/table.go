@@ -72,6 +72,7 @@ func section(b *bytes.Buffer, r verdict.Summary, s *scenarios.Scenario) {
 	}
 	b.WriteByte('\n')
 	arms(b, r)
+	stops(b, r)
 	if r.Verdict == verdict.Inconclusive {
 		fmt.Fprintf(b, "\n  %s\n", needed(r))
 	}
@@ -103,7 +104,7 @@ func hit(s *scenarios.Scenario) string {
 // Verdict is the verdict of a result in words, beside what was expected.
 func Verdict(r verdict.Summary) string {
 	switch {
-	case r.Missing > 0:
+	case r.Missing > 0 && r.Verdict == verdict.Inconclusive:
 		return fmt.Sprintf("no verdict, as the run ended early; expected: %s", r.Expected)
 	case r.Held:
 		return fmt.Sprintf("%s, as expected", r.Verdict)
@@ -114,7 +115,7 @@ func Verdict(r verdict.Summary) string {
 }
 
 func arms(b *bytes.Buffer, r verdict.Summary) {
-	rows := [][]string{{"  arm", "", "valid", "hits", "rate", "95 % interval", "Fisher p", "outcomes", "signatures"}}
+	rows := [][]string{{"  arm", "", "valid", "hits", "rate", "95 % interval", "p", "outcomes", "signatures"}}
 	for _, a := range r.Arms {
 		if a.Trials == 0 {
 			continue
@@ -135,6 +136,27 @@ func arms(b *bytes.Buffer, r verdict.Summary) {
 			interval, p, Outcomes(a.Outcomes), signatures(a.Signatures)})
 	}
 	align(b, rows)
+}
+
+// stops says why the arms have no more trials, those together that stopped for the same reason.
+func stops(b *bytes.Buffer, r verdict.Summary) {
+	var order []string
+	names := map[string][]string{}
+	for _, a := range r.Arms {
+		if a.Stopped == "" || a.Trials == 0 {
+			continue
+		}
+		if names[a.Stopped] == nil {
+			order = append(order, a.Stopped)
+		}
+		names[a.Stopped] = append(names[a.Stopped], a.Name)
+	}
+	if len(order) > 0 {
+		b.WriteByte('\n')
+	}
+	for _, why := range order {
+		fmt.Fprintf(b, "  %s: %s\n", some(names[why]), why)
+	}
 }
 
 // align writes rows in columns.

@@ -1,6 +1,7 @@
 package trial
 
 import (
+	"bytes"
 	"encoding/hex"
 	"encoding/json"
 	"math/bits"
@@ -52,10 +53,14 @@ func (i Injection) BitsChanged() int {
 // MarshalJSON adds the number of changed bits, which readers of a bundle look for first.
 func (i Injection) MarshalJSON() ([]byte, error) {
 	type plain Injection
-	return json.Marshal(struct {
+	var text bytes.Buffer
+	enc := json.NewEncoder(&text)
+	enc.SetEscapeHTML(false) // paths are full of "->"
+	err := enc.Encode(struct {
 		plain
 		BitsChanged int `json:"bits_changed"`
 	}{plain(i), i.BitsChanged()})
+	return text.Bytes(), err
 }
 
 // Bytes are written in hexadecimal.

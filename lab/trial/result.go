@@ -21,7 +21,8 @@ type Result struct {
 	// Reason says why a trial is invalid, or what decided where there is no message.
 	Reason string `json:"reason,omitempty"`
 	// Events are the messages of the console that speak of trouble, the first one first.
-	Events     []panics.Event  `json:"events,omitempty"`
+	// They are long and have a place of their own in bundle and store.
+	Events     []panics.Event  `json:"-"`
 	Injections []Injection     `json:"injections,omitempty"`
 	Status     *status.Pool    `json:"pool,omitempty"`
 	Findings   oracle.Findings `json:"findings,omitempty"`
@@ -39,12 +40,19 @@ type Result struct {
 	// LastStep is the step that ran when the trial ended.
 	LastStep string `json:"last_step,omitempty"`
 
-	Started     time.Time `json:"started"`
-	ForkSeconds float64   `json:"fork_seconds"`
-	Seconds     float64   `json:"seconds"`
+	Started time.Time `json:"started"`
+	Seconds float64   `json:"seconds"`
+	// Spans are where the time went, one after the other.
+	Spans []Span `json:"spans,omitempty"`
 	// Bundle is the directory of the evidence, on the host that did the trial; Evidence are the files in it.
 	Bundle   string     `json:"bundle"`
 	Evidence []Evidence `json:"evidence,omitempty"`
+}
+
+// Span is a part of a trial.
+type Span struct {
+	Name    string  `json:"name"`
+	Seconds float64 `json:"seconds"`
 }
 
 // Evidence is one file of a bundle.

@@ -3,6 +3,7 @@ package verdict
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/vdevil/vdevil/lab/stats"
@@ -11,13 +12,28 @@ import (
 )
 
 const (
-	// confidence is that of every interval, alpha the level of Fisher's test.
+	// confidence is that of every interval.
 	confidence = 0.95
-	alpha      = 0.01
+	// alpha is the chance that a scenario in which no fault arm differs from its control arms is said to reproduce. Its fault
+	// arms share it.
+	alpha = 0.01
+	// tooMany is the share of invalid trials from which on an arm gives no verdict: what made them so may have chosen the rest.
+	tooMany = 1.0 / 3
 )
 
 // Inconclusive is the verdict when there are too few trials for another one.
 const Inconclusive scenarios.Verdict = "inconclusive"
+
+// Plan says which trials the arms may have.
+type Plan struct {
+	// Trials is the number of each arm's.
+	Trials map[string]int
+	// Fixed means that all of them are done, and looked at when they are: then the tests and intervals are those of a fixed
+	// number. Otherwise an arm has no more than it takes to know.
+	Fixed bool
+	// Picked means that they are some of a whole, for a look at them. No verdict is asked for.
+	Picked bool
+}
 
 // Summary is what all trials of a scenario on one version say together.
 type Summary struct {
@@ -32,50 +48,57 @@ type Summary struct {
 	// Needed is how many more trials of each arm an inconclusive verdict needs, should rates stay as they are; 0 when
 	// no number of them would do.
 	Needed int `json:"needed,omitempty"`
-	// Missing is how many trials were not done, as the run ended early. The verdict is inconclusive then, whatever the others
-	// were.
+	// Missing is how many trials are wanted yet: the run ended early, or goes on.
 	Missing int     `json:"missing,omitempty"`
+	Fixed   bool    `json:"fixed"` // as in Plan
 	Seconds float64 `json:"seconds"`
 	Seed    uint64  `json:"seed"`
 }
 
 // Arm sums up the trials of an arm. Rates are of valid trials.
 type Arm struct {
-	Name       string                `json:"name"`
-	Control    bool                  `json:"control"`
+	Name    string `json:"name"`
+	Control bool   `json:"control"`
+	// Planned is how many trials it may have, Trials how many it has had.
+	Planned    int                   `json:"planned"`
 	Trials     int                   `json:"trials"`
 	Valid      int                   `json:"valid"`
 	Hits       int                   `json:"hits"`
 	Outcomes   map[trial.Outcome]int `json:"outcomes"`
 	Signatures map[string]int        `json:"signatures"`
-	// Rate is Hits of Valid, CI95 its Clopper-Pearson interval.
+	// Rate is Hits of Valid, CI95 its interval: one that may be looked at at any time, or Clopper and Pearson's for a fixed
+	// number of trials.
 	Rate float64    `json:"rate"`
 	CI95 [2]float64 `json:"ci95"`
-	// P is Fisher's exact test of a fault arm against the control arm that separates from it worst.
+	// P is that of a fault arm against the control arm that separates from it worst, for all fault arms together and however
+	// often it is looked at: below 0.01 the arm is separated.
 	P *float64 `json:"p,omitempty"`
+	// Verdict is a fault arm's own, Stopped why the arm has no more trials, Wanted how many it may need yet.
+	Verdict scenarios.Verdict `json:"verdict,omitempty"`
+	Stopped string            `json:"stopped,omitempty"`
+	Wanted  int               `json:"wanted,omitempty"`
 
 	// Results are the trials themselves, in order.
-	Results []trial.Result `json:"-"`
+	Results []trial.Result `json:"results"`
 }
 
-// Conclude sums up. When only one trial was picked, no verdict was asked for and so none is against the expectation; when some
-// are missing there is none.
-func Conclude(s *scenarios.Scenario, results []trial.Result, missing int, whole bool) Summary {
-	r := Summary{Scenario: s.Name, Expected: s.Expect.Verdict, Missing: missing}
+// Conclude sums up. The same results give the same answer, in whatever order they came.
+func Conclude(s *scenarios.Scenario, results []trial.Result, p Plan) Summary {
+	r := Summary{Scenario: s.Name, Expected: s.Expect.Verdict, Fixed: p.Fixed}
 	for _, a := range s.Arms {
-		r.Arms = append(r.Arms, sum(s, a, results))
+		r.Arms = append(r.Arms, sum(s, a, results, p))
 	}
-	r.Verdict, r.Needed = verdict(s.Expect.Rate, r.Arms)
-	if missing > 0 {
-		r.Verdict, r.Needed = Inconclusive, 0
-	}
-	r.Against = against(s, r, whole && missing == 0)
-	r.Held = len(r.Against) == 0 && missing == 0
+	r.judge(s, p)
+	r.Against = against(s, r, !p.Picked && (r.Missing == 0 || r.Verdict != Inconclusive))
+	r.Held = len(r.Against) == 0 && (p.Picked || r.Missing == 0 || r.Verdict != Inconclusive)
 	return r
 }
 
-func sum(s *scenarios.Scenario, a scenarios.Arm, results []trial.Result) Arm {
-	arm := Arm{Name: a.Name, Control: a.Control, Outcomes: map[trial.Outcome]int{}, Signatures: map[string]int{}}
+func sum(s *scenarios.Scenario, a scenarios.Arm, results []trial.Result, p Plan) Arm {
+	arm := Arm{
+		Name: a.Name, Control: a.Control, Planned: p.Trials[a.Name], Outcomes: map[trial.Outcome]int{}, Signatures: map[string]int{},
+		Results: []trial.Result{},
+	}
 	for _, r := range results {
 		if r.Arm != a.Name {
 			continue
@@ -94,10 +117,15 @@ func sum(s *scenarios.Scenario, a scenarios.Arm, results []trial.Result) Arm {
 			arm.Hits++
 		}
 	}
+	slices.SortStableFunc(arm.Results, func(a, b trial.Result) int { return a.Number - b.Number })
 	if arm.Valid > 0 {
 		arm.Rate = float64(arm.Hits) / float64(arm.Valid)
 	}
-	arm.CI95[0], arm.CI95[1] = stats.ClopperPearson(arm.Hits, arm.Valid, confidence)
+	interval := stats.Anytime
+	if p.Fixed {
+		interval = stats.ClopperPearson
+	}
+	arm.CI95[0], arm.CI95[1] = interval(arm.Hits, arm.Valid, confidence)
 	return arm
 }
 
@@ -110,56 +138,6 @@ func hit(s *scenarios.Scenario, r trial.Result) bool {
 		return string(r.Outcome) == s.Expect.Outcome
 	}
 	return r.Outcome.Crash()
-}
-
-// verdict compares each fault arm with every control arm. One arm that reproduces is enough; none does only when every
-// one is shown not to.
-func verdict(rate float64, arms []Arm) (scenarios.Verdict, int) {
-	all, needed := scenarios.DoesNotReproduce, 0
-	for i := range arms {
-		if arms[i].Control {
-			continue
-		}
-		v, n := armVerdict(rate, &arms[i], arms)
-		switch v {
-		case scenarios.Reproduces:
-			return v, 0
-		case Inconclusive:
-			all, needed = Inconclusive, max(needed, n)
-		}
-	}
-	return all, needed
-}
-
-func armVerdict(rate float64, a *Arm, arms []Arm) (scenarios.Verdict, int) {
-	controls, separated, needed := 0, 0, 0
-	for _, c := range arms {
-		if !c.Control {
-			continue
-		}
-		controls++
-		p := stats.Fisher(a.Hits, a.Valid-a.Hits, c.Hits, c.Valid-c.Hits)
-		if a.P == nil || p > *a.P {
-			a.P = &p
-		}
-		if p < alpha && a.Rate > c.Rate {
-			separated++
-			continue
-		}
-		if n, ok := stats.TrialsForSeparation(a.Hits, a.Valid-a.Hits, c.Hits, c.Valid-c.Hits, alpha); ok {
-			needed = max(needed, n)
-		}
-	}
-	switch {
-	case controls > 0 && separated == controls, controls == 0 && a.CI95[0] > rate:
-		return scenarios.Reproduces, 0
-	case a.CI95[1] < rate:
-		return scenarios.DoesNotReproduce, 0
-	}
-	if a.Hits == 0 {
-		needed, _ = stats.TrialsForUpperBelow(a.Hits, a.Valid, confidence, rate)
-	}
-	return Inconclusive, needed
 }
 
 // against lists what did not come out as the scenario expects. A crash in a control arm is always listed: it is a

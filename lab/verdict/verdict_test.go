@@ -29,6 +29,16 @@ func outcomes(arm string, n int, o trial.Outcome, signature string) []trial.Resu
 	return all
 }
 
+// fixed is the plan of trials that are all there.
+func fixed(results []trial.Result) Plan {
+	p := Plan{Trials: map[string]int{}, Fixed: true}
+	for i := range results {
+		p.Trials[results[i].Arm]++
+		results[i].Number = p.Trials[results[i].Arm]
+	}
+	return p
+}
+
 func TestJudge(t *testing.T) {
 	reproduces := scenarios.Expect{Verdict: scenarios.Reproduces, Signature: overlap, Text: "size=200", Rate: 0.5}
 	never := scenarios.Expect{Verdict: scenarios.DoesNotReproduce, Rate: 0.3}
@@ -65,7 +75,7 @@ func TestJudge(t *testing.T) {
 		{
 			"one panic in a control arm is a finding", reproduces, true,
 			[][]trial.Result{outcomes("fault", 9, trial.Panic, overlap), outcomes("control", 8, trial.Masked, ""), outcomes("control", 1, trial.Panic, "verify@f")},
-			scenarios.Reproduces, []string{"control/1: a control arm ended in panic"},
+			scenarios.Reproduces, []string{"control/9: a control arm ended in panic"},
 		},
 		{
 			"another signature is no hit", reproduces, true,
@@ -115,7 +125,8 @@ func TestJudge(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			r := Conclude(question(tt.expect, tt.control), slices.Concat(tt.results...), 0, true)
+			results := slices.Concat(tt.results...)
+			r := Conclude(question(tt.expect, tt.control), results, fixed(results))
 			if r.Verdict != tt.verdict {
 				t.Errorf("verdict %q, want %q", r.Verdict, tt.verdict)
 			}
@@ -143,7 +154,8 @@ func TestJudge(t *testing.T) {
 
 func TestMessageMustHold(t *testing.T) {
 	s := question(scenarios.Expect{Verdict: scenarios.Reproduces, Signature: overlap, Text: "size=1000", Rate: 0.5}, true)
-	r := Conclude(s, slices.Concat(outcomes("fault", 9, trial.Panic, overlap), outcomes("control", 9, trial.Masked, "")), 0, true)
+	results := slices.Concat(outcomes("fault", 9, trial.Panic, overlap), outcomes("control", 9, trial.Masked, ""))
+	r := Conclude(s, results, fixed(results))
 	if r.Verdict != scenarios.Reproduces || r.Held || len(r.Against) != 9 {
 		t.Errorf("verdict %q, held %t, %d lines against", r.Verdict, r.Held, len(r.Against))
 	}
@@ -151,21 +163,25 @@ func TestMessageMustHold(t *testing.T) {
 
 func TestNeeded(t *testing.T) {
 	s := question(scenarios.Expect{Verdict: scenarios.DoesNotReproduce, Rate: 0.3}, false)
-	r := Conclude(s, outcomes("fault", 5, trial.Masked, ""), 0, true)
+	conclude := func(n int) Summary {
+		results := outcomes("fault", n, trial.Masked, "")
+		return Conclude(s, results, fixed(results))
+	}
+	r := conclude(5)
 	if r.Verdict != Inconclusive {
 		t.Fatalf("verdict %q", r.Verdict)
 	}
-	if r = Conclude(s, outcomes("fault", 5+r.Needed, trial.Masked, ""), 0, true); r.Verdict != scenarios.DoesNotReproduce {
+	if r = conclude(5 + r.Needed); r.Verdict != scenarios.DoesNotReproduce {
 		t.Errorf("still %q with the trials that were said to be needed", r.Verdict)
 	}
-	if r = Conclude(s, outcomes("fault", 4+6-1, trial.Masked, ""), 0, true); r.Verdict != Inconclusive {
+	if r = conclude(5 + 6 - 1); r.Verdict != Inconclusive {
 		t.Errorf("%q with fewer", r.Verdict)
 	}
 }
 
 func TestOneTrialIsNoVerdict(t *testing.T) {
 	s := question(scenarios.Expect{Verdict: scenarios.Reproduces, Signature: overlap, Rate: 0.5}, true)
-	if r := Conclude(s, outcomes("fault", 1, trial.Panic, overlap), 0, false); !r.Held {
+	if r := Conclude(s, outcomes("fault", 1, trial.Panic, overlap), Plan{Trials: map[string]int{"fault": 1}, Picked: true}); !r.Held {
 		t.Errorf("against: %q", r.Against)
 	}
 }

@@ -78,6 +78,7 @@ type atlasFlags struct {
 	window   time.Duration
 	controls uint
 	again    bool
+	terms    termFlags
 	json     bool
 	html     string
 	svg      string
@@ -137,6 +138,7 @@ The exit status is 0 when every control was masked and no trial was invalid, 1 o
 	flags.UintVar(&f.controls, "controls", 8, "forks without a flip")
 	flags.UintVar(&f.jobs, "jobs", 0, "forks at once (default: two more than CPUs, as forks wait for part of their time)")
 	flags.BoolVar(&f.again, "again", false, "flip bits that were flipped before again")
+	f.terms.add(flags)
 	flags.BoolVar(&f.json, "json", false, "print one JSON document instead of tables")
 	flags.StringVar(&f.html, "html", "", "write the map to `FILE`, for a browser")
 	flags.StringVar(&f.svg, "svg", "", "write the map to `FILE`, for a document")
@@ -163,7 +165,8 @@ func (a *app) atlas(ctx context.Context, f atlasFlags, target string) error {
 	progress := &flips{note: view.note}
 	m, err := l.Atlas(ctx, lab.AtlasRequest{
 		Target: target, Trigger: trigger, Scenario: s, Version: f.version, Seed: f.seed, Bits: f.bits.Range,
-		Controls: int(f.controls), Window: f.window, Again: f.again, Repeat: f.repeat(target), Observe: progress.event,
+		Controls: int(f.controls), Window: f.window, Again: f.again, Repeat: f.repeat(target),
+		Terms: f.terms.terms(lab.KeepNone, progress.event),
 	})
 	stop()
 	view.close()
@@ -182,6 +185,8 @@ type flips struct {
 
 func (p *flips) event(e campaign.Event) {
 	switch e := e.(type) {
+	case lab.Opened:
+		p.note(opened(e))
 	case atlas.Begun:
 		p.done, p.todo = e.DoneAlready, e.Trials
 		text := fmt.Sprintf("%s has %d bits; %d trials, controls included", e.Type, e.Size, e.Trials)

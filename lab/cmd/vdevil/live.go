@@ -174,6 +174,10 @@ func (l *live) event(e campaign.Event) {
 	defer l.mu.Unlock()
 	text := ""
 	switch e := e.(type) {
+	case lab.Opened:
+		text = opened(e) + "\n"
+	case campaign.Dropped:
+		l.leave(e.Spec.Arm, e.Spec.Number)
 	case campaign.Planned:
 		l.plan(e)
 	case campaign.Skipped:
@@ -200,8 +204,7 @@ func (l *live) plan(e campaign.Planned) {
 
 // end counts a trial and gives the line to leave behind for one that is invalid.
 func (l *live) end(r trial.Result) string {
-	name := fmt.Sprintf("%s/%d", r.Arm, r.Number)
-	l.running = slices.DeleteFunc(l.running, func(t started) bool { return t.name == name })
+	l.leave(r.Arm, r.Number)
 	for _, a := range l.arms {
 		if a.name == r.Arm {
 			a.done++
@@ -212,6 +215,12 @@ func (l *live) end(r trial.Result) string {
 		return "  " + ended(r) + "\n"
 	}
 	return ""
+}
+
+// leave takes a trial away from those that run.
+func (l *live) leave(arm string, number int) {
+	name := fmt.Sprintf("%s/%d", arm, number)
+	l.running = slices.DeleteFunc(l.running, func(t started) bool { return t.name == name })
 }
 
 // judge empties the view and gives the line to leave behind.

@@ -65,6 +65,10 @@ func (p *plain) progress(g lab.Progress) {
 
 func (p *plain) event(e campaign.Event) {
 	switch e := e.(type) {
+	case lab.Opened:
+		p.note(opened(e))
+	case campaign.Dropped:
+		p.note(dropped(e))
 	case campaign.Planned:
 		p.note(fmt.Sprintf("%s: %s", title(e.Scenario, e.OpenZFS), arms(e)))
 	case campaign.Skipped:
@@ -84,6 +88,18 @@ func title(scenario, version string) string {
 	return fmt.Sprintf("%s on OpenZFS %s", scenario, version)
 }
 
+func opened(e lab.Opened) string {
+	text := fmt.Sprintf("campaign %s (%s)", e.Name, e.ID)
+	if e.Done > 0 {
+		text += fmt.Sprintf(", %d trials done before", e.Done)
+	}
+	return text
+}
+
+func dropped(e campaign.Dropped) string {
+	return fmt.Sprintf("%s/%d: broken off", e.Spec.Arm, e.Spec.Number)
+}
+
 func skipped(e campaign.Skipped) string {
 	return title(e.Scenario, e.OpenZFS) + ": cannot be asked of this version, its file says"
 }
@@ -95,7 +111,7 @@ func arms(e campaign.Planned) string {
 			list = append(list, fmt.Sprintf("%s %d", a.Arm.Name, a.Trials))
 		}
 	}
-	return "trials: " + strings.Join(list, ", ")
+	return "trials: at most " + strings.Join(list, ", ")
 }
 
 func ended(r trial.Result) string {

@@ -9,12 +9,14 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"time"
 
 	"al.essio.dev/pkg/shellescape"
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
 	"github.com/vdevil/vdevil/lab"
+	"github.com/vdevil/vdevil/lab/campaign"
 	"github.com/vdevil/vdevil/lab/host"
 	"github.com/vdevil/vdevil/lab/machine/libvirt"
 	"github.com/vdevil/vdevil/lab/report"
@@ -137,6 +139,8 @@ type runFlags struct {
 	seed     uint64
 	only     pick
 	keep     choice
+	fixed    bool
+	terms    termFlags
 	json     bool
 }
 
@@ -152,18 +156,25 @@ func (a *app) runCommand() *cobra.Command {
 reproduces what it asks about. A SCENARIO is a name that vdevil list shows, or the path of a YAML file; without any, those
 marked as default are run.
 
-The first run installs missing host packages (it asks first) and builds an image of the guest, which takes a while. Every
-trial leaves a bundle in the state directory: the hypervisor's command line, seed, plan, console, injections, stack,
-outcome. A trial is repeated by the seed of its run and its own name; such a run judges nothing, and its exit status
-is 0 unless the trial was invalid (3).
+The first run installs missing host packages (it asks first) and builds an image of the guest, which takes a while. Each
+arm has trials until its verdict is known, at most as many as the scenario says: the tests may be looked at after every trial,
+and a scenario in which nothing reproduces is said to reproduce in one run of a hundred at most. --fixed and --trials do a
+fixed number.
 
-A run that fails or is interrupted reports the trials that came to their end, those of the scenario under way without a
-verdict, and exits with 3.`,
+Every trial leaves a bundle in the state directory: the hypervisor's command line, what decides it, console, injections, stack,
+outcome. A trial is repeated by the seed of its run and its own name, or with vdevil repeat; such a run judges nothing, and its
+exit status is 0 unless the trial was invalid (3).
+
+A run is a campaign under a name, stored as its trials end: vdevil runs lists them, vdevil show tells again what one has
+found, vdevil resume goes on with one. A run that fails or is interrupted reports the trials that came to their end, those of
+the scenario under way without a verdict, and exits with 3.`,
 		Example: `  vdevil run
   vdevil run legacy-dedup-gang --trials 20 --json
   vdevil run blkptr-dva-flip --zfs 2.1.11,2.3.2 --seed 1
   vdevil run blkptr-dva-flip --seed 1 --only flip/3 --keep all
-  vdevil run ./my-scenario.yaml --trials 3`,
+  vdevil run ./my-scenario.yaml --trials 3
+  vdevil run --name tonight --seed 1 --budget 20m
+  vdevil run --name tonight --seed 1 --shard 2/8`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if !cmd.Flags().Changed("seed") {
 				f.seed = uint64(rand.Uint32()) // short enough to be typed
@@ -174,14 +185,33 @@ verdict, and exits with 3.`,
 	flags := cmd.Flags()
 	flags.SortFlags = false
 	flags.StringSliceVar(&f.versions, "zfs", nil, "OpenZFS `VERSION[,VERSION]` to run on (default: the one that image list marks)")
-	flags.UintVar(&f.trials, "trials", 0, "trials of the largest arm, the others in proportion (default: the scenario's)")
+	flags.UintVar(&f.trials, "trials", 0, "`N` trials of the largest arm, the others in proportion, however soon it is known (default: at most the scenario's)")
+	flags.BoolVar(&f.fixed, "fixed", false, "do all of the scenario's trials, however soon it is known")
 	flags.UintVar(&f.jobs, "jobs", 0, "trials at once (default: one for each CPU)")
 	flags.Uint64Var(&f.seed, "seed", 0, "what all random choices come from (default: random, and printed)")
 	flags.Var(&f.only, "only", "repeat one trial")
 	flags.Var(&f.keep, "keep", "the trials whose disks stay in their bundles")
+	f.terms.add(flags)
 	flags.BoolVar(&f.json, "json", false, "print one JSON document instead of tables")
 	f.add(flags)
 	return cmd
+}
+
+// termFlags hold for every campaign.
+type termFlags struct {
+	name   string
+	budget time.Duration
+	shard  shard
+}
+
+func (f *termFlags) add(flags *pflag.FlagSet) {
+	flags.StringVar(&f.name, "name", "", "`NAME` of the campaign; one that is there and asks for the same goes on (default: by the time)")
+	flags.DurationVar(&f.budget, "budget", 0, "`TIME` after which no more trials begin, such as 20m; what is known then is told")
+	flags.Var(&f.shard, "shard", "do this part of the trials only, in a fixed number; vdevil merge puts the parts together")
+}
+
+func (f *termFlags) terms(keep lab.Keep, observe func(campaign.Event)) lab.Terms {
+	return lab.Terms{Name: f.name, Budget: f.budget, Shard: f.shard.Shard, Keep: keep, Observe: observe}
 }
 
 // find gives the scenarios that args mean. A file in the current directory gets its directory: a scenario whose file has
@@ -237,8 +267,8 @@ func (a *app) run(ctx context.Context, f runFlags, args []string) error {
 	}
 	view.note(fmt.Sprintf("seed %d", f.seed))
 	results, err := l.Run(ctx, lab.Request{
-		Scenarios: asked, Versions: f.versions, Trials: int(f.trials), Only: f.only.Pick, Seed: f.seed,
-		Keep: lab.Keep(f.keep.value), Flags: f.driver.flags(), Observe: view.event,
+		Scenarios: asked, Versions: f.versions, Trials: int(f.trials), Only: f.only.Pick, Seed: f.seed, Flags: f.driver.flags(),
+		Fixed: f.trials > 0 || f.fixed || f.terms.shard.Of > 0, Terms: f.terms.terms(lab.Keep(f.keep.value), view.event),
 	})
 	closeView()
 	err = interrupted(ctx, errors.Join(err, l.Close()))

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"strconv"
@@ -33,6 +34,29 @@ func either(words []string) string {
 		return strings.Join(words, "")
 	}
 	return strings.Join(words[:last], ", ") + " or " + words[last]
+}
+
+// shard is the value of --shard.
+type shard struct{ campaign.Shard }
+
+func (s *shard) Type() string { return "I/N" }
+
+func (s *shard) String() string {
+	if s.Of == 0 {
+		return ""
+	}
+	return fmt.Sprintf("%d/%d", s.Part, s.Of)
+}
+
+func (s *shard) Set(text string) error {
+	part, of, found := strings.Cut(text, "/")
+	i, err := strconv.Atoi(part)
+	n, err2 := strconv.Atoi(of)
+	if !found || err != nil || err2 != nil || i < 1 || i > n {
+		return errors.New("write which part of how many, such as 2/8")
+	}
+	s.Shard = campaign.Shard{Part: i, Of: n}
+	return nil
 }
 
 // pick is the value of --only.

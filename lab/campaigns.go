@@ -1,0 +1,264 @@
+package lab
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"al.essio.dev/pkg/shellescape"
+	"github.com/vdevil/vdevil/lab/atlas"
+	"github.com/vdevil/vdevil/lab/bench"
+	"github.com/vdevil/vdevil/lab/campaign"
+	"github.com/vdevil/vdevil/lab/host"
+	"github.com/vdevil/vdevil/lab/store"
+	"github.com/vdevil/vdevil/lab/trial"
+	"github.com/vdevil/vdevil/lab/verdict"
+	"github.com/vdevil/vdevil/scenarios"
+)
+
+// Terms are what holds for any campaign.
+type Terms struct {
+	// Name is the campaign's, empty for one by the time. A campaign of the same name and request goes on.
+	Name string
+	// Budget is after what time no more trials begin, 0 for never.
+	Budget time.Duration
+	// Shard is the part of the trials to do.
+	Shard campaign.Shard
+	Keep  Keep
+	// Observe is told of everything that happens, one call at a time. It may be nil.
+	Observe func(campaign.Event)
+}
+
+// Keep says of which trials the disks are kept.
+type Keep string
+
+// What can be kept.
+const (
+	KeepFailed Keep = "failed" // those that went against the expectation, and the invalid ones
+	KeepAll    Keep = "all"
+	KeepNone   Keep = "none"
+)
+
+// The kinds of campaigns.
+const (
+	KindRun   = "run"
+	KindAtlas = "atlas"
+)
+
+// OpenStore opens the store of the state directory.
+func OpenStore(ctx context.Context, d host.Dirs) (*store.Store, error) {
+	return store.Open(ctx, filepath.Join(d.State, "vdevil.db"))
+}
+
+// RunsDir is where the bundles of all campaigns lie, a directory for each, named after its beginning in UTC.
+func RunsDir(d host.Dirs) string { return filepath.Join(d.State, "runs") }
+
+// Request is what to run.
+type Request struct {
+	Terms
+	Scenarios []*scenarios.Scenario
+	// Versions are of OpenZFS, none for the default one.
+	Versions []string
+	// Trials, Fixed, Only, Seed and Flags are as in campaign.Questions.
+	Trials int
+	Fixed  bool
+	Only   *campaign.Pick
+	Seed   uint64
+	Flags  string
+}
+
+// Run does the trials of all scenarios on all versions. What was done before an error is returned with it, the finished trials
+// of the scenario under way included; of that scenario there is no verdict then, unless it is known already.
+func (l *Lab) Run(ctx context.Context, r Request) ([]verdict.Summary, error) {
+	if len(r.Versions) == 0 {
+		r.Versions = []string{""}
+	}
+	q := &campaign.Questions{
+		Asked: campaign.Ask(r.Scenarios), Trials: r.Trials, Fixed: r.Fixed, Only: r.Only, Seed: r.Seed, Flags: r.Flags,
+		Driver: l.driver.Name(), Accel: string(l.driver.Accel()),
+	}
+	for _, v := range r.Versions {
+		img, err := l.Image(ctx, v)
+		if err != nil {
+			return nil, err
+		}
+		q.Images = append(q.Images, campaign.Image{ID: img.ID, OpenZFS: img.OpenZFS})
+	}
+	return l.run(ctx, q, store.NewCampaign(KindRun, l.name(r.Terms), q, q, l.newDir()), r.Terms)
+}
+
+// name is that of a campaign to which nobody has given one.
+func (l *Lab) name(t Terms) string {
+	if t.Name != "" {
+		return t.Name
+	}
+	return time.Now().UTC().Format("20060102-150405.000")
+}
+
+func (l *Lab) run(ctx context.Context, q *campaign.Questions, c store.Campaign, t Terms) ([]verdict.Summary, error) {
+	if err := q.Plan(); err != nil {
+		return nil, err
+	}
+	done, err := l.campaign(ctx, c, t, func(campaign.Results) (campaign.Search, error) { return q, nil })
+	return q.Summaries(done), err
+}
+
+// Resume goes on with a campaign where it was.
+func (l *Lab) Resume(ctx context.Context, c store.Campaign, t Terms) (Shown, error) {
+	switch c.Kind {
+	case KindRun:
+		q := &campaign.Questions{}
+		if err := json.Unmarshal(c.Request, q); err != nil {
+			return Shown{}, fmt.Errorf("campaign %s: %w", c.Name, err)
+		}
+		if q.Driver != l.driver.Name() || q.Accel != string(l.driver.Accel()) {
+			return Shown{}, fmt.Errorf("campaign %s was begun with %s and %s, this lab has %s and %s: their rates do not compare",
+				c.Name, q.Driver, q.Accel, l.driver.Name(), l.driver.Accel())
+		}
+		all, err := l.run(ctx, q, c, t)
+		return Shown{Run: all, Scenarios: q.Scenarios(), Only: q.Only}, err
+	case KindAtlas:
+		a := &atlas.Atlas{}
+		if err := json.Unmarshal(c.Request, a); err != nil {
+			return Shown{}, fmt.Errorf("campaign %s: %w", c.Name, err)
+		}
+		t.Name = c.Name
+		m, err := l.atlas(ctx, a, false, t)
+		return Shown{Atlas: &m}, err
+	}
+	return Shown{}, fmt.Errorf("campaign %s is of a kind that this vdevil does not know: %q", c.Name, c.Kind)
+}
+
+// Show tells what is stored of a campaign. With whole unset all is there that a table shows, and of thousands of trials that ended
+// alike one is there whole.
+func Show(ctx context.Context, s *store.Store, c store.Campaign, whole bool) (Shown, error) {
+	read := s.Outline
+	if whole {
+		read = s.Results
+	}
+	done, err := read(ctx, c.ID)
+	if err != nil {
+		return Shown{}, err
+	}
+	switch c.Kind {
+	case KindRun:
+		q := &campaign.Questions{}
+		if err := errors.Join(json.Unmarshal(c.Request, q), q.Plan()); err != nil {
+			return Shown{}, fmt.Errorf("campaign %s: %w", c.Name, err)
+		}
+		return Shown{Run: q.Summaries(done), Scenarios: q.Scenarios(), Only: q.Only}, nil
+	case KindAtlas:
+		a := &atlas.Atlas{}
+		if err := errors.Join(json.Unmarshal(c.Request, a), a.Read()); err != nil {
+			return Shown{}, fmt.Errorf("campaign %s: %w", c.Name, err)
+		}
+		m := a.Map(done)
+		return Shown{Atlas: &m}, nil
+	}
+	return Shown{}, fmt.Errorf("campaign %s is of a kind that this vdevil does not know: %q", c.Name, c.Kind)
+}
+
+// Remove forgets a campaign with its trials and its bundles.
+func Remove(ctx context.Context, d host.Dirs, s *store.Store, c store.Campaign) error {
+	if filepath.Dir(c.Dir) == RunsDir(d) { // those of another host are not here
+		if err := os.RemoveAll(c.Dir); err != nil {
+			return err
+		}
+	}
+	return errors.Join(os.RemoveAll(filepath.Join(RunsDir(d), c.ID)), s.Remove(ctx, c.ID))
+}
+
+// Repeat does a trial again. It is not stored; its evidence is in the bundle that the result names.
+func (l *Lab) Repeat(ctx context.Context, spec trial.Spec) (trial.Result, error) {
+	t, err := l.bench.Prepare(ctx, spec)
+	if err != nil {
+		return trial.Result{}, err
+	}
+	bundle := filepath.Join(l.newDir(), fmt.Sprintf("%s-%03d", spec.Arm, spec.Number))
+	return t.Do(ctx, bench.Options{Bundle: bundle, Repeat: "vdevil repeat " + shellescape.Quote(bundle)})
+}
+
+// Shown is what a campaign shows: a run or an atlas.
+type Shown struct {
+	Run       []verdict.Summary
+	Scenarios []*scenarios.Scenario
+	Only      *campaign.Pick
+	Atlas     *atlas.Map
+}
+
+// Opened begins the events of a campaign.
+type Opened struct {
+	Name, ID string
+	Done     int // trials that are stored already
+}
+
+// campaign does what a search asks for, and stores it. plan gives the search when it is known what was done before; it is returned
+// with what was done since, also with an error.
+func (l *Lab) campaign(ctx context.Context, c store.Campaign, t Terms, plan func(campaign.Results) (campaign.Search, error)) (done campaign.Results, err error) {
+	// The store outlives the context: what was done is noted when the user has had enough.
+	always := context.WithoutCancel(ctx)
+	if c, err = l.store.Begin(always, c); err != nil {
+		return nil, err
+	}
+	known, err := l.store.Results(always, c.ID)
+	if err != nil {
+		return nil, err
+	}
+	done = known
+	search, err := plan(done)
+	if err != nil {
+		return done, err
+	}
+	session, err := l.store.Session(always, c.ID, l.Environment(), errorsOfHost())
+	if err != nil {
+		return done, err
+	}
+	stream, told := &campaign.Stream{}, make(chan struct{})
+	stream.Publish(Opened{Name: c.Name, ID: c.ID, Done: len(done)})
+	go func() {
+		defer close(told)
+		for e := range stream.Follow(always) {
+			if t.Observe != nil {
+				t.Observe(e)
+			}
+		}
+	}()
+	runner := &campaign.Runner{
+		Search: search, Bench: l.bench, Jobs: l.opts.Jobs, Shard: t.Shard, Store: session, Stream: stream, Options: l.options(c, t.Keep),
+	}
+	if t.Budget > 0 {
+		runner.Until = time.Now().Add(t.Budget)
+	}
+	over, err := runner.Run(ctx, done)
+	stream.Close()
+	<-told
+	return done, errors.Join(err, session.End(always, errorsOfHost(), err), l.store.Over(always, c.ID, over))
+}
+
+// options are those of a campaign's trials. One that was begun by another host has its bundles here under its name.
+func (l *Lab) options(c store.Campaign, keep Keep) func(campaign.Want) bench.Options {
+	dir, here := c.Dir, RunsDir(l.opts.Dirs)
+	if !strings.HasPrefix(dir, here+string(filepath.Separator)) {
+		dir = filepath.Join(here, c.ID)
+	}
+	return func(w campaign.Want) bench.Options {
+		return bench.Options{Bundle: filepath.Join(dir, w.Bundle), Keep: func(s *scenarios.Scenario, r trial.Result) bool {
+			return keep == KeepAll || keep == KeepFailed && !verdict.AsExpected(s, r)
+		}}
+	}
+}
+
+func errorsOfHost() store.Errors {
+	corrected, uncorrected := host.MemoryErrors()
+	return store.Errors{Corrected: corrected, Uncorrected: uncorrected}
+}
+
+// newDir is for the bundles of a campaign that begins now.
+func (l *Lab) newDir() string {
+	return filepath.Join(RunsDir(l.opts.Dirs), time.Now().UTC().Format("20060102-150405.000"))
+}

@@ -1,0 +1,189 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/vdevil/vdevil/lab/report"
+	"github.com/vdevil/vdevil/lab/store"
+	"github.com/vdevil/vdevil/lab/trial"
+)
+
+func (a *app) repeatCommand() *cobra.Command {
+	var f labFlags
+	var asJSON bool
+	cmd := &cobra.Command{
+		Use:   "repeat TRIAL|BUNDLE",
+		Short: "Do one trial again, and say whether its outcome agrees",
+		Long: `Repeat does a trial again from what decided it, whatever has become of its scenario's file since. A TRIAL is one that
+vdevil show names, RUN/SCENARIO/ARM/N; a BUNDLE is the directory of its evidence, or the spec.json in it alone, here or from
+another host.
+
+The exit status is 0 when outcome, signature and injected bytes are the same, 1 when they are not, and 3 when the trial was invalid.`,
+		Example: `  vdevil repeat tonight/blkptr-dva-flip/flip/3
+  vdevil repeat ~/.local/state/vdevil/runs/20261128-141348.507/blkptr-dva-flip-2.3.2/flip-001`,
+		Args: cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return a.repeat(cmd.Context(), f, args[0], cmd.Flags().Changed("driver"), asJSON)
+		},
+	}
+	flags := cmd.Flags()
+	flags.SortFlags = false
+	flags.BoolVar(&asJSON, "json", false, "print one JSON document")
+	f.add(flags)
+	return cmd
+}
+
+// before is a trial with what came of it, if that is known.
+type before struct {
+	spec   trial.Spec
+	result *trial.Result
+}
+
+// recall finds the trial: in a bundle where there is one of that name, else in the store.
+func (a *app) recall(ctx context.Context, word string) (b before, err error) {
+	if info, err := os.Stat(word); err == nil {
+		file := word
+		if info.IsDir() {
+			file = filepath.Join(word, "spec.json")
+		}
+		return fromBundle(file)
+	}
+	p, err := parsePlace(word)
+	if err == nil && p.filter.Number == 0 {
+		err = usage(fmt.Errorf("%s is no bundle and names no trial; write RUN/SCENARIO/ARM/N or the directory of a bundle", word))
+	}
+	if err != nil {
+		return b, err
+	}
+	err = a.stored(ctx, func(s *store.Store) error {
+		c, err := s.Find(ctx, p.run)
+		if err != nil {
+			return misnamed(err)
+		}
+		t, err := one(ctx, s, c, p.filter)
+		b = before{t.Spec, &t.Result}
+		return err
+	})
+	return b, err
+}
+
+func fromBundle(file string) (b before, err error) {
+	text, err := os.ReadFile(file)
+	if errors.Is(err, os.ErrNotExist) {
+		return b, usage(fmt.Errorf("%s is no bundle of a trial: %w", filepath.Dir(file), err))
+	}
+	if err != nil {
+		return b, err
+	}
+	if b.spec, err = trial.ParseSpec(text); err != nil {
+		return b, usage(fmt.Errorf("%s: %w", file, err))
+	}
+	outcome := filepath.Join(filepath.Dir(file), "outcome.json")
+	text, err = os.ReadFile(outcome)
+	if errors.Is(err, os.ErrNotExist) {
+		return b, nil
+	}
+	if err != nil {
+		return b, err
+	}
+	b.result = &trial.Result{}
+	if err := json.Unmarshal(text, b.result); err != nil {
+		return b, usage(fmt.Errorf("%s: %w", outcome, err))
+	}
+	return b, nil
+}
+
+// repeated is what repeat says as JSON.
+type repeated struct {
+	Spec   trial.Spec    `json:"spec"`
+	Before *trial.Result `json:"before"` // null when it is not known
+	Now    trial.Result  `json:"now"`
+	// Differs lists what is not as it was.
+	Differs []string `json:"differs"`
+}
+
+func (a *app) repeat(ctx context.Context, f labFlags, word string, chosen, asJSON bool) error {
+	b, err := a.recall(ctx, word)
+	if err != nil {
+		return err
+	}
+	if !chosen {
+		if err := f.driver.name.Set(b.spec.Driver); err != nil {
+			return usage(fmt.Errorf("the trial was done with driver %s: %w", b.spec.Driver, err))
+		}
+	}
+	f.jobs = 1
+	view := a.observer()
+	stop := context.AfterFunc(ctx, func() { view.note("ending: once more to end at once") })
+	closeView := func() { stop(); view.close() }
+	l, err := a.open(ctx, f, view)
+	if err != nil {
+		closeView()
+		return interrupted(ctx, err)
+	}
+	view.note(b.spec.Title())
+	now, err := l.Repeat(ctx, b.spec)
+	closeView()
+	if err = interrupted(ctx, errors.Join(err, l.Close())); err != nil {
+		return err
+	}
+	r := repeated{b.spec, b.result, now, []string{}}
+	if b.result != nil {
+		r.Differs = append(r.Differs, differs(*b.result, now)...)
+	}
+	if asJSON {
+		err = writeJSON(a.out, r)
+	} else {
+		err = errors.Join(report.Trial(a.out, b.spec, now, l.Environment()), a.agreement(r))
+	}
+	switch {
+	case err != nil:
+		return err
+	case now.Outcome == trial.Invalid:
+		return errors.New("the trial was invalid")
+	case len(r.Differs) > 0:
+		return &notHeldError{"not as before: " + strings.Join(r.Differs, "; ")}
+	}
+	return nil
+}
+
+func (a *app) agreement(r repeated) error {
+	text := "\nWhat came of it before is not known.\n"
+	switch {
+	case r.Before != nil && len(r.Differs) == 0:
+		text = "\nOutcome, signature and injected bytes are as before.\n"
+	case r.Before != nil:
+		text = "\nNot as before:\n  - " + strings.Join(r.Differs, "\n  - ") + "\n"
+	}
+	_, err := fmt.Fprint(a.out, text)
+	return err
+}
+
+// differs lists in what a trial did not end as before.
+func differs(before, now trial.Result) (list []string) {
+	if before.Outcome != now.Outcome || before.Signature != now.Signature {
+		list = append(list, fmt.Sprintf("it was %s %s and is %s %s now", before.Outcome, before.Signature, now.Outcome, now.Signature))
+	}
+	if len(before.Injections) != len(now.Injections) {
+		return append(list, fmt.Sprintf("there were %d injections and are %d now", len(before.Injections), len(now.Injections)))
+	}
+	for i, was := range before.Injections {
+		is := now.Injections[i]
+		if !bytes.Equal(was.Before, is.Before) || !bytes.Equal(was.After, is.After) || was.Offset != is.Offset || was.Disk != is.Disk || was.Target != is.Target {
+			list = append(list, fmt.Sprintf("injection %d was %s -> %s in %s and is %x -> %x in %s now", i+1, hexOf(was.Before), hexOf(was.After), was.Target,
+				is.Before, is.After, is.Target))
+		}
+	}
+	return list
+}
+
+func hexOf(b trial.Bytes) string { return fmt.Sprintf("%x", []byte(b)) }

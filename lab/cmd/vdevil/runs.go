@@ -1,0 +1,309 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/vdevil/vdevil/lab"
+	"github.com/vdevil/vdevil/lab/atlas"
+	"github.com/vdevil/vdevil/lab/host"
+	"github.com/vdevil/vdevil/lab/report"
+	"github.com/vdevil/vdevil/lab/store"
+	"github.com/vdevil/vdevil/lab/verdict"
+)
+
+// stored opens the store for a command that needs no lab.
+func (a *app) stored(ctx context.Context, do func(*store.Store) error) error {
+	dirs, err := host.DefaultDirs()
+	if err != nil {
+		return err
+	}
+	s, err := lab.OpenStore(ctx, dirs)
+	if err != nil {
+		return err
+	}
+	return errors.Join(do(s), s.Close())
+}
+
+// misnamed makes a campaign that is not there the user's mistake.
+func misnamed(err error) error {
+	if errors.As(err, new(*store.NotFoundError)) {
+		return usage(err)
+	}
+	return err
+}
+
+func (a *app) runsCommand() *cobra.Command {
+	var asJSON bool
+	cmd := &cobra.Command{
+		Use:   "runs",
+		Short: "List campaigns",
+		Long: `Runs lists what was run, the latest first: name and ID, when it was begun, how many trials are stored, what they took, and
+whether all that was wanted is done.`,
+		Example: `  vdevil runs
+  vdevil runs --json`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return a.stored(cmd.Context(), func(s *store.Store) error {
+				all, err := s.List(cmd.Context())
+				if err != nil {
+					return err
+				}
+				if asJSON {
+					return writeJSON(a.out, append([]store.Campaign{}, all...))
+				}
+				return a.list(all)
+			})
+		},
+	}
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
+	return cmd
+}
+
+func (a *app) list(all []store.Campaign) error {
+	var b strings.Builder
+	b.WriteString("NAME\tID\tKIND\tBEGUN\tTRIALS\tINVALID\tTOOK\tSTATE\n")
+	for _, c := range all {
+		state := "to resume"
+		if c.Over {
+			state = "done"
+		}
+		fmt.Fprintf(&b, "%s\t%s\t%s\t%s\t%d\t%d\t%s\t%s\n", c.Name, c.ID, c.Kind, c.Created.Local().Format("2006-01-02 15:04"), c.Trials, c.Invalid,
+			clock(seconds(c.Seconds)), state)
+	}
+	return columns(a.out, b.String())
+}
+
+// place is what show is asked for: RUN[/SCENARIO[@VERSION][/ARM/N]].
+type place struct {
+	run    string
+	filter store.Filter
+}
+
+func parsePlace(word string) (p place, err error) {
+	parts := strings.Split(word, "/")
+	p.run = parts[0]
+	if len(parts) > 1 {
+		p.filter.Scenario, p.filter.OpenZFS, _ = strings.Cut(parts[1], "@")
+	}
+	if len(parts) == 4 {
+		p.filter.Arm = parts[2]
+		p.filter.Number, err = strconv.Atoi(parts[3])
+	}
+	if err != nil || len(parts) == 3 || len(parts) > 4 || len(parts) == 4 && p.filter.Number < 1 {
+		return p, usage(fmt.Errorf("%q names no trial; write RUN, RUN/SCENARIO or RUN/SCENARIO/ARM/N, such as tonight/blkptr-dva-flip/flip/3", word))
+	}
+	return p, nil
+}
+
+// one reads the only trial that a place names.
+func one(ctx context.Context, s *store.Store, c store.Campaign, f store.Filter) (store.Trial, error) {
+	var found []store.Trial
+	err := s.Trials(ctx, c.ID, f, func(t store.Trial) error {
+		found = append(found, t)
+		return nil
+	})
+	switch {
+	case err != nil:
+		return store.Trial{}, err
+	case len(found) == 0:
+		return store.Trial{}, usage(fmt.Errorf("campaign %s has no trial %s/%s/%d", c.Name, f.Scenario, f.Arm, f.Number))
+	case len(found) > 1:
+		return store.Trial{}, usage(fmt.Errorf("campaign %s has %d trials %s/%s/%d: name the version too, as in %s@%s", c.Name, len(found), f.Scenario, f.Arm,
+			f.Number, f.Scenario, found[0].Spec.OpenZFS))
+	}
+	return found[0], nil
+}
+
+func (a *app) showCommand() *cobra.Command {
+	var asJSON bool
+	cmd := &cobra.Command{
+		Use:   "show [RUN[/SCENARIO[@VERSION][/ARM/N]]]",
+		Short: "Tell again what a campaign has found, or all that is known of one trial",
+		Long: `Show prints the verdicts of a campaign, of one of its scenarios, or one trial whole: where it was done, what was injected,
+the message with its stack, where the time went, and the command that does it again. RUN is a name or the beginning of an ID
+that vdevil runs lists; without one it is the latest.`,
+		Example: `  vdevil show
+  vdevil show tonight/legacy-dedup-gang
+  vdevil show tonight/legacy-dedup-gang/gang-dedup/3 --json`,
+		Args: cobra.MaximumNArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			p, err := parsePlace(strings.Join(args, ""))
+			if err != nil {
+				return err
+			}
+			return a.stored(cmd.Context(), func(s *store.Store) error { return a.show(cmd.Context(), s, p, asJSON) })
+		},
+	}
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print one JSON document")
+	return cmd
+}
+
+func (a *app) show(ctx context.Context, s *store.Store, p place, asJSON bool) error {
+	c, err := s.Find(ctx, p.run)
+	if err != nil {
+		return misnamed(err)
+	}
+	if p.filter.Number > 0 {
+		t, err := one(ctx, s, c, p.filter)
+		if err != nil {
+			return err
+		}
+		if asJSON {
+			return writeJSON(a.out, t)
+		}
+		return report.Trial(a.out, t.Spec, t.Result, t.Environment)
+	}
+	shown, err := lab.Show(ctx, s, c, asJSON)
+	if err != nil {
+		return err
+	}
+	if shown.Atlas != nil {
+		if asJSON {
+			return shown.Atlas.WriteJSON(a.out)
+		}
+		return atlas.Text(a.out, *shown.Atlas)
+	}
+	if p.filter.Scenario != "" {
+		shown.Run = slices.DeleteFunc(shown.Run, func(s verdict.Summary) bool {
+			return s.Scenario != p.filter.Scenario || p.filter.OpenZFS != "" && s.OpenZFS != p.filter.OpenZFS
+		})
+		if len(shown.Run) == 0 {
+			return usage(fmt.Errorf("campaign %s has no trials of scenario %s %s", c.Name, p.filter.Scenario, p.filter.OpenZFS))
+		}
+	}
+	if asJSON {
+		env, err := s.Environment(ctx, c.ID)
+		if err != nil {
+			return err
+		}
+		return report.Document{Lab: env, Results: shown.Run}.WriteJSON(a.out)
+	}
+	return report.Table(a.out, shown.Run, shown.Scenarios)
+}
+
+func (a *app) resumeCommand() *cobra.Command {
+	var f labFlags
+	var terms termFlags
+	var asJSON bool
+	cmd := &cobra.Command{
+		Use:   "resume RUN",
+		Short: "Go on with a campaign where it was",
+		Long: `Resume does the trials of a campaign that are wanted yet, with the scenarios as they were when it was begun, and tells what
+all of them say. It has the driver and the images that the campaign began with.`,
+		Example: `  vdevil resume tonight
+  vdevil resume 3f2a --budget 1h`,
+		Args: cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return a.resume(cmd.Context(), f, terms, args[0], asJSON)
+		},
+	}
+	flags := cmd.Flags()
+	flags.SortFlags = false
+	flags.DurationVar(&terms.budget, "budget", 0, "`TIME` after which no more trials begin")
+	flags.UintVar(&f.jobs, "jobs", 0, "trials at once (default: one for each CPU)")
+	flags.BoolVar(&asJSON, "json", false, "print one JSON document instead of tables")
+	f.add(flags)
+	return cmd
+}
+
+func (a *app) resume(ctx context.Context, f labFlags, terms termFlags, word string, asJSON bool) error {
+	var c store.Campaign
+	if err := a.stored(ctx, func(s *store.Store) (err error) {
+		c, err = s.Find(ctx, word)
+		return misnamed(err)
+	}); err != nil {
+		return err
+	}
+	view := a.observer()
+	stop := context.AfterFunc(ctx, func() { view.note("ending: once more to end at once") })
+	closeView := func() { stop(); view.close() }
+	l, err := a.open(ctx, f, view)
+	if err != nil {
+		closeView()
+		return interrupted(ctx, err)
+	}
+	observe := view.event
+	if c.Kind == lab.KindAtlas {
+		observe = (&flips{note: view.note}).event
+	}
+	r, err := l.Resume(ctx, c, terms.terms(lab.KeepFailed, observe))
+	closeView()
+	err = interrupted(ctx, errors.Join(err, l.Close()))
+	if r.Atlas != nil {
+		return errors.Join(err, a.draw(atlasFlags{json: asJSON}, *r.Atlas))
+	}
+	run := runFlags{json: asJSON}
+	run.only.Pick = r.Only
+	return a.tell(l.Environment(), run, r.Scenarios, r.Run, err)
+}
+
+func (a *app) rmCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:   "rm RUN...",
+		Short: "Forget campaigns, with their trials and bundles",
+		Long: `Rm takes campaigns out of the store, and removes their bundles from this computer. RUN is a name or the beginning of an ID that
+vdevil runs lists.`,
+		Example: `  vdevil rm tonight
+  vdevil rm 3f2a 77b0`,
+		Args: cobra.MinimumNArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			dirs, err := host.DefaultDirs()
+			if err != nil {
+				return err
+			}
+			return a.stored(cmd.Context(), func(s *store.Store) error {
+				for _, word := range args {
+					c, err := s.Find(cmd.Context(), word)
+					if err != nil {
+						return misnamed(err)
+					}
+					if err := lab.Remove(cmd.Context(), dirs, s, c); err != nil {
+						return err
+					}
+					a.say("%s: %d trials forgotten\n", c.Name, c.Trials)
+				}
+				return nil
+			})
+		},
+	}
+}
+
+func (a *app) mergeCommand() *cobra.Command {
+	var asJSON bool
+	cmd := &cobra.Command{
+		Use:   "merge FILE...",
+		Short: "Take in the stores of other hosts",
+		Long: `Merge adds the campaigns and trials of other stores, files named vdevil.db in the state directories of other hosts. Parts of
+one campaign, done with --name and --shard, become one. To merge a file again changes nothing. Bundles stay where they are.`,
+		Example: `  vdevil merge host1/vdevil.db host2/vdevil.db && vdevil show tonight`,
+		Args:    cobra.MinimumNArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return a.stored(cmd.Context(), func(s *store.Store) error {
+				all := []store.Merged{}
+				for _, file := range args {
+					m, err := s.Merge(cmd.Context(), file)
+					if err != nil {
+						return err
+					}
+					all = append(all, m)
+					if !asJSON {
+						fmt.Fprintf(a.out, "%s: %d campaigns and %d trials added\n", file, m.Campaigns, m.Trials)
+					}
+				}
+				if asJSON {
+					return writeJSON(a.out, all)
+				}
+				return nil
+			})
+		},
+	}
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
+	return cmd
+}

@@ -1,0 +1,47 @@
+package report
+
+import (
+	"bytes"
+	"fmt"
+	"io"
+	"strings"
+
+	"github.com/vdevil/vdevil/lab/trial"
+)
+
+// Trial writes all that is known of one trial.
+func Trial(w io.Writer, s trial.Spec, r trial.Result, e trial.Environment) error {
+	var b bytes.Buffer
+	role := "fault arm"
+	if r.Control {
+		role = "control arm"
+	}
+	fmt.Fprintf(&b, "%s: %s\n%s, seed %d\n\n", s.Title(), kind(r), role, s.Seed)
+	details(&b, r)
+	for _, part := range []struct {
+		title string
+		lines []string
+	}{
+		{"found on the disks", r.Audit}, {"zdb says", r.ZDB}, {"panics that had to come", r.Survived},
+	} {
+		bullets(&b, part.title, part.lines)
+	}
+	if r.NotAudited != "" {
+		fmt.Fprintf(&b, "\n  the disks were not audited: %s\n", r.NotAudited)
+	}
+	fmt.Fprintf(&b, "\n  last step: %s\n", r.LastStep)
+	for _, work := range r.Workload {
+		fmt.Fprintf(&b, "  %s: %d writes, %d snapshots, %d destroyed, %d runs\n", work.Step, work.Writes, work.Snapshots, work.Destroyed, work.Runs)
+	}
+	var spans []string
+	for _, span := range r.Spans {
+		spans = append(spans, fmt.Sprintf("%s %.1f s", span.Name, span.Seconds))
+	}
+	fmt.Fprintf(&b, "\n  begun %s, took %.1f s: %s\n", r.Started.UTC().Format("2006-01-02 15:04:05 UTC"), r.Seconds, strings.Join(spans, ", "))
+	fmt.Fprintf(&b, "  vdevil %s, %s with %s, image %s, %s\n  spec %s\n", e.Version, s.Driver, strings.ToUpper(s.Accel), s.Image, e.Host, s.ID())
+	for _, f := range r.Evidence {
+		fmt.Fprintf(&b, "    %s  %s, %d bytes\n", f.SHA256[:min(16, len(f.SHA256))], f.Name, f.Size)
+	}
+	_, err := b.WriteTo(w)
+	return err
+}
