@@ -10,6 +10,7 @@ import (
 	"github.com/vdevil/vdevil/lab/atlas"
 	"github.com/vdevil/vdevil/lab/bench"
 	"github.com/vdevil/vdevil/lab/campaign"
+	"github.com/vdevil/vdevil/lab/checkpoint"
 	"github.com/vdevil/vdevil/lab/labtest"
 	"github.com/vdevil/vdevil/scenarios"
 )
@@ -26,9 +27,9 @@ func BenchmarkThroughput(b *testing.B) {
 	if err != nil {
 		b.Fatal(err)
 	}
-	cold := *l.Bench()
-	fresh := *l.Checkpoints()
-	cold.Checkpoints = &fresh
+	kept := l.Checkpoints()
+	fresh := &checkpoint.Cache{Driver: kept.Driver, Kernels: kept.Kernels, Open: kept.Open, Progress: kept.Progress}
+	cold := &bench.Bench{Driver: l.Driver(), Checkpoints: fresh, Image: l.Bench().Image, Judge: l.Bench().Judge, Second: l.Bench().Second}
 	one := atlas.Atlas{
 		Target: "bp.blk_dva[0].dva_word[1]", Trigger: scenarios.Trigger{At: "zio_free_sync"}, Asked: campaign.Ask(found)[0], Image: img.ID, OpenZFS: img.OpenZFS,
 		Driver: l.Driver().Name(), Accel: string(l.Driver().Accel()), Seed: 1, Bits: &atlas.Range{First: 5, Last: 5}, Window: 4 * time.Second,
@@ -44,7 +45,7 @@ func BenchmarkThroughput(b *testing.B) {
 		warm.Bits, warm.Controls = &atlas.Range{First: 5, Last: 5}, 0
 		run(b, warm, l.Bench(), 1)
 		forked := run(b, all, l.Bench(), runtime.NumCPU()+2).Seconds() / 66
-		booted := run(b, one, &cold, 1).Seconds()
+		booted := run(b, one, cold, 1).Seconds()
 		if err := os.RemoveAll(fresh.Dir); err != nil {
 			b.Fatal(err)
 		}

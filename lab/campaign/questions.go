@@ -172,23 +172,26 @@ func seed(campaign uint64, scenario, version, arm string, number int) uint64 {
 	return binary.LittleEndian.Uint64(sum[:])
 }
 
-// Next asks one question after the other.
+// Next asks one question after the other, and the next one as soon as there is room.
 func (q *Questions) Next(done Results) (want []Want, news []Event) {
 	for _, one := range q.questions {
-		if !one.applies {
+		if one.applies {
+			news = append(news, Planned{one.scenario.Name, one.openzfs, one.arms})
+		} else {
 			news = append(news, Skipped{one.scenario.Name, one.openzfs})
+		}
+	}
+	for _, one := range q.questions {
+		if !one.applies {
 			continue
 		}
-		news = append(news, Planned{one.scenario.Name, one.openzfs, one.arms})
 		s := q.conclude(one, done)
-		if want = one.wanted(s, done); len(want) > 0 {
-			return want, news
-		}
-		if q.Only == nil {
+		want = append(want, one.wanted(s, done)...)
+		if len(want) == 0 && q.Only == nil {
 			news = append(news, Judged{s})
 		}
 	}
-	return nil, news
+	return want, news
 }
 
 // wanted are the trials that may be needed yet, the arms taking turns: what changes on the host while they run changes for all of

@@ -12,6 +12,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/vdevil/vdevil/images"
@@ -44,6 +45,8 @@ type Cache struct {
 	Open func(dir string) (*machine.Checkpoint, error)
 	// Progress is told what is being done and, when it is done, how long it took.
 	Progress func(what string, took time.Duration)
+
+	turns sync.Map // by key: a chan struct{} that has room for the one at work
 }
 
 // Prepared is the checkpoint that trials of an arm are forked from.
@@ -79,12 +82,24 @@ func (c *Cache) key(img *images.Image, stage string, what any) string {
 // cached makes a checkpoint unless it is there. Whoever comes second while it is being made waits for the first. One
 // that is not whole is made anew.
 func (c *Cache) cached(ctx context.Context, key, what string, fill func(dir string) (*machine.Checkpoint, error)) (*machine.Checkpoint, error) {
+	pass, err := c.turn(ctx, key)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", what, err)
+	}
+	defer pass()
 	dir := filepath.Join(c.Dir, key)
-	unlock, err := host.Lock(ctx, dir+lockSuffix, func(h host.Holder) { c.Progress(fmt.Sprintf("wait for %s, who has the lock %s", h, dir+lockSuffix), 0) })
+	start, wait := time.Now(), ""
+	unlock, err := host.Lock(ctx, dir+lockSuffix, func(h host.Holder) {
+		wait = fmt.Sprintf("wait for %s, who has the lock %s", h, dir+lockSuffix)
+		c.Progress(wait, 0)
+	})
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", what, err)
 	}
 	defer unlock()
+	if wait != "" {
+		c.Progress(wait, time.Since(start))
+	}
 	cp, err := c.Open(dir)
 	if err == nil {
 		now := time.Now()
@@ -96,12 +111,24 @@ func (c *Cache) cached(ctx context.Context, key, what string, fill func(dir stri
 		}
 	}
 	c.Progress(what, 0)
-	start := time.Now()
+	start = time.Now()
 	if _, err := fill(dir); err != nil {
 		return nil, fmt.Errorf("%s: %w", what, err)
 	}
 	c.Progress(what, time.Since(start))
 	return c.Open(dir)
+}
+
+// turn waits until nobody else of this process is at work on a key. Others are told apart by the lock, which tells of them.
+func (c *Cache) turn(ctx context.Context, key string) (pass func(), err error) {
+	room, _ := c.turns.LoadOrStore(key, make(chan struct{}, 1))
+	at := room.(chan struct{})
+	select {
+	case at <- struct{}{}:
+		return func() { <-at }, nil
+	case <-ctx.Done():
+		return nil, context.Cause(ctx)
+	}
 }
 
 func exists(path string) bool {

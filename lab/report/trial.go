@@ -33,9 +33,9 @@ func Trial(w io.Writer, s trial.Spec, r trial.Result, e trial.Environment) error
 	for _, work := range r.Workload {
 		fmt.Fprintf(&b, "  %s: %d writes, %d snapshots, %d destroyed, %d runs\n", work.Step, work.Writes, work.Snapshots, work.Destroyed, work.Runs)
 	}
-	var spans []string
-	for _, span := range r.Spans {
-		spans = append(spans, fmt.Sprintf("%s %.1f s", span.Name, span.Seconds))
+	spans := make([]string, len(r.Spans))
+	for i, span := range r.Spans {
+		spans[i] = fmt.Sprintf("%s %.1f s", span.Name, span.Seconds)
 	}
 	fmt.Fprintf(&b, "\n  begun %s, took %.1f s: %s\n", r.Started.UTC().Format("2006-01-02 15:04:05 UTC"), r.Seconds, strings.Join(spans, ", "))
 	fmt.Fprintf(&b, "  vdevil %s, %s with %s, image %s, %s\n  spec %s\n", e.Version, s.Driver, strings.ToUpper(s.Accel), s.Image, e.Host, s.ID())

@@ -240,7 +240,7 @@ func TestFull(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s.db.SetMaxOpenConns(1) // for what follows
+	s.db.SetMaxOpenConns(1)                                                                 // for what follows
 	if _, err := s.db.ExecContext(t.Context(), "PRAGMA max_page_count = 250"); err != nil { // the same answer, of a disk of a megabyte
 		t.Fatal(err)
 	}

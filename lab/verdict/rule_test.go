@@ -73,7 +73,7 @@ func TestStops(t *testing.T) {
 		"always, in both":        {arms(1, true, 0.9), 10, always(0, 1), Inconclusive, 20, "all planned trials are done"},
 		"one of two":             {arms(2, true, 0.9), 10, always(1), scenarios.Reproduces, 12, "the rate is below 0.9 after 2 trials"},
 		"seven of ten":           {arms(1, true, 0.9), 10, func(arm, n int) trial.Outcome { return always(0)(arm+n%3/2, n) }, scenarios.Reproduces, 20, "after 10 trials"},
-		"invalid":                {arms(1, true, 0.9), 10, func(arm, n int) trial.Outcome { return []trial.Outcome{trial.Invalid, trial.Masked}[arm] }, Inconclusive, 20, "all planned trials are done"},
+		"invalid":                {arms(1, true, 0.9), 10, func(arm, _ int) trial.Outcome { return []trial.Outcome{trial.Invalid, trial.Masked}[arm] }, Inconclusive, 20, "all planned trials are done"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			r, n := campaign(c.scenario, planOf(c.scenario, c.planned, false), c.hits)
@@ -87,7 +87,7 @@ func TestStops(t *testing.T) {
 // TestOrder expects what ended later, and out of turn, not to change what was decided.
 func TestOrder(t *testing.T) {
 	s := arms(1, true, 0.9)
-	var results []trial.Result
+	results := make([]trial.Result, 0, 20)
 	for n := range 10 {
 		results = append(results, trial.Result{Arm: "fault0", Number: n + 1, Outcome: trial.Panic}, trial.Result{Arm: "control", Control: true, Number: n + 1, Outcome: trial.Masked})
 	}

@@ -16,7 +16,7 @@ import (
 	"github.com/vdevil/vdevil/lab/verdict"
 )
 
-// live keeps the last lines of a terminal up to date: a bar for every arm of the scenario at work, and a line that says
+// live keeps the last lines of a terminal up to date: a bar for every arm of the scenarios at work, and a line that says
 // what runs now. What is finished stays above them and scrolls away.
 type live struct {
 	w    io.Writer
@@ -26,11 +26,17 @@ type live struct {
 	done chan struct{} // closed when it has ended
 
 	mu      sync.Mutex
-	drawn   int // lines of the view on the screen
-	title   string
-	arms    []*armView
-	running []started // trials, oldest first
-	work    []work    // long work under way, oldest first
+	drawn   int         // lines of the view on the screen
+	asked   []*question // that have no verdict yet, in order
+	running []started   // trials, oldest first
+	work    []work      // long work under way, oldest first
+}
+
+// question is what is shown of a scenario.
+type question struct {
+	title string
+	arms  []*armView
+	begun bool
 }
 
 // armView is what the line of an arm shows.
@@ -44,6 +50,7 @@ type armView struct {
 func (a *armView) count() string { return fmt.Sprintf("%d/%d", a.done, a.trials) }
 
 type started struct {
+	id    string // of the spec
 	name  string
 	begun time.Time
 }
@@ -100,16 +107,10 @@ func (l *live) draw(text string) {
 
 // view is what stands at the bottom of the screen, no line longer than width and no more lines than height allows.
 func (l *live) view(width, height int) (lines []string) {
-	if l.title != "" {
-		lines = append(lines, l.title)
-	}
-	longest, widest := 0, 0
-	for _, a := range l.arms {
-		longest, widest = max(longest, len(a.name)), max(widest, len(a.count()))
-	}
-	for _, a := range l.arms {
-		line := fmt.Sprintf("  %-*s %s %*s  %s", longest, a.name, bar(a.done, a.trials), widest, a.count(), report.Outcomes(a.outcomes))
-		lines = append(lines, strings.TrimRight(line, " "))
+	for _, q := range l.asked {
+		if q.begun {
+			lines = append(lines, q.view()...)
+		}
 	}
 	for _, line := range l.current() {
 		lines = append(lines, "  "+line)
@@ -122,6 +123,20 @@ func (l *live) view(width, height int) (lines []string) {
 			r = r[:max(0, width-1)]
 		}
 		lines[i] = string(r)
+	}
+	return lines
+}
+
+// view is a line for the scenario and one for each arm.
+func (q *question) view() []string {
+	lines := []string{q.title}
+	longest, widest := 0, 0
+	for _, a := range q.arms {
+		longest, widest = max(longest, len(a.name)), max(widest, len(a.count()))
+	}
+	for _, a := range q.arms {
+		line := fmt.Sprintf("  %-*s %s %*s  %s", longest, a.name, bar(a.done, a.trials), widest, a.count(), report.Outcomes(a.outcomes))
+		lines = append(lines, strings.TrimRight(line, " "))
 	}
 	return lines
 }
@@ -177,16 +192,16 @@ func (l *live) event(e campaign.Event) {
 	case lab.Opened:
 		text = opened(e) + "\n"
 	case campaign.Dropped:
-		l.leave(e.Spec.Arm, e.Spec.Number)
+		l.leave(e.Spec)
 	case campaign.Planned:
 		l.plan(e)
 	case campaign.Skipped:
 		text = skipped(e)
 	case campaign.Started:
-		l.work = nil
-		l.running = append(l.running, started{fmt.Sprintf("%s/%d", e.Spec.Arm, e.Spec.Number), l.now()})
+		l.find(e.Spec).begun = true
+		l.running = append(l.running, started{e.Spec.ID(), fmt.Sprintf("%s/%d", e.Spec.Arm, e.Spec.Number), l.now()})
 	case campaign.Ended:
-		text = l.end(e.Result)
+		text = l.end(e)
 	case campaign.Judged:
 		text = l.judge(e.Summary)
 	}
@@ -194,39 +209,51 @@ func (l *live) event(e campaign.Event) {
 }
 
 func (l *live) plan(e campaign.Planned) {
-	l.title, l.arms, l.running, l.work = title(e.Scenario, e.OpenZFS), nil, nil, nil // a wait ends without notice
+	l.work = nil // a wait for another's image ends without notice
+	q := &question{title: title(e.Scenario, e.OpenZFS)}
 	for _, a := range e.Arms {
 		if a.Trials > 0 {
-			l.arms = append(l.arms, &armView{name: a.Arm.Name, trials: a.Trials, outcomes: map[trial.Outcome]int{}})
+			q.arms = append(q.arms, &armView{name: a.Arm.Name, trials: a.Trials, outcomes: map[trial.Outcome]int{}})
 		}
 	}
+	l.asked = append(l.asked, q)
+}
+
+// find gives the question of a trial; one that was never planned is shown nowhere.
+func (l *live) find(s trial.Spec) *question {
+	for _, q := range l.asked {
+		if q.title == title(s.Name, s.OpenZFS) {
+			return q
+		}
+	}
+	return &question{}
 }
 
 // end counts a trial and gives the line to leave behind for one that is invalid.
-func (l *live) end(r trial.Result) string {
-	l.leave(r.Arm, r.Number)
-	for _, a := range l.arms {
-		if a.name == r.Arm {
+func (l *live) end(e campaign.Ended) string {
+	l.leave(e.Spec)
+	for _, a := range l.find(e.Spec).arms {
+		if a.name == e.Result.Arm {
 			a.done++
-			a.outcomes[r.Outcome]++
+			a.outcomes[e.Result.Outcome]++
 		}
 	}
-	if r.Outcome == trial.Invalid {
-		return "  " + ended(r) + "\n"
+	if e.Result.Outcome == trial.Invalid {
+		return "  " + ended(e.Result) + "\n"
 	}
 	return ""
 }
 
 // leave takes a trial away from those that run.
-func (l *live) leave(arm string, number int) {
-	name := fmt.Sprintf("%s/%d", arm, number)
-	l.running = slices.DeleteFunc(l.running, func(t started) bool { return t.name == name })
+func (l *live) leave(s trial.Spec) {
+	id := s.ID()
+	l.running = slices.DeleteFunc(l.running, func(t started) bool { return t.id == id })
 }
 
-// judge empties the view and gives the line to leave behind.
-func (l *live) judge(r verdict.Summary) string {
-	l.title, l.arms, l.running = "", nil, nil
-	return judged(r) + "\n"
+// judge takes a scenario out of the view and gives the line to leave behind.
+func (l *live) judge(s verdict.Summary) string {
+	l.asked = slices.DeleteFunc(l.asked, func(q *question) bool { return q.title == title(s.Scenario, s.OpenZFS) })
+	return judged(s) + "\n"
 }
 
 func (l *live) close() {
@@ -234,6 +261,6 @@ func (l *live) close() {
 	<-l.done
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.title, l.arms, l.running, l.work = "", nil, nil, nil
+	l.asked, l.running, l.work = nil, nil, nil
 	l.draw("")
 }

@@ -30,10 +30,10 @@ func story(o observer, tick func()) {
 		}},
 		lab.Progress{What: "prepare a-scenario for 2.3.2"},
 		lab.Progress{What: "prepare a-scenario for 2.3.2", Took: 4 * time.Second, Done: true},
-		campaign.Started{Spec: trial.Spec{Arm: "flip", Number: 1}},
-		campaign.Started{Spec: trial.Spec{Arm: "no-flip", Number: 1}},
+		campaign.Started{Spec: trial.Spec{Name: "a-scenario", OpenZFS: "2.3.2", Arm: "flip", Number: 1}},
+		campaign.Started{Spec: trial.Spec{Name: "a-scenario", OpenZFS: "2.3.2", Arm: "no-flip", Number: 1}},
 		ends("flip", 1, trial.Result{Outcome: trial.Panic, Signature: "range-tree-add-overlap@metaslab_free_concrete"}),
-		campaign.Started{Spec: trial.Spec{Arm: "flip", Number: 2}},
+		campaign.Started{Spec: trial.Spec{Name: "a-scenario", OpenZFS: "2.3.2", Arm: "flip", Number: 2}},
 		ends("no-flip", 1, trial.Result{Outcome: trial.Masked}),
 		ends("flip", 2, trial.Result{Outcome: trial.Invalid, Reason: "connect to guest: EOF\nconsole ends:\n[ 1.0] Run /init"}),
 		campaign.Judged{Summary: verdict.Summary{
@@ -109,9 +109,10 @@ func (s *screen) text() string { return strings.Join(s.lines, "") }
 
 // A view that is larger than the terminal shows its end, and lines that would wrap are cut.
 func TestLiveFits(t *testing.T) {
-	l := &live{now: time.Now, title: strings.Repeat("ä", 50)}
+	q := &question{title: strings.Repeat("ä", 50), begun: true}
+	l := &live{now: time.Now, asked: []*question{q}}
 	for i := range 30 {
-		l.arms = append(l.arms, &armView{name: fmt.Sprintf("arm-%d", i), trials: 5})
+		q.arms = append(q.arms, &armView{name: fmt.Sprintf("arm-%d", i), trials: 5})
 	}
 	lines := l.view(20, 10)
 	if len(lines) != 9 || !strings.HasPrefix(lines[8], "  arm-29") {

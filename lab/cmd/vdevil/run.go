@@ -307,11 +307,11 @@ func interrupted(ctx context.Context, err error) error {
 	return err
 }
 
-// expectations is an error when one did not hold.
+// expectations is an error when one did not hold. Of what was left for another part, or another time, nothing is known.
 func expectations(results []verdict.Summary) error {
 	var names []string
 	for _, r := range results {
-		if !r.Held {
+		if !r.Held && (r.Missing == 0 || len(r.Against) > 0) {
 			names = append(names, title(r.Scenario, r.OpenZFS))
 		}
 	}

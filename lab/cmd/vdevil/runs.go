@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"slices"
 	"strconv"
 	"strings"
@@ -293,14 +294,16 @@ one campaign, done with --name and --shard, become one. To merge a file again ch
 						return err
 					}
 					all = append(all, m)
-					if !asJSON {
-						fmt.Fprintf(a.out, "%s: %d campaigns and %d trials added\n", file, m.Campaigns, m.Trials)
-					}
 				}
 				if asJSON {
 					return writeJSON(a.out, all)
 				}
-				return nil
+				var b strings.Builder
+				for _, m := range all {
+					fmt.Fprintf(&b, "%s: %d campaigns and %d trials added\n", m.File, m.Campaigns, m.Trials)
+				}
+				_, err := io.WriteString(a.out, b.String())
+				return err
 			})
 		},
 	}
