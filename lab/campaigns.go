@@ -163,6 +163,37 @@ func Show(ctx context.Context, s *store.Store, c store.Campaign, whole bool) (Sh
 	return Shown{}, fmt.Errorf("campaign %s is of a kind that this vdevil does not know: %q", c.Name, c.Kind)
 }
 
+// Merge adds what another store has, see store.Merge, and notes which campaigns have all that they want now.
+func Merge(ctx context.Context, s *store.Store, file string) (store.Merged, error) {
+	m, err := s.Merge(ctx, file)
+	if err != nil {
+		return m, err
+	}
+	all, err := s.List(ctx)
+	if err != nil {
+		return m, err
+	}
+	for _, c := range all {
+		if c.Kind != KindRun || c.Over {
+			continue
+		}
+		q := &campaign.Questions{}
+		if err := errors.Join(json.Unmarshal(c.Request, q), q.Plan()); err != nil {
+			return m, fmt.Errorf("campaign %s: %w", c.Name, err)
+		}
+		done, err := s.Outline(ctx, c.ID)
+		if err != nil {
+			return m, err
+		}
+		if want, _ := q.Next(done); len(want) == 0 {
+			if err := s.Over(ctx, c.ID, true); err != nil {
+				return m, err
+			}
+		}
+	}
+	return m, nil
+}
+
 // Remove forgets a campaign with its trials and its bundles.
 func Remove(ctx context.Context, d host.Dirs, s *store.Store, c store.Campaign) error {
 	if filepath.Dir(c.Dir) == RunsDir(d) { // those of another host are not here

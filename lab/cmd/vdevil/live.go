@@ -129,7 +129,8 @@ func (l *live) view(width, height int) (lines []string) {
 
 // view is a line for the scenario and one for each arm.
 func (q *question) view() []string {
-	lines := []string{q.title}
+	lines := make([]string, 0, 1+len(q.arms))
+	lines = append(lines, q.title)
 	longest, widest := 0, 0
 	for _, a := range q.arms {
 		longest, widest = max(longest, len(a.name)), max(widest, len(a.count()))

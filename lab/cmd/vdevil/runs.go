@@ -289,7 +289,7 @@ one campaign, done with --name and --shard, become one. To merge a file again ch
 			return a.stored(cmd.Context(), func(s *store.Store) error {
 				all := []store.Merged{}
 				for _, file := range args {
-					m, err := s.Merge(cmd.Context(), file)
+					m, err := lab.Merge(cmd.Context(), s, file)
 					if err != nil {
 						return err
 					}
