@@ -2,9 +2,11 @@ package campaign
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"os"
 	"path/filepath"
+	"reflect"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -210,5 +212,167 @@ func TestSeed(t *testing.T) {
 				seen[s] = k
 			}
 		}
+	}
+}
+
+// TestShards expects two parts of a campaign to be the whole, and nothing twice.
+func TestShards(t *testing.T) {
+	all := Results{}
+	for part := 1; part <= 2; part++ {
+		s := newStage(t, func(_ int, m *scripttest.Machine) { dying(m) })
+		s.runner.Shard = Shard{part, 2}
+		done := Results{}
+		over, err := s.runner.Run(t.Context(), done)
+		if err != nil || over || len(done) == 0 || len(done) == 8 {
+			t.Errorf("part %d: over %t, %d trials, %v", part, over, len(done), err)
+		}
+		for id, r := range done {
+			if _, ok := all[id]; ok {
+				t.Errorf("%s/%d is in both parts", r.Arm, r.Number)
+			}
+			all[id] = r
+		}
+	}
+	if want, _ := newStage(t, nil).asked.Next(all); len(all) != 8 || len(want) != 0 {
+		t.Errorf("%d trials, %d are wanted yet", len(all), len(want))
+	}
+}
+
+// TestBudget expects what runs to come to its end when the time is used up, and nothing more to begin.
+func TestBudget(t *testing.T) {
+	var s *stage
+	s = newStage(t, func(n int, m *scripttest.Machine) {
+		if n == 2 {
+			s.runner.Until = time.Now().Add(-time.Second)
+		}
+		dying(m)
+	})
+	done := Results{}
+	if over, err := s.runner.Run(t.Context(), done); err != nil || over || len(done) != 2 {
+		t.Errorf("over %t, %d trials, %v", over, len(done), err)
+	}
+}
+
+// TestResume expects what was done not to be done again.
+func TestResume(t *testing.T) {
+	forks := 0
+	count := func(_ int, m *scripttest.Machine) { forks++; dying(m) }
+	s := newStage(t, count)
+	s.runner.Until = time.Now() // none
+	done := Results{}
+	for _, w := range s.asked.questions[0].wants["flip"] {
+		done[w.ID] = trial.Result{Arm: "flip", Number: w.Spec.Number, Outcome: trial.Invalid}
+	}
+	s.runner.Until = time.Time{}
+	if over, err := s.runner.Run(t.Context(), done); err != nil || !over || len(done) != 8 || forks != 4 {
+		t.Errorf("over %t, %d trials, %d forks, %v", over, len(done), forks, err)
+	}
+}
+
+// script is a search that wants what it is told to.
+type script struct{ next func(done Results) []Want }
+
+func (s script) Next(done Results) ([]Want, []Event) { return s.next(done), nil }
+
+// TestDropped expects a trial to be broken off that the search can do without, and not to be counted.
+func TestDropped(t *testing.T) {
+	hangs := make(chan *scripttest.Machine, 1)
+	s := newStage(t, func(n int, m *scripttest.Machine) {
+		if n == 1 {
+			hangs <- m
+			return
+		}
+		dying(m)
+	})
+	wants := s.asked.questions[0].wants
+	s.runner.Jobs = 2
+	s.runner.Search = script{func(done Results) []Want {
+		if len(done) > 0 {
+			return nil
+		}
+		return []Want{wants["flip"][0], wants["no-flip"][0]}
+	}}
+	done := Results{}
+	over, err := s.runner.Run(t.Context(), done)
+	if err != nil || !over || len(done) != 1 {
+		t.Errorf("over %t, %d trials, %v", over, len(done), err)
+	}
+	select {
+	case <-(<-hangs).Done():
+	default:
+		t.Error("its machine was left running")
+	}
+	s.runner.Stream.Close()
+	var dropped, ended int
+	for e := range s.runner.Stream.Follow(t.Context()) {
+		switch e.(type) {
+		case Dropped:
+			dropped++
+		case Ended:
+			ended++
+		}
+	}
+	if dropped != 1 || ended != 1 {
+		t.Errorf("%d were dropped, %d ended", dropped, ended)
+	}
+}
+
+// TestFollow expects one who comes late to see all, and one who looks away to hold up nobody.
+func TestFollow(t *testing.T) {
+	var s Stream
+	for n := range 3 {
+		s.Publish(n)
+	}
+	seen := make(chan Event)
+	go func() {
+		defer close(seen)
+		for e := range s.Follow(t.Context()) {
+			seen <- e
+		}
+	}()
+	if e := <-seen; e != 0 {
+		t.Errorf("the first is %v", e)
+	}
+	for n := 3; n < 1000; n++ { // nobody takes them now
+		s.Publish(n)
+	}
+	s.Close()
+	n := 1
+	for e := range seen {
+		if e != n {
+			t.Fatalf("event %d is %v", n, e)
+		}
+		n++
+	}
+	if n != 1000 {
+		t.Errorf("%d events", n)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	for range (&Stream{}).Follow(ctx) {
+		t.Error("an event of none")
+	}
+}
+
+// TestJSON expects what was read back to ask for the same trials.
+func TestJSON(t *testing.T) {
+	q := newStage(t, nil).asked
+	q.Seed, q.Only = 1<<63+1, &Pick{"flip", 3}
+	text, err := json.Marshal(q)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var back Questions
+	if err := json.Unmarshal(text, &back); err != nil {
+		t.Fatal(err)
+	}
+	q.questions = nil
+	if err := errors.Join(q.Plan(), back.Plan()); err != nil {
+		t.Fatal(err)
+	}
+	want, _ := q.Next(nil)
+	got, _ := back.Next(nil)
+	if len(want) != 1 || !reflect.DeepEqual(got, want) {
+		t.Errorf("got %+v, want %+v", got, want)
 	}
 }

@@ -233,7 +233,7 @@ func (u *rule) interval(hits, n int) (low, high float64) {
 }
 
 // maxNeeded bounds the search for the number of trials that would do.
-const maxNeeded = 10_000
+const maxNeeded = 2000
 
 // needed is how many more trials of each arm would decide, should the rates stay as they are; 0 when no number of them would.
 func (u *rule) needed(f *series) (most int) {
