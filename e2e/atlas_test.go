@@ -11,7 +11,7 @@ import (
 	. "github.com/onsi/gomega"
 	"github.com/onsi/gomega/gexec"
 
-	"github.com/vdevil/vdevil/lab/atlas"
+	"github.com/vdevil/vdevil/lab/report/bitmap"
 	"github.com/vdevil/vdevil/lab/trial"
 )
 
@@ -32,15 +32,15 @@ func atlasSpecs(b *bench) {
 			Eventually(ctx, first).Should(gexec.Exit(trouble))
 			Expect(family(first)).To(BeEmpty())
 			Expect(h.owned(first.Command.Process.Pid)).To(BeEmpty())
-			var part atlas.Map
+			var part bitmap.Map
 			Expect(json.Unmarshal(first.Out.Contents(), &part)).To(Succeed())
-			tried := slices.DeleteFunc(part.Bits, func(b atlas.Bit) bool { return b.Outcome == "" })
+			tried := slices.DeleteFunc(part.Bits, func(b bitmap.Bit) bool { return b.Outcome == "" })
 			Expect(len(tried) + len(part.Controls)).To(BeNumerically(">=", 2))
 
 			again := h.start(ask...)
 			Eventually(ctx, again).Should(gexec.Exit(held))
 			Expect(string(again.Err.Contents())).To(And(ContainSubstring("of them done before"), Not(ContainSubstring("1 of 6: "))))
-			var m atlas.Map
+			var m bitmap.Map
 			Expect(json.Unmarshal(again.Out.Contents(), &m)).To(Succeed())
 			Expect(m.Bits).To(HaveLen(64))
 			for _, bit := range m.Bits[24:28] {

@@ -11,6 +11,7 @@ import (
 	"github.com/vdevil/vdevil/lab/campaign"
 	"github.com/vdevil/vdevil/lab/checkpoint"
 	"github.com/vdevil/vdevil/lab/fault"
+	"github.com/vdevil/vdevil/lab/report/bitmap"
 	"github.com/vdevil/vdevil/lab/store"
 	"github.com/vdevil/vdevil/scenarios"
 )
@@ -35,10 +36,10 @@ type AtlasRequest struct {
 
 // Atlas flips every bit of a structure, one at a time, from one instant. What was flipped in an earlier run of the same
 // request is not flipped again, unless it is asked for. The map is returned also with an error, as far as it came.
-func (l *Lab) Atlas(ctx context.Context, r AtlasRequest) (atlas.Map, error) {
+func (l *Lab) Atlas(ctx context.Context, r AtlasRequest) (bitmap.Map, error) {
 	img, err := l.Image(ctx, r.Version)
 	if err != nil {
-		return atlas.Map{}, err
+		return bitmap.Map{}, err
 	}
 	a := &atlas.Atlas{
 		Target: r.Target, Trigger: r.Trigger, Asked: campaign.Ask([]*scenarios.Scenario{r.Scenario})[0], Image: img.ID, OpenZFS: img.OpenZFS,
@@ -47,13 +48,13 @@ func (l *Lab) Atlas(ctx context.Context, r AtlasRequest) (atlas.Map, error) {
 	return l.atlas(ctx, a, r.Again, r.Terms)
 }
 
-func (l *Lab) atlas(ctx context.Context, a *atlas.Atlas, again bool, t Terms) (atlas.Map, error) {
+func (l *Lab) atlas(ctx context.Context, a *atlas.Atlas, again bool, t Terms) (bitmap.Map, error) {
 	if err := a.Read(); err != nil {
-		return atlas.Map{}, err
+		return bitmap.Map{}, err
 	}
 	structure, instant, err := l.bench.Instant(ctx, a.Spec(0, true, 1))
 	if err != nil {
-		return atlas.Map{}, err
+		return bitmap.Map{}, err
 	}
 	a.Structure = structure
 	// Another QEMU, another driver, has another instant; what was found out from one says nothing of the next.

@@ -15,6 +15,7 @@ import (
 	"github.com/vdevil/vdevil/lab/bench"
 	"github.com/vdevil/vdevil/lab/campaign"
 	"github.com/vdevil/vdevil/lab/host"
+	"github.com/vdevil/vdevil/lab/report/bitmap"
 	"github.com/vdevil/vdevil/lab/store"
 	"github.com/vdevil/vdevil/lab/trial"
 	"github.com/vdevil/vdevil/lab/verdict"
@@ -219,7 +220,7 @@ type Shown struct {
 	Run       []verdict.Summary
 	Scenarios []*scenarios.Scenario
 	Only      *campaign.Pick
-	Atlas     *atlas.Map
+	Atlas     *bitmap.Map
 }
 
 // Opened begins the events of a campaign.

@@ -1,3 +1,5 @@
+// Package atlas flips every bit of one structure, one at a time and each in a fork of its own from one checkpoint. It is a
+// search; package bitmap draws what it finds.
 package atlas
 
 import (
@@ -7,6 +9,7 @@ import (
 
 	"github.com/vdevil/vdevil/lab/bench"
 	"github.com/vdevil/vdevil/lab/campaign"
+	"github.com/vdevil/vdevil/lab/report/bitmap"
 	"github.com/vdevil/vdevil/lab/trial"
 	"github.com/vdevil/vdevil/scenarios"
 )
@@ -103,7 +106,7 @@ func (a *Atlas) Plan(s bench.Structure, done campaign.Results, again bool) (forg
 	n := bits.Last - bits.First + 1
 	controls := 0
 	for i := range n {
-		for ; controls*(n+1) < a.Controls*(i+1); controls++ { // so many before the bit as its share of all is
+		for ; controls < a.Controls && (controls+1)*n <= i*(a.Controls+1); controls++ { // they part the bits evenly
 			a.wants = append(a.wants, a.want(0, true, controls+1))
 		}
 		a.wants = append(a.wants, a.want(bits.First+i, false, 1))
@@ -143,46 +146,46 @@ func (a *Atlas) Next(done campaign.Results) (want []campaign.Want, news []campai
 }
 
 // Map is what the results show. Bits that were flipped by an earlier search with the same specs are in it, too.
-func (a *Atlas) Map(done campaign.Results) Map {
-	m := Map{
+func (a *Atlas) Map(done campaign.Results) bitmap.Map {
+	m := bitmap.Map{
 		Target: a.Target, Trigger: a.trigger, OpenZFS: a.OpenZFS, Type: a.Structure.Type, Size: a.Structure.Size, Scenario: a.scenario.Name,
 		Seed: a.Seed, Accel: a.Accel, Repeat: a.Repeat,
 	}
 	for i := range a.Structure.Size {
 		r, ok := done[a.Spec(i, false, 1).ID()]
-		m.Bits = append(m.Bits, a.Bit(i, r))
+		m.Bits = append(m.Bits, a.bit(i, r))
 		if ok {
-			m.cover(r)
+			cover(&m, r)
 		}
 	}
 	for i := range a.Controls {
 		if r, ok := done[a.Spec(0, true, i+1).ID()]; ok {
-			m.Controls = append(m.Controls, ControlOf(r))
-			m.cover(r)
+			m.Controls = append(m.Controls, controlOf(r))
+			cover(&m, r)
 		}
 	}
 	return m
 }
 
 // cover makes the map's time include that of a trial.
-func (m *Map) cover(r trial.Result) {
+func cover(m *bitmap.Map, r trial.Result) {
 	if m.Started.IsZero() || r.Started.Before(m.Started) {
 		m.Started = r.Started
 	}
 	m.Seconds += r.Seconds
 }
 
-// Bit is the bit of that number with what happened.
-func (a *Atlas) Bit(n int, r trial.Result) Bit {
-	c := ControlOf(r)
-	return Bit{Bit: n, Field: a.Structure.Fields[n], Outcome: c.Outcome, Signature: c.Signature, Text: c.Text, Seconds: c.Seconds}
+// bit is the bit of that number with what happened.
+func (a *Atlas) bit(n int, r trial.Result) bitmap.Bit {
+	c := controlOf(r)
+	return bitmap.Bit{Bit: n, Field: a.Structure.Fields[n], Outcome: c.Outcome, Signature: c.Signature, Text: c.Text, Seconds: c.Seconds}
 }
 
-// ControlOf is a control with what happened.
-func ControlOf(r trial.Result) Control {
+// controlOf is a control with what happened.
+func controlOf(r trial.Result) bitmap.Control {
 	text := r.Text
 	if text == "" {
 		text = r.Reason
 	}
-	return Control{Outcome: r.Outcome, Signature: r.Signature, Text: text, Seconds: r.Seconds}
+	return bitmap.Control{Outcome: r.Outcome, Signature: r.Signature, Text: text, Seconds: r.Seconds}
 }

@@ -19,6 +19,7 @@ import (
 	"github.com/vdevil/vdevil/lab/campaign"
 	"github.com/vdevil/vdevil/lab/fault"
 	"github.com/vdevil/vdevil/lab/printable"
+	"github.com/vdevil/vdevil/lab/report/bitmap"
 	"github.com/vdevil/vdevil/scenarios"
 )
 
@@ -229,8 +230,8 @@ func (f *atlasFlags) repeat(target string) string {
 }
 
 // draw writes the map in all forms asked for.
-func (a *app) draw(f atlasFlags, m atlas.Map) error {
-	for file, draw := range map[string]func(io.Writer, atlas.Map) error{f.html: atlas.HTML, f.svg: atlas.SVG} {
+func (a *app) draw(f atlasFlags, m bitmap.Map) error {
+	for file, draw := range map[string]func(io.Writer, bitmap.Map) error{f.html: bitmap.HTML, f.svg: bitmap.SVG} {
 		if file == "" {
 			continue
 		}
@@ -238,7 +239,7 @@ func (a *app) draw(f atlasFlags, m atlas.Map) error {
 			return err
 		}
 	}
-	print := func() error { return atlas.Text(a.out, m) }
+	print := func() error { return bitmap.Text(a.out, m) }
 	if f.json {
 		print = func() error { return m.WriteJSON(a.out) }
 	}
@@ -248,7 +249,7 @@ func (a *app) draw(f atlasFlags, m atlas.Map) error {
 	return sound(m)
 }
 
-func drawFile(name string, m atlas.Map, draw func(io.Writer, atlas.Map) error) (err error) {
+func drawFile(name string, m bitmap.Map, draw func(io.Writer, bitmap.Map) error) (err error) {
 	out, err := os.Create(name)
 	if err != nil {
 		return err
@@ -258,7 +259,7 @@ func drawFile(name string, m atlas.Map, draw func(io.Writer, atlas.Map) error) (
 }
 
 // sound is an error when the controls or invalid trials forbid to believe a map.
-func sound(m atlas.Map) error {
+func sound(m bitmap.Map) error {
 	invalid, stirred := 0, 0
 	for _, b := range m.Bits {
 		if b.Outcome == "invalid" {

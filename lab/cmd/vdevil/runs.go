@@ -12,9 +12,9 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/vdevil/vdevil/lab"
-	"github.com/vdevil/vdevil/lab/atlas"
 	"github.com/vdevil/vdevil/lab/host"
 	"github.com/vdevil/vdevil/lab/report"
+	"github.com/vdevil/vdevil/lab/report/bitmap"
 	"github.com/vdevil/vdevil/lab/store"
 	"github.com/vdevil/vdevil/lab/verdict"
 )
@@ -169,7 +169,7 @@ func (a *app) show(ctx context.Context, s *store.Store, p place, asJSON bool) er
 		if asJSON {
 			return shown.Atlas.WriteJSON(a.out)
 		}
-		return atlas.Text(a.out, *shown.Atlas)
+		return bitmap.Text(a.out, *shown.Atlas)
 	}
 	if p.filter.Scenario != "" {
 		shown.Run = slices.DeleteFunc(shown.Run, func(s verdict.Summary) bool {

@@ -1,4 +1,4 @@
-package atlas
+package bitmap
 
 import "github.com/vdevil/vdevil/lab/trial"
 

@@ -1,6 +1,6 @@
-// Package atlas flips every bit of one structure, one at a time and each in a fork of its own from one checkpoint, and
-// draws what happened as a map of the structure. It defines the map; what an outcome is, is package trial's business.
-package atlas
+// Package bitmap draws an atlas: what happened when each bit of one structure was flipped, one at a time, as a map of the
+// structure. It defines the map; what an outcome is, is package trial's business.
+package bitmap
 
 import (
 	"encoding/json"
