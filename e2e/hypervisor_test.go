@@ -125,21 +125,21 @@ func hypervisorSpecs(b *bench) {
 				found, err := scenarios.Find([]string{"crash-storm"})
 				Expect(err).NotTo(HaveOccurred())
 				r, err := b.lab.Crash(ctx, lab.CrashRequest{
-					Scenario: found[0], Seed: 1, Images: 3, Promises: 2 * time.Second,
-					Observe: func(p crash.Progress) {
-						if p.Recorded != nil {
+					Scenario: found[0], Seed: 1, States: 3, Promises: 2 * time.Second,
+					Terms: lab.Terms{Observe: func(event campaign.Event) {
+						if _, ok := event.(crash.Begun); ok {
 							go b.endOne(ctx, e)
 						}
-					},
+					}},
 				})
 				Expect(err).NotTo(HaveOccurred())
-				Expect(r.Verdicts).To(HaveLen(3))
-				var spoilt []*crash.Verdict
+				Expect(r.States).To(HaveLen(3))
+				var spoilt []trial.Result
 				// A host that is busy may spoil another one: that is no finding, either.
-				Expect(r.Verdicts).To(ContainElement(HaveField("Invalid", ContainSubstring(e.reason)), &spoilt))
+				Expect(r.States).To(ContainElement(And(HaveField("Outcome", trial.Invalid), HaveField("Reason", ContainSubstring(e.reason))), &spoilt))
 				Expect(spoilt).To(HaveLen(1))
-				Expect(r.Count(func(v *crash.Verdict) bool { return !v.Consistent() })).To(BeZero())
-				AddReportEntry(e.name+" in crash", spoilt[0].Invalid)
+				Expect(r.Count(report.Lost)).To(BeZero())
+				AddReportEntry(e.name+" in crash", spoilt[0].Reason)
 			}, NodeTimeout(patience(3*time.Minute)))
 		})
 	}

@@ -63,7 +63,7 @@ func (l *Lab) atlas(ctx context.Context, a *atlas.Atlas, again bool, t Terms) (b
 		t.Name = KindAtlas + "-" + store.NewCampaign(KindAtlas, "", identity, nil, "").ID
 	}
 	c := store.NewCampaign(KindAtlas, t.Name, identity, a, l.newDir())
-	done, err := l.campaign(ctx, c, t, func(done campaign.Results) (campaign.Search, error) {
+	done, err := l.campaign(ctx, c, campaign.On{Bench: l.bench}, t, func(done campaign.Results) (campaign.Search, error) {
 		// What the lab spoiled is done again.
 		forget, err := a.Plan(structure, done, again)
 		for _, id := range forget {

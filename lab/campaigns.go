@@ -14,7 +14,9 @@ import (
 	"github.com/vdevil/vdevil/lab/atlas"
 	"github.com/vdevil/vdevil/lab/bench"
 	"github.com/vdevil/vdevil/lab/campaign"
+	"github.com/vdevil/vdevil/lab/crash"
 	"github.com/vdevil/vdevil/lab/host"
+	"github.com/vdevil/vdevil/lab/report"
 	"github.com/vdevil/vdevil/lab/report/bitmap"
 	"github.com/vdevil/vdevil/lab/store"
 	"github.com/vdevil/vdevil/lab/trial"
@@ -49,6 +51,7 @@ const (
 const (
 	KindRun   = "run"
 	KindAtlas = "atlas"
+	KindCrash = "crash"
 )
 
 // OpenStore opens the store of the state directory.
@@ -105,7 +108,7 @@ func (l *Lab) run(ctx context.Context, q *campaign.Questions, c store.Campaign, 
 	if err := q.Plan(); err != nil {
 		return nil, err
 	}
-	done, err := l.campaign(ctx, c, t, func(campaign.Results) (campaign.Search, error) { return q, nil })
+	done, err := l.campaign(ctx, c, campaign.On{Bench: l.bench}, t, func(campaign.Results) (campaign.Search, error) { return q, nil })
 	return q.Summaries(done), err
 }
 
@@ -131,8 +134,10 @@ func (l *Lab) Resume(ctx context.Context, c store.Campaign, t Terms) (Shown, err
 		t.Name = c.Name
 		m, err := l.atlas(ctx, a, false, t)
 		return Shown{Atlas: &m}, err
+	case KindCrash:
+		return Shown{}, fmt.Errorf("campaign %s was ended with the record of its writes: begin a new one with vdevil crash", c.Name)
 	}
-	return Shown{}, fmt.Errorf("campaign %s is of a kind that this vdevil does not know: %q", c.Name, c.Kind)
+	return Shown{}, unknown(c)
 }
 
 // Show tells what is stored of a campaign. With whole unset all is there that a table shows, and of thousands of trials that ended
@@ -160,8 +165,19 @@ func Show(ctx context.Context, s *store.Store, c store.Campaign, whole bool) (Sh
 		}
 		m := a.Map(done)
 		return Shown{Atlas: &m}, nil
+	case KindCrash:
+		var r crash.Request
+		if err := json.Unmarshal(c.Request, &r); err != nil {
+			return Shown{}, fmt.Errorf("campaign %s: %w", c.Name, err)
+		}
+		s := studied(r, done)
+		return Shown{Study: &s}, nil
 	}
-	return Shown{}, fmt.Errorf("campaign %s is of a kind that this vdevil does not know: %q", c.Name, c.Kind)
+	return Shown{}, unknown(c)
+}
+
+func unknown(c store.Campaign) error {
+	return fmt.Errorf("campaign %s is of a kind that this vdevil does not know: %q", c.Name, c.Kind)
 }
 
 // Merge adds what another store has, see store.Merge, and notes which campaigns have all that they want now.
@@ -207,6 +223,9 @@ func Remove(ctx context.Context, d host.Dirs, s *store.Store, c store.Campaign) 
 
 // Repeat does a trial again. It is not stored; its evidence is in the bundle that the result names.
 func (l *Lab) Repeat(ctx context.Context, spec trial.Spec) (trial.Result, error) {
+	if spec.Cut != nil {
+		return trial.Result{}, errors.New("the trial is one of disks after a power cut, and the record of what was written to them is gone")
+	}
 	t, err := l.bench.Prepare(ctx, spec)
 	if err != nil {
 		return trial.Result{}, err
@@ -215,12 +234,13 @@ func (l *Lab) Repeat(ctx context.Context, spec trial.Spec) (trial.Result, error)
 	return t.Do(ctx, bench.Options{Bundle: bundle, Repeat: "vdevil repeat " + shellescape.Quote(bundle)})
 }
 
-// Shown is what a campaign shows: a run or an atlas.
+// Shown is what a campaign shows: a run, an atlas or a study of power cuts.
 type Shown struct {
 	Run       []verdict.Summary
 	Scenarios []*scenarios.Scenario
 	Only      *campaign.Pick
 	Atlas     *bitmap.Map
+	Study     *report.Study
 }
 
 // Opened begins the events of a campaign.
@@ -231,7 +251,7 @@ type Opened struct {
 
 // campaign does what a search asks for, and stores it. plan gives the search when it is known what was done before; it is returned
 // with what was done since, also with an error.
-func (l *Lab) campaign(ctx context.Context, c store.Campaign, t Terms, plan func(campaign.Results) (campaign.Search, error)) (done campaign.Results, err error) {
+func (l *Lab) campaign(ctx context.Context, c store.Campaign, on campaign.Bench, t Terms, plan func(campaign.Results) (campaign.Search, error)) (done campaign.Results, err error) {
 	// The store outlives the context: what was done is noted when the user has had enough.
 	always := context.WithoutCancel(ctx)
 	if c, err = l.store.Begin(always, c); err != nil {
@@ -261,7 +281,7 @@ func (l *Lab) campaign(ctx context.Context, c store.Campaign, t Terms, plan func
 		}
 	}()
 	runner := &campaign.Runner{
-		Search: search, Bench: l.bench, Jobs: l.opts.Jobs, Shard: t.Shard, Store: session, Stream: stream, Options: l.options(c, t.Keep),
+		Search: search, Bench: on, Jobs: l.opts.Jobs, Shard: t.Shard, Store: session, Stream: stream, Options: l.options(c, t.Keep),
 	}
 	if t.Budget > 0 {
 		runner.Until = time.Now().Add(t.Budget)

@@ -69,7 +69,7 @@ func run(b *testing.B, a atlas.Atlas, on *bench.Bench, jobs int) time.Duration {
 	if err != nil {
 		b.Fatal(err)
 	}
-	r := campaign.Runner{Search: &a, Bench: on, Jobs: jobs, Stream: &campaign.Stream{}, Options: func(w campaign.Want) bench.Options {
+	r := campaign.Runner{Search: &a, Bench: campaign.On{Bench: on}, Jobs: jobs, Stream: &campaign.Stream{}, Options: func(w campaign.Want) bench.Options {
 		return bench.Options{Bundle: filepath.Join(dir, w.Bundle)}
 	}}
 	if _, err := r.Run(b.Context(), campaign.Results{}); err != nil {

@@ -49,7 +49,7 @@ func (t *run) classify(ctx context.Context, r *result, e ending) {
 	case r.Outcome.Crash() && (died == nil || r.Outcome != trial.Hang):
 	case died != nil: // whatever hung then might have gone on
 		r.Signature, r.Text = "", ""
-		r.invalid(fmt.Errorf("the hypervisor died, and the guest with it: %w", died))
+		r.invalid(HypervisorDied(died))
 	case gone: // by the guest's own doing: a reset, a triple fault, a shutdown
 		r.silent(trial.Oops, "the machine stopped without a message")
 	case errors.Is(e.err, errNotReached):
@@ -70,6 +70,11 @@ func (t *run) classify(ctx context.Context, r *result, e ending) {
 	case e.strike.err != nil:
 		r.undelivered(e.strike.err)
 	}
+}
+
+// HypervisorDied says why a trial is invalid whose machine ended without the guest's doing.
+func HypervisorDied(err error) error {
+	return fmt.Errorf("the hypervisor died, and the guest with it: %w", err)
 }
 
 // judgeHang says why a trial is called a hang.

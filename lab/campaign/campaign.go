@@ -38,9 +38,21 @@ func WantOf(s trial.Spec) Want { return Want{ID: s.ID(), Spec: s} }
 // Bench does trials.
 type Bench interface {
 	// Prepare makes what a trial starts from. Group names it: trials of one group start from the same.
-	Prepare(ctx context.Context, s trial.Spec) (*bench.Trial, error)
+	Prepare(ctx context.Context, s trial.Spec) (Trial, error)
 	Group(s trial.Spec) string
 }
+
+// Trial is one that is ready.
+type Trial interface {
+	// Do does it. An error means that the context ended or that nothing can be written.
+	Do(ctx context.Context, o bench.Options) (trial.Result, error)
+}
+
+// On is the bench of package bench.
+type On struct{ *bench.Bench }
+
+// Prepare implements Bench.
+func (b On) Prepare(ctx context.Context, s trial.Spec) (Trial, error) { return b.Bench.Prepare(ctx, s) }
 
 // Store remembers results.
 type Store interface {

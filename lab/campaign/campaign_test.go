@@ -74,7 +74,7 @@ func newStage(t *testing.T, fork func(n int, m *scripttest.Machine)) *stage {
 	return &stage{asked: q, dir: dir, runner: &Runner{
 		Search: q, Jobs: 1, Stream: &Stream{},
 		Options: func(w Want) bench.Options { return bench.Options{Bundle: filepath.Join(dir, w.Bundle)} },
-		Bench: &bench.Bench{
+		Bench: On{&bench.Bench{
 			Driver: driver, Image: func(context.Context, trial.Spec) (*images.Image, error) { return img, nil },
 			Checkpoints: &checkpoint.Cache{
 				Dir: t.TempDir(), Driver: driver, Kernels: &checkpoint.Kernels{}, Progress: func(string, time.Duration) {},
@@ -82,7 +82,7 @@ func newStage(t *testing.T, fork func(n int, m *scripttest.Machine)) *stage {
 					return &machine.Checkpoint{Dir: dir, Scale: 1}, os.MkdirAll(dir, 0o700)
 				},
 			},
-		},
+		}},
 	}}
 }
 

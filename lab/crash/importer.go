@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -16,43 +17,53 @@ import (
 	"github.com/vdevil/vdevil/lab/machine"
 	"github.com/vdevil/vdevil/lab/machine/nbd"
 	"github.com/vdevil/vdevil/lab/oracle"
+	"github.com/vdevil/vdevil/lab/trial"
 	"github.com/vdevil/vdevil/lab/zfs/audit"
 	"github.com/vdevil/vdevil/lab/zfs/ondisk"
 	"github.com/vdevil/vdevil/lab/zfs/panics"
 )
 
-// Verdict is what became of the pool in an image.
-type Verdict struct {
-	Image
-	// Audit is what the disks had inconsistent as the power came back; Unreadable which damage kept them from being audited.
-	// After is the same once the pool had been imported, its logs replayed, and exported.
-	Audit      []string `json:"audit,omitempty"`
-	Unreadable string   `json:"unreadable,omitempty"`
-	After      []string `json:"after,omitempty"`
-	// NotAudited is what the pool uses and our reader does not know, which speaks neither for nor against it. ZDB is what zdb
-	// says then, or of disks that are Unreadable; it decides nothing.
-	NotAudited string   `json:"not_audited,omitempty"`
-	ZDB        []string `json:"zdb,omitempty"`
-	// ReadOnly and ReadWrite say why an import failed; Panic is the signature of what the guest said instead of doing it.
-	ReadOnly  string `json:"read_only,omitempty"`
-	ReadWrite string `json:"read_write,omitempty"`
-	Panic     string `json:"panic,omitempty"`
-	// Damaged is what zpool status names.
-	Damaged []string `json:"damaged,omitempty"`
-	// Promises is how many files had been promised, Broken which of them are not as promised.
-	Promises int             `json:"promises"`
-	Broken   oracle.Findings `json:"broken,omitempty"`
-	// Invalid is trouble of the lab's own.
-	Invalid string  `json:"invalid,omitempty"`
-	Seconds float64 `json:"seconds"`
+// finding is what is known of a state so far.
+type finding struct {
+	trial.Result
+	trial.State
 }
 
-// Consistent says that nothing but the power was lost: no finding, no failed import, no panic.
-func (v *Verdict) Consistent() bool {
-	return len(v.Audit)+len(v.After)+len(v.Damaged) == 0 && v.Unreadable+v.ReadOnly+v.ReadWrite+v.Panic == ""
+// found begins one.
+func found(m *State) *finding {
+	return &finding{
+		Result: trial.Result{Number: m.Number, Started: time.Now().UTC()},
+		State:  trial.State{Kind: string(m.Kind), At: m.At, Unflushed: m.Unflushed, Kept: m.Kept, TornSectors: m.TornSectors},
+	}
 }
 
-// importer is a guest in which images are imported, one after the other: their disks are exchanged while no pool is imported.
+// conclude gives the outcome: what the guest said of itself, or else the worst of what was found. Trouble of the lab's own makes
+// it invalid.
+func (v *finding) conclude(trouble error) trial.Result {
+	r := v.Result
+	r.State = &v.State
+	r.Seconds = time.Since(r.Started).Seconds()
+	switch {
+	case trouble != nil:
+		r.Outcome, r.Signature, r.Text, r.Reason = trial.Invalid, "", "", trouble.Error()
+	case r.Outcome != "":
+	case len(v.Broken) > 0:
+		r.Outcome, r.Reason = trial.Broken, fmt.Sprintf("%d of %d promises are broken, first %s %s", len(v.Broken), v.Promises, v.Broken[0].Path, v.Broken[0].Result)
+	case v.ReadWrite+v.ReadOnly != "":
+		r.Outcome, r.Reason = trial.Broken, "the import was refused: "+cmp.Or(v.ReadWrite, v.ReadOnly)
+	case len(v.Audit)+len(v.After) > 0:
+		r.Outcome, r.Reason = trial.Latent, strings.Join(slices.Concat(v.Audit, v.After), "; ")
+	case v.Unreadable != "":
+		r.Outcome, r.Reason = trial.Latent, "the disks cannot be audited: "+v.Unreadable
+	case len(v.Damaged) > 0:
+		r.Outcome, r.Reason = trial.Detected, "the pool names "+strings.Join(v.Damaged, ", ")
+	default:
+		r.Outcome = trial.Masked
+	}
+	return r
+}
+
+// importer is a guest in which states are imported, one after the other: their disks are exchanged while no pool is imported.
 type importer struct {
 	study   *Study
 	record  *record
@@ -60,17 +71,17 @@ type importer struct {
 	server  *nbd.Server
 	sockets map[string]string
 
-	vm    machine.Machine // nil until the first image, and after a crash
+	vm    machine.Machine // nil until the first state, and after a crash
 	guest *guest.Guest
 }
 
-func (s *Study) newImporter(ctx context.Context, r *record, booted *machine.Checkpoint, number int) (*importer, error) {
+func (s *Study) newImporter(ctx context.Context, number int) (*importer, error) {
 	server, err := nbd.Listen(ctx, filepath.Join(s.Sockets, fmt.Sprintf("judge-%d", number)))
 	if err != nil {
 		return nil, err
 	}
-	im := &importer{study: s, record: r, booted: booted, server: server, sockets: map[string]string{}}
-	for _, d := range booted.Config.Disks {
+	im := &importer{study: s, record: s.record, booted: s.booted, server: server, sockets: map[string]string{}}
+	for _, d := range s.booted.Config.Disks {
 		im.sockets[d.Name] = server.Path()
 	}
 	return im, nil
@@ -91,27 +102,26 @@ func (im *importer) leave() error {
 	return err
 }
 
-// imageLimit is what the imports and checks of an image get on the reference host.
-const imageLimit = 15 * time.Second
+// stateLimit is what the imports and checks of a state get on the reference host.
+const stateLimit = 15 * time.Second
 
-// judge looks at an image. Errors of the lab's own make it invalid; an error means that the context has ended.
-func (im *importer) judge(ctx context.Context, m *Image) (*Verdict, error) {
-	start := time.Now()
-	v := &Verdict{Image: *m}
+// judge looks at a state. Errors of the lab's own make it invalid; an error means that the context has ended.
+func (im *importer) judge(ctx context.Context, m *State) (trial.Result, error) {
+	v := found(m)
 	views := make([]*View, len(im.booted.Config.Disks))
 	for i := range views {
-		views[i] = im.record.store.View(m, i)
+		views[i] = im.record.disks.View(m, i)
 	}
-	if err := im.examine(ctx, v, views); err != nil && ctx.Err() == nil {
-		v.Invalid = err.Error()
+	trouble := im.examine(ctx, v, views)
+	if ctx.Err() != nil {
+		return trial.Result{}, errors.Join(context.Cause(ctx), im.leave())
 	}
-	v.Seconds = time.Since(start).Seconds()
-	return v, ctx.Err()
+	return v.conclude(trouble), nil
 }
 
-// examine audits an image, tries it in a guest, and audits what that has made of it. Whatever came of it, it counts for
+// examine audits a state, tries it in a guest, and audits what that has made of it. Whatever came of it, it counts for
 // nothing if the lab failed to be a disk.
-func (im *importer) examine(ctx context.Context, v *Verdict, views []*View) (err error) {
+func (im *importer) examine(ctx context.Context, v *finding, views []*View) (err error) {
 	defer func() {
 		for _, view := range views {
 			if trouble := view.Trouble(); trouble != nil {
@@ -131,12 +141,12 @@ func (im *importer) examine(ctx context.Context, v *Verdict, views []*View) (err
 }
 
 // audit reads the disks from outside. That a block has lost its checksum counts here: no fault has damaged it.
-func (im *importer) audit(ctx context.Context, v *Verdict, views []*View) (findings []string, err error) {
+func (im *importer) audit(ctx context.Context, v *finding, views []*View) (findings []string, err error) {
 	devices := make([]ondisk.Device, 0, len(views))
 	for i, d := range im.booted.Config.Disks {
 		devices = append(devices, ondisk.Device{Name: d.Name, Data: views[i], Size: d.Size})
 	}
-	o, err := judge.Audit(ctx, devices, im.study.Resolved.Pool.Name, audit.Options{Workers: 1, TempDir: im.study.Dir})
+	o, err := judge.Audit(ctx, devices, im.study.resolved.Pool.Name, audit.Options{Workers: 1, TempDir: im.study.Dir})
 	switch {
 	case err != nil:
 		return nil, fmt.Errorf("audit the disks: %w", err)
@@ -154,16 +164,16 @@ func (im *importer) audit(ctx context.Context, v *Verdict, views []*View) (findi
 }
 
 // try imports the pool in the guest, read-only and read-write, and reads what was promised. After a crash, or when the guest
-// has not answered, the next image gets another one.
-func (im *importer) try(ctx context.Context, v *Verdict, views []*View) error {
-	limited, cancel := context.WithTimeout(ctx, im.booted.Scale.Limit(imageLimit))
+// has not answered, the next state gets another one.
+func (im *importer) try(ctx context.Context, v *finding, views []*View) error {
+	limited, cancel := context.WithTimeout(ctx, im.booted.Scale.Limit(stateLimit))
 	defer cancel()
 	watched, end := context.WithCancel(ctx) // longer than the guest is waited for
 	defer end()
 	if err := im.show(limited, views); err != nil {
 		if im.vm != nil { // a connection breaks before the death of the machine is known
 			if _, _, died := bench.Follow(watched, im.vm, im.vm.Console().Len(), im.booted.Scale).Aftermath(ctx); died != nil {
-				err = hypervisorDied(died)
+				err = bench.HypervisorDied(died)
 			}
 		}
 		return errors.Join(err, im.leave())
@@ -189,33 +199,32 @@ func (im *importer) try(ctx context.Context, v *Verdict, views []*View) error {
 	return errors.Join(im.aftermath(ctx, v, follow, err), im.leave())
 }
 
+// outcomes are those of messages after which a guest is of no more use.
+var outcomes = map[panics.Class]trial.Outcome{panics.Panic: trial.Panic, panics.Oops: trial.Oops, panics.Detected: trial.Detected}
+
 // aftermath says what has happened to a guest that crashed, or that did not answer.
-func (im *importer) aftermath(ctx context.Context, v *Verdict, follow *bench.Follower, err error) error {
+func (im *importer) aftermath(ctx context.Context, v *finding, follow *bench.Follower, err error) error {
 	events, ended, died := follow.Aftermath(ctx)
 	for _, e := range events {
-		if e.Class == panics.Panic || e.Class == panics.Oops || e.Class == panics.Detected {
-			v.Panic = e.Signature()
+		if o := outcomes[e.Class]; o != "" {
+			v.Outcome, v.Signature, v.Text, v.Events = o, e.Signature(), e.Text, events
 			return nil
 		}
 	}
 	switch {
 	case died != nil:
-		return hypervisorDied(died)
+		return bench.HypervisorDied(died)
 	case ended:
-		v.Panic = "oops: the machine stopped without a message"
+		v.Outcome, v.Reason = trial.Oops, "the machine stopped without a message"
 		return nil
 	case errors.Is(err, context.DeadlineExceeded):
-		v.Panic = "hang: " + err.Error()
+		v.Outcome, v.Reason = trial.Hang, err.Error()
 		return nil
 	}
 	return err
 }
 
-func hypervisorDied(err error) error {
-	return fmt.Errorf("the hypervisor died, and the guest with it: %w", err)
-}
-
-// show puts an image into the disks of a guest that has no pool imported.
+// show puts a state into the disks of a guest that has no pool imported.
 func (im *importer) show(ctx context.Context, views []*View) error {
 	for i, d := range im.booted.Config.Disks {
 		if err := im.server.Export(d.Name, nbd.Export{Size: d.Size, Handler: views[i]}); err != nil {
@@ -225,12 +234,12 @@ func (im *importer) show(ctx context.Context, views []*View) error {
 	if im.vm != nil {
 		return nil
 	}
-	vm, err := im.study.Driver.Fork(ctx, im.booted, machine.ForkOptions{NBD: im.sockets})
+	vm, err := im.study.Machines.Fork(ctx, im.booted, machine.ForkOptions{NBD: im.sockets})
 	if err != nil {
 		return err
 	}
 	im.vm = vm
-	if im.guest, err = checkpoint.Connect(ctx, vm, im.study.Image, im.booted.Scale); err != nil {
+	if im.guest, err = checkpoint.Connect(ctx, vm, im.study.OnImage, im.booted.Scale); err != nil {
 		return err
 	}
 	if err := im.guest.Rescan(ctx); err != nil {
@@ -248,20 +257,20 @@ const again = forget + ` &&
 zpool import $(ls -d /dev/disk/by-id/virtio-*-part1 | sed 's/^/-d /') `
 
 // second asks zdb about a pool that our reader could say nothing of.
-func (im *importer) second(ctx context.Context, v *Verdict) (err error) {
+func (im *importer) second(ctx context.Context, v *finding) (err error) {
 	if v.NotAudited+v.Unreadable == "" {
 		return nil
 	}
 	if _, err := im.guest.Run(ctx, forget); err != nil {
 		return err
 	}
-	v.ZDB, err = im.guest.ZDB(ctx, im.study.Resolved.Pool.Name)
+	v.ZDB, err = im.guest.ZDB(ctx, im.study.resolved.Pool.Name)
 	return err
 }
 
 // imports does both imports, and has zdb look before where that is all the word there is on the disks. An error means that the guest did not answer.
-func (im *importer) imports(ctx context.Context, v *Verdict) error {
-	pool := im.study.Resolved.Pool.Name
+func (im *importer) imports(ctx context.Context, v *finding) error {
+	pool := im.study.resolved.Pool.Name
 	if err := im.second(ctx, v); err != nil {
 		return err
 	}
@@ -291,7 +300,7 @@ func (im *importer) imports(ctx context.Context, v *Verdict) error {
 }
 
 // check asks the pool how it is and reads what was promised.
-func (im *importer) check(ctx context.Context, v *Verdict) error {
+func (im *importer) check(ctx context.Context, v *finding) error {
 	known := &oracle.Oracle{}
 	for _, p := range im.record.promises {
 		if p.at <= v.At {
@@ -310,7 +319,7 @@ func (im *importer) check(ctx context.Context, v *Verdict) error {
 			v.Broken = append(v.Broken, f)
 		}
 	}
-	status, err := im.guest.Status(ctx, im.study.Resolved.Pool.Name)
+	status, err := im.guest.Status(ctx, im.study.resolved.Pool.Name)
 	v.Damaged = status.Damaged
 	return err
 }

@@ -19,6 +19,7 @@ import (
 	"github.com/vdevil/vdevil/lab/machine"
 	"github.com/vdevil/vdevil/lab/machine/nbd"
 	"github.com/vdevil/vdevil/lab/machine/scripttest"
+	"github.com/vdevil/vdevil/lab/trial"
 	"github.com/vdevil/vdevil/scenarios"
 )
 
@@ -55,12 +56,12 @@ func newStand(t *testing.T, zpool string) *stand {
 	t.Cleanup(func() { log.Close() })
 	const size = 64 << 20
 	study := &Study{
-		Resolved: scenarios.Resolved{Pool: scenarios.Pool{Name: "tank"}}, Driver: driver, Dir: t.TempDir(), Sockets: t.TempDir(),
-		Image: &images.Image{LoginKey: b.guest.Login, HostKey: b.guest.Host},
+		resolved: scenarios.Resolved{Pool: scenarios.Pool{Name: "tank"}}, Machines: driver, Dir: t.TempDir(), Sockets: t.TempDir(),
+		OnImage: &images.Image{LoginKey: b.guest.Login, HostKey: b.guest.Host},
+		record:  &record{log: log, disks: NewDisks(log, []io.ReaderAt{bytes.NewReader(nil)}, []int64{size})},
+		booted:  &machine.Checkpoint{Scale: 1, Config: machine.Config{Disks: []machine.DiskConfig{{Name: "v0", Size: size}}}},
 	}
-	r := &record{log: log, store: NewStore(log, []io.ReaderAt{bytes.NewReader(nil)}, []int64{size})}
-	booted := &machine.Checkpoint{Scale: 1, Config: machine.Config{Disks: []machine.DiskConfig{{Name: "v0", Size: size}}}}
-	if b.importer, err = study.newImporter(t.Context(), r, booted, 1); err != nil {
+	if b.importer, err = study.newImporter(t.Context(), 1); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
@@ -71,15 +72,15 @@ func newStand(t *testing.T, zpool string) *stand {
 	return b
 }
 
-// image judges the state before everything while a script is played.
-func (b *stand) image(script func()) *Verdict {
+// state judges the one before everything while a script is played.
+func (b *stand) state(script func()) trial.Result {
 	b.t.Helper()
 	played := make(chan struct{})
 	go func() {
 		defer close(played)
 		script()
 	}()
-	v, err := b.importer.judge(b.t.Context(), b.importer.record.log.image(Boundary, 0, Flush{}, rand.New(rand.NewPCG(1, 1))))
+	v, err := b.importer.judge(b.t.Context(), b.importer.record.log.state(Boundary, 0, Flush{}, rand.New(rand.NewPCG(1, 1))))
 	if err != nil {
 		b.t.Fatal(err)
 	}
@@ -108,25 +109,27 @@ const (
 
 func TestJudgeEnds(t *testing.T) {
 	for name, c := range map[string]struct {
-		script         func(*scripttest.Machine)
-		panic, invalid string
+		script    func(*scripttest.Machine)
+		outcome   trial.Outcome
+		signature string
+		reason    string
 	}{
-		"killed":   {func(m *scripttest.Machine) { m.Die("QEMU was ended by SIGKILL") }, "", "the hypervisor died, and the guest with it: the machine died: QEMU was ended by SIGKILL"},
-		"reset":    {func(m *scripttest.Machine) { m.End() }, "oops: the machine stopped without a message", ""},
-		"panic":    {func(m *scripttest.Machine) { m.Print(panicHead); m.Print(panicStack) }, "range-tree-add-overlap@metaslab_free_concrete", ""},
-		"its halt": {func(m *scripttest.Machine) { m.Print(panicHead + panicStack); m.End() }, "range-tree-add-overlap@metaslab_free_concrete", ""},
+		"killed":   {func(m *scripttest.Machine) { m.Die("QEMU was ended by SIGKILL") }, trial.Invalid, "", "the hypervisor died, and the guest with it: the machine died: QEMU was ended by SIGKILL"},
+		"reset":    {func(m *scripttest.Machine) { m.End() }, trial.Oops, "", "the machine stopped without a message"},
+		"panic":    {func(m *scripttest.Machine) { m.Print(panicHead); m.Print(panicStack) }, trial.Panic, "range-tree-add-overlap@metaslab_free_concrete", ""},
+		"its halt": {func(m *scripttest.Machine) { m.Print(panicHead + panicStack); m.End() }, trial.Panic, "range-tree-add-overlap@metaslab_free_concrete", ""},
 		"suspended": {func(m *scripttest.Machine) {
 			m.Print("[   10.000000] WARNING: Pool 'tank' has encountered an uncorrectable I/O failure and has been suspended.\n")
-		}, "pool-suspended", ""},
+		}, trial.Detected, "pool-suspended", ""},
 	} {
 		t.Run(name, func(t *testing.T) {
 			b := newStand(t, importing)
-			v := b.image(func() {
+			v := b.state(func() {
 				b.reached()
 				c.script(b.machine)
 			})
-			if v.Panic != c.panic || v.Invalid != c.invalid {
-				t.Errorf("panic %q, invalid %q", v.Panic, v.Invalid)
+			if v.Outcome != c.outcome || v.Signature != c.signature || v.Reason != c.reason {
+				t.Errorf("%s %q because %q", v.Outcome, v.Signature, v.Reason)
 			}
 			if b.importer.vm != nil {
 				t.Error("the next image would get the same guest")
@@ -144,14 +147,14 @@ func TestJudgeKilledEarly(t *testing.T) {
 		connection, err = b.guest.Dial(ctx)
 		return connection, err
 	}
-	v := b.image(func() {
+	v := b.state(func() {
 		b.reached()
 		connection.Close()
 		time.Sleep(100 * time.Millisecond)
 		b.machine.Die("QEMU was ended by SIGKILL")
 	})
-	if want := "the hypervisor died, and the guest with it: the machine died: QEMU was ended by SIGKILL"; v.Invalid != want || v.Panic != "" {
-		t.Errorf("panic %q, invalid %q", v.Panic, v.Invalid)
+	if want := "the hypervisor died, and the guest with it: the machine died: QEMU was ended by SIGKILL"; v.Reason != want || v.Outcome != trial.Invalid {
+		t.Errorf("%s because %q", v.Outcome, v.Reason)
 	}
 }
 
@@ -159,8 +162,8 @@ func TestJudgeKilledEarly(t *testing.T) {
 func TestJudgeUnreadable(t *testing.T) {
 	b := newStand(t, "exit 0")
 	b.guest.Program("zpool", `case "$*" in *status*) printf '  pool: tank\n state: ONLINE\nconfig:\n\n\tNAME        STATE     READ WRITE CKSUM\n\ttank        ONLINE       0     0     0\n\nerrors: No known data errors\n';; esac`)
-	v := b.image(func() {})
-	if v.Unreadable == "" || v.ReadOnly+v.ReadWrite+v.Panic+v.Invalid != "" || len(v.ZDB) != 1 || v.Consistent() {
+	v := b.state(func() {})
+	if v.State.Unreadable == "" || v.State.ReadOnly+v.State.ReadWrite != "" || len(v.ZDB) != 1 || v.Outcome != trial.Latent || !v.Inconsistent() {
 		t.Errorf("got %+v", v)
 	}
 }
@@ -168,7 +171,7 @@ func TestJudgeUnreadable(t *testing.T) {
 // TestJudgeRefused has an import that fails.
 func TestJudgeRefused(t *testing.T) {
 	b := newStand(t, "echo cannot import >&2; exit 1")
-	if v := b.image(func() {}); v.ReadOnly != "cannot import" || v.ReadWrite != "cannot import" || v.Invalid != "" {
+	if v := b.state(func() {}); v.State.ReadOnly != "cannot import" || v.State.ReadWrite != "cannot import" || v.Outcome != trial.Broken {
 		t.Errorf("got %+v", v)
 	}
 }
@@ -182,11 +185,11 @@ func (brokenDisk) ReadAt([]byte, int64) (int, error) { return 0, syscall.EIO }
 func TestJudgeTrouble(t *testing.T) {
 	b := newStand(t, "exit 0")
 	log := b.importer.record.log
-	b.importer.record.store = NewStore(log, []io.ReaderAt{brokenDisk{}}, []int64{64 << 20})
-	if v := b.image(func() {}); !strings.Contains(v.Invalid, syscall.EIO.Error()) {
+	b.importer.record.disks = NewDisks(log, []io.ReaderAt{brokenDisk{}}, []int64{64 << 20})
+	if v := b.state(func() {}); v.Outcome != trial.Invalid || !strings.Contains(v.Reason, syscall.EIO.Error()) {
 		t.Errorf("got %+v", v)
 	}
-	view := NewStore(log, []io.ReaderAt{bytes.NewReader(nil)}, []int64{1 << 30}).View(log.image(Boundary, 0, Flush{}, rand.New(rand.NewPCG(1, 1))), 0)
+	view := NewDisks(log, []io.ReaderAt{bytes.NewReader(nil)}, []int64{1 << 30}).View(log.state(Boundary, 0, Flush{}, rand.New(rand.NewPCG(1, 1))), 0)
 	if err := view.Handle(t.Context(), &nbd.Request{Op: nbd.Zero, Offset: 1, Length: sector}); err == nil || view.Trouble() != nil {
 		t.Errorf("a request that no disk takes: %v, trouble %v", err, view.Trouble())
 	}

@@ -23,9 +23,9 @@ func (f Flush) String() string {
 	return "honest flush"
 }
 
-// Plan chooses n images: after every flush, or after as many of them, evenly spread, as make half of n; of the others two
+// Plan chooses n states: after every flush, or after as many of them, evenly spread, as make half of n; of the others two
 // in three are subsets, the rest torn.
-func (l *Log) Plan(n int, f Flush, r *rand.Rand) (images []*Image, flushes int) {
+func (l *Log) Plan(n int, f Flush, r *rand.Rand) (states []*State, flushes int) {
 	var boundaries []int
 	for i, e := range l.events {
 		if e.Op == nbd.Flush {
@@ -34,24 +34,24 @@ func (l *Log) Plan(n int, f Flush, r *rand.Rand) (images []*Image, flushes int) 
 	}
 	take := min(len(boundaries), (n+1)/2)
 	for i := range take {
-		images = append(images, l.image(Boundary, boundaries[i*len(boundaries)/take], f, r))
+		states = append(states, l.state(Boundary, boundaries[i*len(boundaries)/take], f, r))
 	}
-	for i := 0; len(images) < n; i++ {
+	for i := 0; len(states) < n; i++ {
 		kind := Subset
 		if i%3 == 2 {
 			kind = Torn
 		}
-		images = append(images, l.image(kind, 1+r.IntN(max(len(l.events), 1)), f, r))
+		states = append(states, l.state(kind, 1+r.IntN(max(len(l.events), 1)), f, r))
 	}
-	for i, m := range images {
+	for i, m := range states {
 		m.Number = i + 1
 	}
-	return images, len(boundaries)
+	return states, len(boundaries)
 }
 
-// image is the one of a cut at a moment.
-func (l *Log) image(kind Kind, at int, f Flush, r *rand.Rand) *Image {
-	m := &Image{Kind: kind, At: min(at, len(l.events)), kept: map[int]bool{}, torn: -1}
+// state is the one of a cut at a moment.
+func (l *Log) state(kind Kind, at int, f Flush, r *rand.Rand) *State {
+	m := &State{Kind: kind, At: min(at, len(l.events)), kept: map[int]bool{}, torn: -1}
 	m.durable = l.durable(m.At, f)
 	// Now most, now few of the writes have made it.
 	part := r.Float64()

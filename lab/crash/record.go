@@ -8,38 +8,16 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
-	"time"
 
 	"golang.org/x/sync/errgroup"
 
-	"github.com/vdevil/vdevil/images"
 	"github.com/vdevil/vdevil/lab/checkpoint"
 	"github.com/vdevil/vdevil/lab/drive"
 	"github.com/vdevil/vdevil/lab/guest"
 	"github.com/vdevil/vdevil/lab/machine"
 	"github.com/vdevil/vdevil/lab/machine/nbd"
 	"github.com/vdevil/vdevil/lab/machine/vm"
-	"github.com/vdevil/vdevil/scenarios"
 )
-
-// Study is a workload whose every moment may be its last.
-type Study struct {
-	// Resolved gives machine, pool, preparation and workload.
-	Resolved    scenarios.Resolved
-	Image       *images.Image
-	Driver      machine.Driver
-	Checkpoints *checkpoint.Cache
-	Seed        uint64
-	// Promises is for how long files are written with fsync beside the workload, by the guest's clock.
-	Promises time.Duration
-	// Images is how many states are judged, Jobs how many at once.
-	Images, Jobs int
-	Flush        Flush
-	// Dir is for disks and the log, on the file system of the checkpoints. Sockets is for sockets; its name has at most 60 bytes.
-	Dir, Sockets string
-	// Observe is told how it goes. It may be called by several goroutines.
-	Observe func(Progress)
-}
 
 // maxLog is how much a workload may write, in bytes.
 const maxLog = 8 << 30
@@ -53,7 +31,7 @@ type promise struct {
 // record is what a workload has done.
 type record struct {
 	log      *Log
-	store    *Store
+	disks    *Disks
 	promises []promise
 	bases    []*os.File
 }
@@ -65,9 +43,9 @@ func (r *record) close() (err error) {
 	return errors.Join(err, r.log.Close())
 }
 
-// record runs the workload on disks of the lab's own and cuts the power when it has come to its end.
-func (s *Study) record(ctx context.Context) (_ *record, err error) {
-	cp, err := s.Checkpoints.Prepared(ctx, s.Image, s.Resolved)
+// run does the workload on disks of the lab's own and cuts the power when it has come to its end.
+func (s *Study) run(ctx context.Context) (_ *record, err error) {
+	cp, err := s.Checkpoints.Prepared(ctx, s.OnImage, s.resolved)
 	if err != nil {
 		return nil, err
 	}
@@ -81,7 +59,7 @@ func (s *Study) record(ctx context.Context) (_ *record, err error) {
 			err = errors.Join(err, r.close())
 		}
 	}()
-	if err := s.run(ctx, cp, r); err != nil {
+	if err := s.boot(ctx, cp, r); err != nil {
 		return nil, err
 	}
 	var readers []io.ReaderAt
@@ -89,12 +67,12 @@ func (s *Study) record(ctx context.Context) (_ *record, err error) {
 	for i, d := range cp.Config.Disks {
 		readers, sizes = append(readers, r.bases[i]), append(sizes, d.Size)
 	}
-	r.store = NewStore(log, readers, sizes)
+	r.disks = NewDisks(log, readers, sizes)
 	return r, nil
 }
 
-// run does the workload. Disks of the checkpoint are copied: the copy is written to, the checkpoint's own is the base.
-func (s *Study) run(ctx context.Context, cp *machine.Checkpoint, r *record) (err error) {
+// boot does the workload in a guest. Disks of the checkpoint are copied: the copy is written to, the checkpoint's own is the base.
+func (s *Study) boot(ctx context.Context, cp *machine.Checkpoint, r *record) (err error) {
 	server, err := nbd.Listen(ctx, filepath.Join(s.Sockets, "record"))
 	if err != nil {
 		return err
@@ -122,17 +100,17 @@ func (s *Study) run(ctx context.Context, cp *machine.Checkpoint, r *record) (err
 		}
 		sockets[d.Name] = server.Path()
 	}
-	m, err := s.Driver.Fork(ctx, cp, machine.ForkOptions{NBD: sockets})
+	m, err := s.Machines.Fork(ctx, cp, machine.ForkOptions{NBD: sockets})
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, m.Close()) }()
-	g, err := checkpoint.Connect(ctx, m, s.Image, cp.Scale)
+	g, err := checkpoint.Connect(ctx, m, s.OnImage, cp.Scale)
 	if err != nil {
 		return err
 	}
 	defer g.Close()
-	limited, cancel := context.WithTimeout(ctx, cp.Scale.Limit(s.Resolved.Limit+s.Promises))
+	limited, cancel := context.WithTimeout(ctx, cp.Scale.Limit(s.resolved.Limit+s.Promises))
 	defer cancel()
 	if err := s.work(limited, g, r); err != nil {
 		return fmt.Errorf("the workload: %w", err)
@@ -143,10 +121,10 @@ func (s *Study) run(ctx context.Context, cp *machine.Checkpoint, r *record) (err
 // work runs the workload and, beside it, writes files with fsync.
 func (s *Study) work(ctx context.Context, g *guest.Guest, r *record) error {
 	group, ctx := errgroup.WithContext(ctx)
-	group.Go(func() error { return drive.RunWorkload(ctx, g, s.Resolved, s.Seed) })
+	group.Go(func() error { return drive.RunWorkload(ctx, g, s.resolved, s.Seed) })
 	var mu sync.Mutex
 	group.Go(func() error {
-		return g.Promises(ctx, s.Resolved.Pool.Name+"/promises", s.Promises, func(p guest.Promise) {
+		return g.Promises(ctx, s.resolved.Pool.Name+"/promises", s.Promises, func(p guest.Promise) {
 			mu.Lock()
 			defer mu.Unlock()
 			r.promises = append(r.promises, promise{p, r.log.Len()})

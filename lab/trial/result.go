@@ -31,6 +31,8 @@ type Result struct {
 	ZDB   []string `json:"zdb,omitempty"`
 	// NotAudited names what the pool uses and the judge does not know; empty when it was judged, or was not to be.
 	NotAudited string `json:"not_audited,omitempty"`
+	// State is that of the disks, of a trial after a power cut.
+	State *State `json:"state,omitempty"`
 	// Repeat is the command that does this trial again.
 	Repeat string `json:"repeat"`
 	// Workload is what the workloads say they have done.

@@ -36,6 +36,8 @@ type Spec struct {
 	Watch time.Duration `json:"watch_ns,omitempty"`
 	// Strike takes the place of the scenario's fault; nil for that.
 	Strike *Strike `json:"strike,omitempty"`
+	// Cut makes the trial one of disks that a power cut has left; nil for none.
+	Cut *Cut `json:"cut,omitempty"`
 }
 
 // Strike is one bit of a structure in the guest's memory, flipped at an instant before which the CPUs stand still.

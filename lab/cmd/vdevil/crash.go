@@ -1,18 +1,20 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/spf13/cobra"
 
 	"github.com/vdevil/vdevil/lab"
+	"github.com/vdevil/vdevil/lab/campaign"
 	"github.com/vdevil/vdevil/lab/crash"
+	"github.com/vdevil/vdevil/lab/report"
+	"github.com/vdevil/vdevil/lab/trial"
 )
 
 // crashFlags are those of crash.
@@ -20,10 +22,11 @@ type crashFlags struct {
 	labFlags
 	version  string
 	seed     uint64
-	images   uint
+	states   uint
 	flush    choice
 	cache    uint
 	promises time.Duration
+	name     string
 	json     bool
 }
 
@@ -35,17 +38,17 @@ func (a *app) crashCommand() *cobra.Command {
 		Long: `Crash runs the workload of a scenario once, on disks that write down everything they are asked to do, while files are
 written with fsync beside it. From the record it builds the states in which a power cut could have left the disks: after
 every flush, with some of what was not flushed, with the last write torn in the middle; all disks at the same instant.
-Each image is audited, imported read-only and then read-write in a guest that never saw the workload, checked for every
+Each state is audited, imported read-only and then read-write in a guest that never saw the workload, checked for every
 file that fsync had promised before the cut, exported and audited again.
 
 With --flush lying the disks answer a flush without doing anything, and lose what is in their caches.
 
-The exit status is 0 when every image was consistent and no promise was broken, 1 otherwise; with lying disks it is 0, as
-nothing is promised then. An image is not audited when its pool uses what the audit does not know: that counts for nothing,
-and zdb's word is shown. A study that is interrupted reports the images that were judged, and exits with 3.`,
+The exit status is 0 when every state was consistent and no promise was broken, 1 otherwise; with lying disks it is 0, as
+nothing is promised then. A state is not audited when its pool uses what the audit does not know: that counts for nothing,
+and zdb's word is shown. A study that is interrupted reports the states that were judged, and exits with 3.`,
 		Example: `  vdevil crash
-  vdevil crash crash-storm --images 500 --json
-  vdevil crash --flush lying --cache 8 --images 100
+  vdevil crash crash-storm --states 500 --json
+  vdevil crash --flush lying --cache 8 --states 100
   vdevil crash ./my-workload.yaml --seed 7`,
 		Args: cobra.MaximumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -57,13 +60,14 @@ and zdb's word is shown. A study that is interrupted reports the images that wer
 	}
 	flags := cmd.Flags()
 	flags.SortFlags = false
-	flags.UintVar(&f.images, "images", 500, "states to judge")
+	flags.UintVar(&f.states, "states", 500, "states to judge")
 	flags.Var(&f.flush, "flush", "what a flush is worth")
 	flags.UintVar(&f.cache, "cache", 32, "what the cache of each lying disk holds, in `MiB`")
 	flags.DurationVar(&f.promises, "promises", 10*time.Second, "how long files are written with fsync, by the guest's clock")
 	flags.StringVar(&f.version, "zfs", "", "OpenZFS `VERSION` (default: the one that image list marks)")
 	flags.Uint64Var(&f.seed, "seed", 1, "what random choices come from; the workload's own timing does not")
-	flags.UintVar(&f.jobs, "jobs", 0, "images at once (default: one for each CPU)")
+	flags.UintVar(&f.jobs, "jobs", 0, "states at once (default: one for each CPU)")
+	flags.StringVar(&f.name, "name", "", "`NAME` of the campaign (default: by the time)")
 	flags.BoolVar(&f.json, "json", false, "print one JSON document instead of tables")
 	f.add(flags)
 	return cmd
@@ -79,8 +83,8 @@ func (a *app) crash(ctx context.Context, f crashFlags, args []string) error {
 			return err
 		}
 	}
-	if f.images == 0 {
-		return usage(errors.New("--images: at least one"))
+	if f.states == 0 {
+		return usage(errors.New("--states: at least one"))
 	}
 	view := a.observer()
 	stop := context.AfterFunc(ctx, func() { view.note("ending: once more to end at once") })
@@ -90,41 +94,40 @@ func (a *app) crash(ctx context.Context, f crashFlags, args []string) error {
 		view.close()
 		return interrupted(ctx, err)
 	}
-	progress := &crashes{note: view.note, images: int(f.images), now: time.Now}
+	progress := &crashes{note: view.note, now: time.Now}
 	request := lab.CrashRequest{
-		Scenario: found[0], Version: f.version, Seed: f.seed, Images: int(f.images), Promises: f.promises, Observe: progress.news,
+		Scenario: found[0], Version: f.version, Seed: f.seed, States: int(f.states), Promises: f.promises,
+		Terms: lab.Terms{Name: f.name, Observe: progress.event},
 	}
 	if f.flush.value == "lying" {
 		request.Flush = crash.Flush{Lying: true, Cache: int64(f.cache) << 20}
 	}
-	report, err := l.Crash(ctx, request)
+	study, err := l.Crash(ctx, request)
 	stop()
 	view.close()
 	err = interrupted(ctx, errors.Join(err, l.Close()))
-	if report == nil || len(report.Verdicts) == 0 {
+	if len(study.States) == 0 {
 		return err
 	}
-	var written error
+	print := study.Table
 	if f.json {
-		written = writeJSON(a.out, report)
-	} else {
-		written = crashTable(a.out, report)
+		print = study.WriteJSON
 	}
-	if err := errors.Join(err, written); err != nil {
+	if err := errors.Join(err, print(a.out)); err != nil {
 		return err
 	}
-	return kept(report)
+	return kept(study)
 }
 
 // kept is an error when something broke that should not have, or could not be judged.
-func kept(r *crash.Report) error {
-	broken := r.Count(func(v *crash.Verdict) bool { return !v.Consistent() || len(v.Broken) > 0 })
-	invalid := len(r.Verdicts) - r.Count(func(*crash.Verdict) bool { return true })
+func kept(s report.Study) error {
+	broken := s.Count(report.Lost)
+	invalid := len(s.States) - s.Count(func(trial.Result) bool { return true })
 	if invalid > 0 {
-		return fmt.Errorf("%d of %d images could not be judged", invalid, len(r.Verdicts))
+		return fmt.Errorf("%d of %d states could not be judged", invalid, len(s.States))
 	}
-	if broken > 0 && !r.Flush.Lying {
-		return &notHeldError{fmt.Sprintf("%d of %d images are inconsistent or break a promise", broken, len(r.Verdicts))}
+	if broken > 0 && !s.Lying {
+		return &notHeldError{fmt.Sprintf("%d of %d states are inconsistent or break a promise", broken, len(s.States))}
 	}
 	return nil
 }
@@ -132,10 +135,9 @@ func kept(r *crash.Report) error {
 // crashes tells how a study goes on.
 type crashes struct {
 	note   func(string)
-	images int
 	now    func() time.Time
+	states int
 
-	mu         sync.Mutex
 	start      time.Time
 	done, bad  int
 	lastNotice time.Time
@@ -144,47 +146,55 @@ type crashes struct {
 // noticeEvery is how often the progress is told where nothing else happens.
 const noticeEvery = 5 * time.Second
 
-func (p *crashes) news(n crash.Progress) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if r := n.Recorded; r != nil {
-		p.start, p.lastNotice = p.now(), p.now()
-		p.note(fmt.Sprintf("recorded %d writes of %d MiB and %d flushes, %d files promised, in %s; now %d images",
-			r.Writes, r.Bytes>>20, r.Flushes, r.Promised, clock(seconds(r.RecordSeconds)), p.images))
-		return
-	}
-	p.done++
-	v := n.Verdict
-	switch {
-	case v.Invalid != "":
-		p.note(fmt.Sprintf("image %d: not judged: %s", v.Number, v.Invalid))
-	case !v.Consistent() || len(v.Broken) > 0:
-		p.bad++
-		p.note(fmt.Sprintf("image %d (%s at %d): %s", v.Number, v.Kind, v.At, strings.Join(complaints(v), "; ")))
-	}
-	if now := p.now(); now.Sub(p.lastNotice) >= noticeEvery || p.done == p.images {
-		p.lastNotice = now
-		each := now.Sub(p.start) / time.Duration(p.done)
-		p.note(fmt.Sprintf("%d of %d images, %d with complaints, %s left", p.done, p.images, p.bad, clock(each*time.Duration(p.images-p.done))))
+func (p *crashes) event(e campaign.Event) {
+	switch e := e.(type) {
+	case lab.Opened:
+		p.note(opened(e))
+	case crash.Begun:
+		p.start, p.lastNotice, p.states = p.now(), p.now(), e.States
+		r := e.Recorded
+		p.note(fmt.Sprintf("recorded %d writes of %d MiB and %d flushes, %d files promised, in %s; now %d states",
+			r.Writes, r.Bytes>>20, r.Flushes, r.Promised, clock(seconds(r.Seconds)), p.states))
+	case campaign.Ended:
+		p.judged(e.Result)
 	}
 }
 
-// complaints are what is wrong with an image, in a few words each.
-func complaints(v *crash.Verdict) (all []string) {
+func (p *crashes) judged(r trial.Result) {
+	p.done++
+	switch {
+	case r.Outcome == trial.Invalid:
+		p.note(fmt.Sprintf("state %d: not judged: %s", r.Number, r.Reason))
+	case report.Lost(r):
+		p.bad++
+		p.note(fmt.Sprintf("state %d (%s at %d): %s", r.Number, r.State.Kind, r.State.At, strings.Join(complaints(r), "; ")))
+	}
+	if now := p.now(); now.Sub(p.lastNotice) >= noticeEvery || p.done == p.states {
+		p.lastNotice = now
+		each := now.Sub(p.start) / time.Duration(p.done)
+		p.note(fmt.Sprintf("%d of %d states, %d with complaints, %s left", p.done, p.states, p.bad, clock(each*time.Duration(p.states-p.done))))
+	}
+}
+
+// complaints are what is wrong with a state, in a few words each.
+func complaints(r trial.Result) (all []string) {
 	add := func(what, why string) {
 		if why != "" {
 			line, _, _ := strings.Cut(why, "\n")
 			all = append(all, what+line)
 		}
 	}
-	add("", v.Panic)
+	v := r.State
+	if r.Outcome.Crash() || r.Signature != "" {
+		add(string(r.Outcome)+": ", cmp.Or(r.Signature, r.Reason))
+	}
 	add("cannot be audited: ", v.Unreadable)
 	add("read-only import: ", v.ReadOnly)
 	add("import: ", v.ReadWrite)
 	for _, list := range []struct {
 		what  string
 		found []string
-	}{{"audit: ", v.Audit}, {"audit after the import: ", v.After}, {"damaged: ", v.Damaged}} {
+	}{{"audit: ", r.Audit}, {"audit after the import: ", v.After}, {"damaged: ", v.Damaged}} {
 		if n := len(list.found); n > 0 {
 			add(list.what, fmt.Sprintf("%d, first %s", n, list.found[0]))
 		}
@@ -193,65 +203,4 @@ func complaints(v *crash.Verdict) (all []string) {
 		all = append(all, fmt.Sprintf("%d of %d promises broken, first %s %s", n, v.Promises, v.Broken[0].Path, v.Broken[0].Result))
 	}
 	return all
-}
-
-// crashTable counts the images by kind.
-func crashTable(w io.Writer, r *crash.Report) error {
-	var s strings.Builder
-	fmt.Fprintln(&s, "IMAGES\tNUMBER\tCONSISTENT\tAUDIT\tNOT AUDITED\tNO IMPORT\tPANIC\tDAMAGED\tPROMISES\tBROKEN IN\tINVALID")
-	for _, kind := range []crash.Kind{crash.Boundary, crash.Subset, crash.Torn, ""} {
-		of := func(want func(*crash.Verdict) bool) int {
-			return r.Count(func(v *crash.Verdict) bool { return (kind == "" || v.Kind == kind) && want(v) })
-		}
-		number, promises := 0, 0
-		for _, v := range r.Verdicts {
-			if kind == "" || v.Kind == kind {
-				number++
-				promises += v.Promises
-			}
-		}
-		name := string(kind)
-		if kind == "" {
-			name = "all"
-		}
-		fmt.Fprintf(&s, "%s\t%d\t%d\t%d\t%d\t%d\t%d\t%d\t%d\t%d\t%d\n", name, number,
-			of((*crash.Verdict).Consistent),
-			of(func(v *crash.Verdict) bool { return len(v.Audit)+len(v.After) > 0 || v.Unreadable != "" }),
-			of(func(v *crash.Verdict) bool { return v.NotAudited != "" }),
-			of(func(v *crash.Verdict) bool { return v.ReadWrite+v.ReadOnly != "" }),
-			of(func(v *crash.Verdict) bool { return v.Panic != "" }),
-			of(func(v *crash.Verdict) bool { return len(v.Damaged) > 0 }),
-			promises,
-			of(func(v *crash.Verdict) bool { return len(v.Broken) > 0 }),
-			number-of(func(*crash.Verdict) bool { return true }))
-	}
-	if missing := r.Planned - len(r.Verdicts); missing > 0 {
-		fmt.Fprintf(&s, "\nthe study ended early: %d of %d images were not judged\n", missing, r.Planned)
-	}
-	notAudited(&s, r)
-	fmt.Fprintf(&s, "\n%s on OpenZFS %s, %s: %d writes of %d MiB, %d flushes, %d files promised; recorded in %s, judged in %s\n",
-		r.Scenario, r.OpenZFS, r.Flush, r.Writes, r.Bytes>>20, r.Flushes, r.Promised, clock(seconds(r.RecordSeconds)), clock(seconds(r.JudgeSeconds)))
-	return columns(w, s.String())
-}
-
-// notAudited says why images were not, and what zdb says of them, which is shown for the first of each kind.
-func notAudited(w *strings.Builder, r *crash.Report) {
-	var order []string
-	number := map[string]int{}
-	first := map[string]*crash.Verdict{}
-	for _, v := range r.Verdicts {
-		if v.NotAudited == "" {
-			continue
-		}
-		if number[v.NotAudited]++; first[v.NotAudited] == nil {
-			first[v.NotAudited], order = v, append(order, v.NotAudited)
-		}
-	}
-	for _, why := range order {
-		said := "zdb finds nothing"
-		if zdb := first[why].ZDB; len(zdb) > 0 {
-			said = fmt.Sprintf("zdb finds %d, first %s", len(zdb), zdb[0])
-		}
-		fmt.Fprintf(w, "\n%d not audited: %s; of image %d %s\n", number[why], why, first[why].Number, said)
-	}
 }

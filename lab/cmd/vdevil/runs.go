@@ -72,8 +72,11 @@ func (a *app) list(all []store.Campaign) error {
 	b.WriteString("NAME\tID\tKIND\tBEGUN\tTRIALS\tINVALID\tTOOK\tSTATE\n")
 	for _, c := range all {
 		state := "to resume"
-		if c.Over {
+		switch {
+		case c.Over:
 			state = "done"
+		case c.Kind == lab.KindCrash:
+			state = "ended early"
 		}
 		fmt.Fprintf(&b, "%s\t%s\t%s\t%s\t%d\t%d\t%s\t%s\n", c.Name, c.ID, c.Kind, c.Created.Local().Format("2006-01-02 15:04"), c.Trials, c.Invalid,
 			clock(seconds(c.Seconds)), state)
@@ -165,11 +168,15 @@ func (a *app) show(ctx context.Context, s *store.Store, p place, asJSON bool) er
 	if err != nil {
 		return err
 	}
-	if shown.Atlas != nil {
-		if asJSON {
-			return shown.Atlas.WriteJSON(a.out)
-		}
+	switch {
+	case shown.Atlas != nil && asJSON:
+		return shown.Atlas.WriteJSON(a.out)
+	case shown.Atlas != nil:
 		return bitmap.Text(a.out, *shown.Atlas)
+	case shown.Study != nil && asJSON:
+		return shown.Study.WriteJSON(a.out)
+	case shown.Study != nil:
+		return shown.Study.Table(a.out)
 	}
 	if p.filter.Scenario != "" {
 		shown.Run = slices.DeleteFunc(shown.Run, func(s verdict.Summary) bool {

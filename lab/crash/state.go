@@ -13,10 +13,10 @@ import (
 	"github.com/vdevil/vdevil/lab/machine/nbd"
 )
 
-// Kind says how an image was chosen.
+// Kind says how a state was chosen.
 type Kind string
 
-// The kinds of images.
+// The kinds of states.
 const (
 	// Boundary: the power is cut as a flush has been answered; nothing that was not flushed has reached a disk.
 	Boundary Kind = "boundary"
@@ -26,25 +26,24 @@ const (
 	Torn Kind = "torn"
 )
 
-// Image is a state in which a cut could have left the disks.
-type Image struct {
-	Number int  `json:"number"` // from 1
-	Kind   Kind `json:"kind"`
+// State is one in which a cut could have left the disks.
+type State struct {
+	Number int // from 1
+	Kind   Kind
 	// At is the moment of the cut: so many events had happened.
-	At int `json:"at"`
+	At int
 	// Unflushed is how many writes were at the mercy of the cut, Kept how many of them are there.
-	Unflushed int `json:"unflushed"`
-	Kept      int `json:"kept"`
-	// TornSectors is how many sectors of the last write are there, of a torn image.
-	TornSectors int64 `json:"torn_sectors,omitempty"`
+	Unflushed, Kept int
+	// TornSectors is how many sectors of the last write are there, of a torn state.
+	TornSectors int64
 
 	durable []int // by disk: events before it are there
 	kept    map[int]bool
 	torn    int // the event, -1 without
 }
 
-// has says whether a sector of an event is in the image.
-func (m *Image) has(i int, e *Event, sectorOfEvent int64) bool {
+// has says whether a sector of an event is in the state.
+func (m *State) has(i int, e *Event, sectorOfEvent int64) bool {
 	switch {
 	case i >= m.At:
 		return false
@@ -54,8 +53,8 @@ func (m *Image) has(i int, e *Event, sectorOfEvent int64) bool {
 	return i < m.durable[e.Disk] || m.kept[i]
 }
 
-// Store has the disks as they were before, and the log, by place. It never changes.
-type Store struct {
+// Disks has the disks as they were before, and the log, by place. It never changes.
+type Disks struct {
 	log   *Log
 	disks []storedDisk
 }
@@ -67,9 +66,9 @@ type storedDisk struct {
 	changes map[int64][]int32
 }
 
-// NewStore sorts a log that is complete. bases are the disks as they were before its first event.
-func NewStore(l *Log, bases []io.ReaderAt, sizes []int64) *Store {
-	s := &Store{log: l}
+// NewDisks sorts a log that is complete. bases are the disks as they were before its first event.
+func NewDisks(l *Log, bases []io.ReaderAt, sizes []int64) *Disks {
+	s := &Disks{log: l}
 	for i, b := range bases {
 		s.disks = append(s.disks, storedDisk{base: b, size: sizes[i], changes: map[int64][]int32{}})
 	}
@@ -82,8 +81,8 @@ func NewStore(l *Log, bases []io.ReaderAt, sizes []int64) *Store {
 	return s
 }
 
-// readSector reads a sector of an image.
-func (s *Store) readSector(m *Image, disk int, n int64, p []byte) error {
+// readSector reads a sector of a state.
+func (s *Disks) readSector(m *State, disk int, n int64, p []byte) error {
 	all := s.disks[disk].changes[n]
 	from := sort.Search(len(all), func(k int) bool { return int(all[k]) >= m.At })
 	for k := from - 1; k >= 0; k-- {
@@ -107,10 +106,10 @@ func (s *Store) readSector(m *Image, disk int, n int64, p []byte) error {
 	return err
 }
 
-// View is a disk of an image. What is written to it stays with the view.
+// View is a disk of a state. What is written to it stays with the view.
 type View struct {
-	store *Store
-	image *Image
+	all   *Disks
+	state *State
 	disk  int
 
 	mu      sync.RWMutex
@@ -119,15 +118,15 @@ type View struct {
 }
 
 // View is the disk of a number.
-func (s *Store) View(m *Image, disk int) *View {
-	return &View{store: s, image: m, disk: disk, written: map[int64]*[sector]byte{}}
+func (s *Disks) View(m *State, disk int) *View {
+	return &View{all: s, state: m, disk: disk, written: map[int64]*[sector]byte{}}
 }
 
 // maxWritten is how much may be written to a view, in sectors: 128 MiB.
 const maxWritten = 128 << 20 / sector
 
 // Size is in bytes.
-func (v *View) Size() int64 { return v.store.disks[v.disk].size }
+func (v *View) Size() int64 { return v.all.disks[v.disk].size }
 
 // ReadAt reads what the disk holds now.
 func (v *View) ReadAt(p []byte, offset int64) (int, error) {
@@ -148,7 +147,7 @@ func (v *View) ReadAt(p []byte, offset int64) (int, error) {
 			done += copy(p[done:], w[at%sector:])
 			continue
 		}
-		if err := v.store.readSector(v.image, v.disk, at/sector, whole[:]); err != nil {
+		if err := v.all.readSector(v.state, v.disk, at/sector, whole[:]); err != nil {
 			return done, v.fail(err)
 		}
 		done += copy(p[done:], whole[at%sector:])
@@ -193,7 +192,7 @@ func (v *View) write(r *nbd.Request) error {
 	defer v.mu.Unlock()
 	for n := range r.Length / sector {
 		if len(v.written) >= maxWritten {
-			return fmt.Errorf("more than %d sectors are written to an image: %w", maxWritten, syscall.ENOSPC)
+			return fmt.Errorf("more than %d sectors are written to a state: %w", maxWritten, syscall.ENOSPC)
 		}
 		var w [sector]byte
 		if r.Op == nbd.Write {

@@ -31,7 +31,7 @@ func mark(event int) []byte {
 var base = bytes.Repeat([]byte{0xbb}, modelSectors*sector)
 
 // workload makes a log of random requests, each answered before the next comes.
-func workload(t *testing.T, events int, seed uint64) (*Log, *Store) {
+func workload(t *testing.T, events int, seed uint64) (*Log, *Disks) {
 	t.Helper()
 	l, err := NewLog(t.TempDir(), 1<<30)
 	if err != nil {
@@ -63,7 +63,7 @@ func workload(t *testing.T, events int, seed uint64) (*Log, *Store) {
 		}
 	}
 	sizes := []int64{int64(len(base)), int64(len(base))}
-	return l, NewStore(l, []io.ReaderAt{bytes.NewReader(base), bytes.NewReader(base)}, sizes)
+	return l, NewDisks(l, []io.ReaderAt{bytes.NewReader(base), bytes.NewReader(base)}, sizes)
 }
 
 // covers says whether an event changes a sector.
@@ -101,13 +101,13 @@ func read(t *testing.T, v *View, n int64) []byte {
 	return p
 }
 
-func TestImagesArePossible(t *testing.T) {
+func TestStatesArePossible(t *testing.T) {
 	for seed := range uint64(3) {
 		l, store := workload(t, 400, seed)
-		images, flushes := l.Plan(150, Flush{}, rand.New(rand.NewPCG(seed, 1)))
+		states, flushes := l.Plan(150, Flush{}, rand.New(rand.NewPCG(seed, 1)))
 		kinds := map[Kind]int{}
 		lost, kept := 0, 0
-		for _, m := range images {
+		for _, m := range states {
 			kinds[m.Kind]++
 			lost, kept = lost+m.Unflushed-m.Kept, kept+m.Kept
 			safe := func(i int) bool { // flushed before the cut, or with FUA
@@ -135,9 +135,9 @@ func TestImagesArePossible(t *testing.T) {
 
 func TestTornWrite(t *testing.T) {
 	l, store := workload(t, 400, 7)
-	images, _ := l.Plan(300, Flush{}, rand.New(rand.NewPCG(1, 1)))
+	states, _ := l.Plan(300, Flush{}, rand.New(rand.NewPCG(1, 1)))
 	torn := 0
-	for _, m := range images {
+	for _, m := range states {
 		if m.torn < 0 {
 			continue
 		}
@@ -161,9 +161,9 @@ func TestTornWrite(t *testing.T) {
 func TestLyingFlushLosesWhatIsCached(t *testing.T) {
 	const cache = 40 * sector
 	l, store := workload(t, 400, 3)
-	images, _ := l.Plan(150, Flush{Lying: true, Cache: cache}, rand.New(rand.NewPCG(3, 1)))
+	states, _ := l.Plan(150, Flush{Lying: true, Cache: cache}, rand.New(rand.NewPCG(3, 1)))
 	broken := 0
-	for _, m := range images {
+	for _, m := range states {
 		newer := make([]int64, modelDisks)
 		evicted := map[int]bool{} // pushed out by writes that came later
 		for i := m.At - 1; i >= 0; i-- {
@@ -202,7 +202,7 @@ func TestPlanIsTheSeeds(t *testing.T) {
 		a, _ := l.Plan(n, Flush{}, rand.New(rand.NewPCG(5, 1)))
 		b, _ := l.Plan(n, Flush{}, rand.New(rand.NewPCG(5, 1)))
 		if len(a) != n || len(b) != n {
-			t.Fatalf("%d and %d images, want %d", len(a), len(b), n)
+			t.Fatalf("%d and %d states, want %d", len(a), len(b), n)
 		}
 		for i := range a {
 			if a[i].At != b[i].At || a[i].Kept != b[i].Kept || a[i].Number != i+1 {
@@ -214,17 +214,17 @@ func TestPlanIsTheSeeds(t *testing.T) {
 
 func TestPlanOfAnEmptyLog(t *testing.T) {
 	l, store := workload(t, 0, 1)
-	images, flushes := l.Plan(3, Flush{}, rand.New(rand.NewPCG(5, 1)))
-	if len(images) != 3 || flushes != 0 {
-		t.Fatalf("%d images, %d flushes", len(images), flushes)
+	states, flushes := l.Plan(3, Flush{}, rand.New(rand.NewPCG(5, 1)))
+	if len(states) != 3 || flushes != 0 {
+		t.Fatalf("%d states, %d flushes", len(states), flushes)
 	}
-	if store.changed(images[0], 0) {
+	if store.changed(states[0], 0) {
 		t.Error("the disk is not as it was")
 	}
 }
 
 // changed says whether any sector is not as it was at first.
-func (s *Store) changed(m *Image, disk int) bool {
+func (s *Disks) changed(m *State, disk int) bool {
 	p := make([]byte, len(base))
 	_, err := s.View(m, disk).ReadAt(p, 0)
 	return err != nil || !bytes.Equal(p, base)
@@ -232,8 +232,8 @@ func (s *Store) changed(m *Image, disk int) bool {
 
 func TestViewsKeepTheirWrites(t *testing.T) {
 	l, store := workload(t, 100, 2)
-	images, _ := l.Plan(1, Flush{}, rand.New(rand.NewPCG(5, 1)))
-	a, b := store.View(images[0], 0), store.View(images[0], 0)
+	states, _ := l.Plan(1, Flush{}, rand.New(rand.NewPCG(5, 1)))
+	a, b := store.View(states[0], 0), store.View(states[0], 0)
 	was := read(t, b, 5)
 	data := bytes.Repeat([]byte{1, 2}, sector)
 	for _, q := range []*nbd.Request{
