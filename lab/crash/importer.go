@@ -15,7 +15,7 @@ import (
 	"github.com/vdevil/vdevil/lab/guest"
 	"github.com/vdevil/vdevil/lab/judge"
 	"github.com/vdevil/vdevil/lab/machine"
-	"github.com/vdevil/vdevil/lab/machine/nbd"
+	"github.com/vdevil/vdevil/lab/nbd"
 	"github.com/vdevil/vdevil/lab/oracle"
 	"github.com/vdevil/vdevil/lab/trial"
 	"github.com/vdevil/vdevil/lab/zfs/audit"

@@ -17,8 +17,8 @@ import (
 	"github.com/vdevil/vdevil/images"
 	"github.com/vdevil/vdevil/lab/guest/guesttest"
 	"github.com/vdevil/vdevil/lab/machine"
-	"github.com/vdevil/vdevil/lab/machine/nbd"
 	"github.com/vdevil/vdevil/lab/machine/scripttest"
+	"github.com/vdevil/vdevil/lab/nbd"
 	"github.com/vdevil/vdevil/lab/trial"
 	"github.com/vdevil/vdevil/scenarios"
 )

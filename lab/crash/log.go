@@ -15,7 +15,7 @@ import (
 	"os"
 	"sync"
 
-	"github.com/vdevil/vdevil/lab/machine/nbd"
+	"github.com/vdevil/vdevil/lab/nbd"
 )
 
 // sector is what a disk writes as a whole, in bytes.

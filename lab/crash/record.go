@@ -15,8 +15,8 @@ import (
 	"github.com/vdevil/vdevil/lab/drive"
 	"github.com/vdevil/vdevil/lab/guest"
 	"github.com/vdevil/vdevil/lab/machine"
-	"github.com/vdevil/vdevil/lab/machine/nbd"
 	"github.com/vdevil/vdevil/lab/machine/vm"
+	"github.com/vdevil/vdevil/lab/nbd"
 )
 
 // maxLog is how much a workload may write, in bytes.

@@ -73,6 +73,12 @@ func (g *Guest) Run(ctx context.Context, command string) (Output, error) {
 	return g.run(ctx, command, nil)
 }
 
+// Printed is Run for what is printed alone.
+func (g *Guest) Printed(ctx context.Context, command string) ([]byte, error) {
+	output, err := g.Run(ctx, command)
+	return output.Stdout, err
+}
+
 // RunShown is Run for a caller who wants to see what is printed as it comes.
 func (g *Guest) RunShown(ctx context.Context, command string, stdout, stderr io.Writer) error {
 	_, err := g.runTo(ctx, command, nil, stdout, &afterLine{to: stderr})

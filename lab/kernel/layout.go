@@ -7,8 +7,6 @@ import (
 	"path"
 	"strconv"
 	"strings"
-
-	"github.com/vdevil/vdevil/lab/guest"
 )
 
 // Layout says where a running guest has its modules and a few symbols of the kernel. It is the same for all forks of a
@@ -29,8 +27,17 @@ var (
 	layoutSymbols = []string{"init_top_pgt", "_stext", "_etext", "page_offset_base", "vmemmap_base"}
 )
 
+// Guest is what a layout is asked of.
+type Guest interface {
+	// Symbols are addresses of the kernel, by name.
+	Symbols(ctx context.Context, names ...string) (map[string]uint64, error)
+	// Printed is what a command prints.
+	Printed(ctx context.Context, command string) ([]byte, error)
+	ReadFile(ctx context.Context, path string) ([]byte, error)
+}
+
 // ReadLayout asks a guest that has its modules loaded.
-func ReadLayout(ctx context.Context, g *guest.Guest) (Layout, error) {
+func ReadLayout(ctx context.Context, g Guest) (Layout, error) {
 	l := Layout{Sections: map[string]map[string]uint64{}, BuildIDs: map[string]string{}}
 	var err error
 	if l.Symbols, err = g.Symbols(ctx, layoutSymbols...); err != nil {
@@ -38,11 +45,11 @@ func ReadLayout(ctx context.Context, g *guest.Guest) (Layout, error) {
 	}
 	for _, module := range layoutModules {
 		folder := path.Join("/sys/module", module)
-		output, err := g.Run(ctx, "grep -r . "+path.Join(folder, "sections"))
+		output, err := g.Printed(ctx, "grep -r . "+path.Join(folder, "sections"))
 		if err != nil {
 			return Layout{}, fmt.Errorf("read the layout of module %s: %w", module, err)
 		}
-		if l.Sections[module], err = parseSections(string(output.Stdout)); err != nil {
+		if l.Sections[module], err = parseSections(string(output)); err != nil {
 			return Layout{}, fmt.Errorf("read the layout of module %s: %w", module, err)
 		}
 		note, err := g.ReadFile(ctx, path.Join(folder, "notes/.note.gnu.build-id"))

@@ -7,7 +7,7 @@ import (
 	"math/rand/v2"
 	"sync"
 
-	"github.com/vdevil/vdevil/lab/machine/nbd"
+	"github.com/vdevil/vdevil/lab/nbd"
 )
 
 // ErrOff is the answer of a disk whose power was cut.

@@ -7,7 +7,7 @@ import (
 	"os"
 	"testing"
 
-	"github.com/vdevil/vdevil/lab/machine/nbd"
+	"github.com/vdevil/vdevil/lab/nbd"
 )
 
 const size = 64 << 10

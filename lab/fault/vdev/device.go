@@ -9,7 +9,7 @@ import (
 	"sync"
 	"time"
 
-	"github.com/vdevil/vdevil/lab/machine/nbd"
+	"github.com/vdevil/vdevil/lab/nbd"
 	"github.com/vdevil/vdevil/lab/trial"
 )
 

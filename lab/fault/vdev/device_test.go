@@ -10,7 +10,7 @@ import (
 	"testing"
 
 	"github.com/vdevil/vdevil/lab/fault/vdev"
-	"github.com/vdevil/vdevil/lab/machine/nbd"
+	"github.com/vdevil/vdevil/lab/nbd"
 )
 
 const deviceSize = 1 << 20

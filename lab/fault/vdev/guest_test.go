@@ -19,7 +19,7 @@ import (
 	"github.com/vdevil/vdevil/lab/guest"
 	"github.com/vdevil/vdevil/lab/labtest"
 	"github.com/vdevil/vdevil/lab/machine"
-	"github.com/vdevil/vdevil/lab/machine/nbd"
+	"github.com/vdevil/vdevil/lab/nbd"
 )
 
 // bench is a guest whose disks v0 and v1 are devices with rules, each before a cache before a file.

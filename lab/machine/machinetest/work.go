@@ -13,7 +13,7 @@ import (
 	"github.com/vdevil/vdevil/lab/host"
 	"github.com/vdevil/vdevil/lab/host/hosttest"
 	"github.com/vdevil/vdevil/lab/machine"
-	"github.com/vdevil/vdevil/lab/machine/nbd"
+	"github.com/vdevil/vdevil/lab/nbd"
 )
 
 func (s suite) console(t *testing.T) {

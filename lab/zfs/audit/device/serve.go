@@ -13,7 +13,7 @@ import (
 	"strconv"
 	"syscall"
 
-	server "github.com/vdevil/vdevil/lab/machine/nbd"
+	"github.com/vdevil/vdevil/lab/nbd"
 )
 
 // nobody is the user, and the group, of those who may do nothing (Debian's base-passwd).
@@ -22,7 +22,7 @@ const nobody = 65534
 // serveChain has qemu-nbd read a chain. It opens no file: what it reads of the images this process serves, and who it is
 // told to be, if this process is root, could not open any. It ends when the last connection to it does, and so with this
 // process.
-func serveChain(ctx context.Context, c chain, o Options) (_ *nbd, err error) {
+func serveChain(ctx context.Context, c chain, o Options) (_ *served, err error) {
 	const program = "qemu-nbd"
 	if _, err := exec.LookPath(program); err != nil {
 		return nil, fmt.Errorf("clusters in parts or in a file of their own are read by %s of Debian's qemu-utils: %w", program, err)
@@ -33,7 +33,7 @@ func serveChain(ctx context.Context, c chain, o Options) (_ *nbd, err error) {
 	}
 	// The names of the sockets are not needed once all connections are there.
 	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
-	files, err := server.Listen(ctx, filepath.Join(dir, "f"))
+	files, err := nbd.Listen(ctx, filepath.Join(dir, "f"))
 	if err != nil {
 		return nil, err
 	}
@@ -62,13 +62,21 @@ func serveChain(ctx context.Context, c chain, o Options) (_ *nbd, err error) {
 		n, _ := out.ReadAt(text, 0) // what is said without it is enough
 		return nil, errors.Join(fmt.Errorf("%s: %w: %s", program, err, bytes.TrimSpace(text[:n])), files.Close())
 	}
-	client, err := connect(ctx, filepath.Join(dir, "s"), n)
+	client, err := nbd.Connect(ctx, filepath.Join(dir, "s"), n)
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("ask %s: %w", program, err), files.Close())
 	}
-	client.server = closing
-	return client, nil
+	return &served{client, closing}, nil
 }
+
+// served is an image that qemu-nbd reads.
+type served struct {
+	*nbd.Client
+	from closers // what qemu-nbd itself reads from
+}
+
+// Close ends all connections, and with them qemu-nbd.
+func (s *served) Close() error { return errors.Join(s.Client.Close(), s.from.Close()) }
 
 // closers are closed one after the other.
 type closers []io.Closer
@@ -83,7 +91,7 @@ func (c closers) Close() error {
 
 // export serves the files of a chain, and is the block device that QEMU is to make of them, in JSON. All that it could find
 // by itself in the images is said in it.
-func (c chain) export(s *server.Server) (string, error) {
+func (c chain) export(s *nbd.Server) (string, error) {
 	var below any // no backing file: null
 	for i := len(c) - 1; i >= 0; i-- {
 		l := c[i]
@@ -109,18 +117,18 @@ func (c chain) export(s *server.Server) (string, error) {
 
 // export serves a file; of a qcow2 image without the name of a backing file, which QEMU would make a path of, whatever it
 // is told to take.
-func export(s *server.Server, name string, f *os.File, qcow2 bool) (map[string]any, error) {
+func export(s *nbd.Server, name string, f *os.File, qcow2 bool) (map[string]any, error) {
 	info, err := f.Stat()
 	if err != nil {
 		return nil, err
 	}
 	const sector = 512
-	err = s.Export(name, server.Export{
+	err = s.Export(name, nbd.Export{
 		Size: max(sector, (info.Size()+sector-1)&^(sector-1)),
-		Handler: server.HandlerFunc(func(_ context.Context, r *server.Request) error {
+		Handler: nbd.HandlerFunc(func(_ context.Context, r *nbd.Request) error {
 			switch r.Op {
-			case server.Read:
-			case server.Flush:
+			case nbd.Read:
+			case nbd.Flush:
 				return nil
 			default:
 				return syscall.EPERM

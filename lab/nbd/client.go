@@ -1,4 +1,4 @@
-package device
+package nbd
 
 import (
 	"context"
@@ -9,39 +9,26 @@ import (
 	"net"
 )
 
-// nbd reads from an NBD server, by one of the connections that is free (NetworkBlockDevice/nbd, doc/proto.md).
-type nbd struct {
+// Client reads from a server, by one of its connections that is free.
+type Client struct {
 	size int64
 	free chan net.Conn
 	all  []net.Conn
-	// server is closed after the connections: what the NBD server itself reads from.
-	server io.Closer
 }
 
-// Numbers of the protocol.
-const (
-	magicServer  = 0x4e42444d41474943 // NBDMAGIC
-	magicOptions = 0x49484156454f5054 // IHAVEOPT
-	magicRequest = 0x25609513
-	magicReply   = 0x67446698
+// maxRead is how much a client asks for at once, in bytes; servers take 32 MiB.
+const maxRead = 16 << 20
 
-	fixedNewstyle = 1 << 0
-	noZeroes      = 1 << 1
-	optExportName = 1
-
-	maxRead = 16 << 20 // bytes in one request; servers take 32 MiB
-)
-
-// connect opens n connections to the default export of a server.
-func connect(ctx context.Context, socket string, n int) (*nbd, error) {
-	c := &nbd{free: make(chan net.Conn, n)}
+// Connect opens n connections to the default export of the server at a UNIX socket.
+func Connect(ctx context.Context, socket string, n int) (*Client, error) {
+	c := &Client{free: make(chan net.Conn, n)}
 	for range n {
 		conn, err := (&net.Dialer{}).DialContext(ctx, "unix", socket)
 		if err != nil {
 			return nil, errors.Join(err, c.Close())
 		}
 		c.all = append(c.all, conn)
-		if c.size, err = negotiate(conn); err != nil {
+		if c.size, err = choose(conn); err != nil {
 			return nil, errors.Join(fmt.Errorf("NBD handshake: %w", err), c.Close())
 		}
 		c.free <- conn
@@ -49,18 +36,19 @@ func connect(ctx context.Context, socket string, n int) (*nbd, error) {
 	return c, nil
 }
 
-func negotiate(conn net.Conn) (size int64, err error) {
+// choose asks for the default export.
+func choose(conn net.Conn) (size int64, err error) {
 	hello := make([]byte, 18)
 	if _, err := io.ReadFull(conn, hello); err != nil {
 		return 0, err
 	}
 	flags := binary.BigEndian.Uint16(hello[16:])
-	if binary.BigEndian.Uint64(hello) != magicServer || binary.BigEndian.Uint64(hello[8:]) != magicOptions ||
-		flags&(fixedNewstyle|noZeroes) != fixedNewstyle|noZeroes {
+	if binary.BigEndian.Uint64(hello) != magicServer || binary.BigEndian.Uint64(hello[8:]) != magicOption ||
+		flags&(flagFixedNewstyle|flagNoZeroes) != flagFixedNewstyle|flagNoZeroes {
 		return 0, fmt.Errorf("the server says %x", hello)
 	}
-	p := binary.BigEndian.AppendUint32(nil, fixedNewstyle|noZeroes)
-	p = binary.BigEndian.AppendUint64(p, magicOptions)
+	p := binary.BigEndian.AppendUint32(nil, flagFixedNewstyle|flagNoZeroes)
+	p = binary.BigEndian.AppendUint64(p, magicOption)
 	p = binary.BigEndian.AppendUint32(p, optExportName)
 	p = binary.BigEndian.AppendUint32(p, 0) // the length of the name
 	if _, err := conn.Write(p); err != nil {
@@ -74,7 +62,7 @@ func negotiate(conn net.Conn) (size int64, err error) {
 }
 
 // ReadAt reads from the image. It may be called by several goroutines.
-func (c *nbd) ReadAt(p []byte, at int64) (n int, err error) {
+func (c *Client) ReadAt(p []byte, at int64) (n int, err error) {
 	if at < 0 || at > c.size {
 		return 0, fmt.Errorf("offset %d of %d bytes", at, c.size)
 	}
@@ -95,7 +83,7 @@ func (c *nbd) ReadAt(p []byte, at int64) (n int, err error) {
 	return n, nil
 }
 
-func (c *nbd) read(p []byte, at int64) error {
+func (c *Client) read(p []byte, at int64) error {
 	conn := <-c.free
 	defer func() { c.free <- conn }() // one that is broken fails at once
 	request := binary.BigEndian.AppendUint32(make([]byte, 0, 28), magicRequest)
@@ -110,7 +98,7 @@ func (c *nbd) read(p []byte, at int64) error {
 	if _, err := io.ReadFull(conn, reply); err != nil {
 		return err
 	}
-	if magic := binary.BigEndian.Uint32(reply); magic != magicReply { // only a server that is broken does that
+	if magic := binary.BigEndian.Uint32(reply); magic != magicSimple { // only a server that is broken does that
 		return fmt.Errorf("the NBD server answers %#x", magic)
 	}
 	if code := binary.BigEndian.Uint32(reply[4:]); code != 0 {
@@ -120,14 +108,11 @@ func (c *nbd) read(p []byte, at int64) error {
 	return err
 }
 
-// Close ends all connections, and with them the server.
-func (c *nbd) Close() error {
+// Close ends all connections.
+func (c *Client) Close() error {
 	var all []error
 	for _, conn := range c.all {
 		all = append(all, conn.Close())
-	}
-	if c.server != nil {
-		all = append(all, c.server.Close())
 	}
 	return errors.Join(all...)
 }

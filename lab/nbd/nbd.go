@@ -1,7 +1,7 @@
 // Package nbd serves data disks of machines over the NBD protocol on a UNIX socket, so that what a device does is
 // decided here: every read, write, flush, trim and zeroing passes through a Handler. It is the part of the protocol that
 // QEMU's block driver speaks (fixed newstyle negotiation, simple and structured replies; doc/proto.md of
-// NetworkBlockDevice/nbd), and nothing of TLS or of extended headers.
+// NetworkBlockDevice/nbd), and nothing of TLS or of extended headers. Beside the server is a client that reads.
 package nbd
 
 import (

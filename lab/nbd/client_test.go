@@ -7,7 +7,7 @@ import (
 	"slices"
 	"testing"
 
-	"github.com/vdevil/vdevil/lab/machine/nbd"
+	"github.com/vdevil/vdevil/lab/nbd"
 )
 
 // client speaks the protocol byte by byte.
