@@ -18,6 +18,13 @@ import (
 // the lab's tests.
 const unused = 30 * 24 * time.Hour
 
+// What all checkpoints may take on disk, in bytes: those used longest ago go first, never one that was used in the last hour, which
+// trials may be forked from.
+const (
+	checkpointsSize = 30 << 30
+	inUse           = time.Hour
+)
+
 // Collect removes what labs left that were killed, directories of machines, checkpoints and images half made, the
 // checkpoints of images that are no more, and those, and pools of tests, that nobody has used for a month. QEMU children die
 // with their lab, libvirt's domains are destroyed, in whatever storage a lab of these directories has had them. What belongs to a lab that is alive is not touched. It returns what it removed.
@@ -87,8 +94,12 @@ func checkpoints(d host.Dirs, store *images.Store) ([]string, error) {
 	if err != nil {
 		return nil, err
 	}
+	fits, err := checkpoint.Fitting(checkpointsDir(d), checkpointsSize)
+	if err != nil {
+		return nil, err
+	}
 	return checkpoint.Clean(checkpointsDir(d), func(checkpoint string, used time.Time) bool {
-		return time.Since(used) < unused &&
+		return time.Since(used) < unused && (fits[checkpoint] || time.Since(used) < inUse) &&
 			slices.ContainsFunc(all, func(i *images.Image) bool { return strings.HasPrefix(checkpoint, i.ID+"-") })
 	})
 }

@@ -64,7 +64,7 @@ func TestPlan(t *testing.T) {
 			delete(done, id)
 		}
 		want, news := a.Next(done)
-		var names []string
+		names := make([]string, 0, len(want))
 		for _, w := range want {
 			names = append(names, w.Bundle)
 		}

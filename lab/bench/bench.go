@@ -34,7 +34,12 @@ type Bench struct {
 	Judge, Second judge.Judge
 
 	scenarios sync.Map // by text: *scenarios.Scenario
+	groups    sync.Map // by origin: the name of a group
+	forked    sync.Map // by group: the *machine.Checkpoint of its trials
 }
+
+// origin is what the group of a trial follows from.
+type origin struct{ image, text, arm string }
 
 // Trial is one that can be done at once: its checkpoints are there.
 type Trial struct {
@@ -72,12 +77,16 @@ func (b *Bench) Prepare(ctx context.Context, spec trial.Spec) (*Trial, error) {
 		return nil, err
 	}
 	if spec.Strike != nil {
-		return t, t.freeze(ctx)
+		err = t.freeze(ctx)
+	} else {
+		t.fork, err = b.Checkpoints.Prepared(ctx, t.image, t.resolved)
 	}
 	var refused *guest.ExitError
-	t.fork, err = b.Checkpoints.Prepared(ctx, t.image, t.resolved)
-	if errors.As(err, &refused) {
+	if errors.As(err, &refused) && spec.Strike == nil {
 		t.refused, err = err, nil
+	}
+	if t.fork != nil {
+		b.forked.Store(b.Group(spec), t.fork)
 	}
 	return t, err
 }
@@ -98,11 +107,27 @@ func (b *Bench) resolve(spec trial.Spec) (*scenarios.Scenario, scenarios.Resolve
 
 // Group names what a trial starts from: those with the same group share a checkpoint.
 func (b *Bench) Group(spec trial.Spec) string {
-	_, resolved, err := b.resolve(spec)
-	if err != nil || spec.Strike != nil {
-		return spec.Image + spec.Name
+	from := origin{spec.Image, spec.Scenario, spec.Arm}
+	if known, ok := b.groups.Load(from); ok {
+		return known.(string)
 	}
-	return spec.Image + resolved.PrepareKey()
+	_, resolved, err := b.resolve(spec)
+	group := spec.Image + spec.Name
+	if err == nil && spec.Strike == nil {
+		group = spec.Image + resolved.PrepareKey()
+	}
+	b.groups.Store(from, group)
+	return group
+}
+
+// Release lets go of what was made ready for trials of a group, when none is to come.
+func (b *Bench) Release(group string) error {
+	cp, ok := b.forked.LoadAndDelete(group)
+	ahead, can := b.Driver.(machine.Releaser)
+	if !ok || !can {
+		return nil
+	}
+	return ahead.Release(cp.(*machine.Checkpoint))
 }
 
 // Options are what does not decide how a trial goes.

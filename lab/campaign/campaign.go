@@ -3,6 +3,7 @@
 package campaign
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -37,9 +38,11 @@ func WantOf(s trial.Spec) Want { return Want{ID: s.ID(), Spec: s} }
 
 // Bench does trials.
 type Bench interface {
-	// Prepare makes what a trial starts from. Group names it: trials of one group start from the same.
+	// Prepare makes what a trial starts from. Group names it: trials of one group start from the same. Release is told when none of
+	// a group is to come.
 	Prepare(ctx context.Context, s trial.Spec) (Trial, error)
 	Group(s trial.Spec) string
+	Release(group string) error
 }
 
 // Trial is one that is ready.
@@ -75,7 +78,15 @@ type Runner struct {
 	// Options are for a trial.
 	Options func(Want) bench.Options
 	Stream  *Stream
+	// Room says what there is too little of for another trial, empty for nothing; it is asked again after a while. Nil is always
+	// enough.
+	Room func() string
+
+	again time.Duration // 0 for the constant
 }
+
+// again is how long to wait where there is no room.
+const again = 5 * time.Second
 
 // Shard is one of several parts of a campaign. Which trials are in it is decided by their IDs alone.
 type Shard struct {
@@ -96,6 +107,7 @@ func (s Shard) has(id string) bool {
 // job is a trial that runs.
 type job struct {
 	cancel  context.CancelFunc
+	group   string
 	dropped bool // nobody waits for its result any more
 }
 
@@ -111,6 +123,8 @@ type end struct {
 // run. A trial that the search can do without since another one has ended is broken off.
 func (r *Runner) Run(ctx context.Context, done Results) (over bool, err error) {
 	told, running, ended := 0, map[string]*job{}, make(chan end)
+	groups := map[string]bool{} // of which trials were begun
+	lacking := ""
 	for {
 		want, news := r.Search.Next(done)
 		for ; told < len(news); told++ {
@@ -120,30 +134,70 @@ func (r *Runner) Run(ctx context.Context, done Results) (over bool, err error) {
 			err = context.Cause(ctx)
 		}
 		drop(running, want, err != nil)
+		err = errors.Join(err, r.release(groups, running, want))
+		var later <-chan time.Time
 		if err == nil && (r.Until.IsZero() || time.Now().Before(r.Until)) {
-			r.begin(ctx, want, running, ended)
+			lack := r.begin(ctx, want, running, groups, ended)
+			if lack != "" {
+				later = time.After(cmp.Or(r.again, again))
+			}
+			if lack != lacking {
+				lacking = lack
+				r.Stream.Publish(Paused{lack})
+			}
 		}
-		if len(running) == 0 {
+		if len(running) == 0 && later == nil {
 			return len(want) == 0, err
 		}
-		e := <-ended
-		j := running[e.want.ID]
-		delete(running, e.want.ID)
-		j.cancel()
-		switch {
-		case e.err == nil:
-			done[e.want.ID] = e.result
-			if r.Store != nil {
-				err = errors.Join(err, r.Store.Put(context.WithoutCancel(ctx), e.want.ID, e.want.Spec, e.result))
+		select {
+		case e := <-ended:
+			err = errors.Join(err, r.take(ctx, e, running, done))
+		case <-later:
+		case <-ctx.Done():
+			if len(running) > 0 { // they end by themselves
+				err = errors.Join(err, r.take(ctx, <-ended, running, done))
 			}
-			r.Stream.Publish(Ended{e.want.Spec, e.result})
-		case j.dropped, ctx.Err() != nil:
-			r.Stream.Publish(Dropped{e.want.Spec})
-		default:
-			r.Stream.Publish(Dropped{e.want.Spec})
-			err = errors.Join(err, fmt.Errorf("%s: %w", e.want.Spec.Title(), e.err))
 		}
 	}
+}
+
+// take notes how a trial ended.
+func (r *Runner) take(ctx context.Context, e end, running map[string]*job, done Results) (err error) {
+	j := running[e.want.ID]
+	delete(running, e.want.ID)
+	j.cancel()
+	switch {
+	case e.err == nil:
+		done[e.want.ID] = e.result
+		if r.Store != nil {
+			err = r.Store.Put(context.WithoutCancel(ctx), e.want.ID, e.want.Spec, e.result)
+		}
+		r.Stream.Publish(Ended{e.want.Spec, e.result})
+	case j.dropped, ctx.Err() != nil:
+		r.Stream.Publish(Dropped{e.want.Spec})
+	default:
+		r.Stream.Publish(Dropped{e.want.Spec})
+		err = fmt.Errorf("%s: %w", e.want.Spec.Title(), e.err)
+	}
+	return err
+}
+
+// release tells the bench of groups of which no trial is to come.
+func (r *Runner) release(groups map[string]bool, running map[string]*job, want []Want) (err error) {
+	open := map[string]bool{}
+	for _, j := range running {
+		open[j.group] = true
+	}
+	for i := 0; i < len(want) && len(open) < len(groups); i++ {
+		open[r.Bench.Group(want[i].Spec)] = true
+	}
+	for group := range groups {
+		if !open[group] {
+			delete(groups, group)
+			err = errors.Join(err, r.Bench.Release(group))
+		}
+	}
+	return err
 }
 
 // drop breaks off what runs and is not wanted any more, or all.
@@ -168,28 +222,35 @@ func drop(running map[string]*job, want []Want, all bool) {
 	}
 }
 
-// begin starts the next trials, as many as there is room for.
-func (r *Runner) begin(ctx context.Context, want []Want, running map[string]*job, ended chan<- end) {
+// begin starts the next trials, as many as there is room for. It says what there is too little of.
+func (r *Runner) begin(ctx context.Context, want []Want, running map[string]*job, groups map[string]bool, ended chan<- end) (lack string) {
 	for i, w := range want {
 		if len(running) >= max(1, r.Jobs) {
-			return
+			return ""
 		}
 		if running[w.ID] != nil || !r.Shard.has(w.ID) {
 			continue
 		}
+		if r.Room != nil {
+			if lack := r.Room(); lack != "" {
+				return lack
+			}
+		}
 		limited, cancel := context.WithCancel(ctx)
-		running[w.ID] = &job{cancel: cancel}
-		next := r.following(want[i+1:], w)
+		group := r.Bench.Group(w.Spec)
+		groups[group] = true
+		running[w.ID] = &job{cancel: cancel, group: group}
+		next := r.following(want[i+1:], group)
 		go func() {
 			result, err := r.do(limited, w, next)
 			ended <- end{w, result, err}
 		}()
 	}
+	return ""
 }
 
-// following is how many of the trials that will begin soon start from what w starts from.
-func (r *Runner) following(want []Want, w Want) (n int) {
-	group := r.Bench.Group(w.Spec)
+// following is how many of the trials that will begin soon are of a group.
+func (r *Runner) following(want []Want, group string) (n int) {
 	for _, other := range want[:min(len(want), 2*max(1, r.Jobs))] {
 		if r.Bench.Group(other.Spec) == group {
 			n++

@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -374,5 +375,70 @@ func TestJSON(t *testing.T) {
 	got, _ := back.Next(nil)
 	if len(want) != 1 || !reflect.DeepEqual(got, want) {
 		t.Errorf("got %+v, want %+v", got, want)
+	}
+}
+
+// TestPaused expects trials to wait where there is no room, and the wait to be told once.
+func TestPaused(t *testing.T) {
+	s := newStage(t, func(_ int, m *scripttest.Machine) { dying(m) })
+	asked := 0
+	s.runner.again = time.Millisecond
+	s.runner.Room = func() string {
+		if asked++; asked > 2 && asked < 6 {
+			return "no room"
+		}
+		return ""
+	}
+	done := Results{}
+	if over, err := s.runner.Run(t.Context(), done); err != nil || !over || len(done) != 8 {
+		t.Errorf("over %t, %d trials, %v", over, len(done), err)
+	}
+	s.runner.Stream.Close()
+	var told []string
+	for e := range s.runner.Stream.Follow(t.Context()) {
+		if p, ok := e.(Paused); ok {
+			told = append(told, p.Lacking)
+		}
+	}
+	if !slices.Equal(told, []string{"no room", ""}) {
+		t.Errorf("told %q", told)
+	}
+}
+
+// TestPausedForEver expects a context to end a wait for room.
+func TestPausedForEver(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	s := newStage(t, nil)
+	s.runner.Room = func() string { cancel(); return "no room" }
+	if over, err := s.runner.Run(ctx, Results{}); over || !errors.Is(err, context.Canceled) {
+		t.Errorf("over %t, %v", over, err)
+	}
+}
+
+// released is a bench that notes which groups it is told of.
+type released struct {
+	On
+	groups []string
+}
+
+func (b *released) Release(group string) error {
+	b.groups = append(b.groups, group)
+	return b.On.Release(group)
+}
+
+// TestRelease expects a bench to be told once, when no trial of a group is to come.
+func TestRelease(t *testing.T) {
+	s := newStage(t, func(_ int, m *scripttest.Machine) { dying(m) })
+	b := &released{On: s.runner.Bench.(On)}
+	s.runner.Bench = b
+	done := Results{}
+	s.runner.Options = func(w Want) bench.Options {
+		if len(b.groups) > 0 {
+			t.Error("released while trials begin")
+		}
+		return bench.Options{Bundle: filepath.Join(s.dir, w.Bundle)}
+	}
+	if _, err := s.runner.Run(t.Context(), done); err != nil || len(b.groups) != 1 {
+		t.Errorf("released %q, %v", b.groups, err)
 	}
 }

@@ -25,6 +25,9 @@ type Ended struct {
 // Dropped says that it was broken off: it was not wanted any more, or the campaign ends.
 type Dropped struct{ Spec trial.Spec }
 
+// Paused says what there is too little of for another trial, and with an empty word that there is enough again.
+type Paused struct{ Lacking string }
+
 // Planned opens a scenario on a version: these arms will have at most so many trials.
 type Planned struct {
 	Scenario, OpenZFS string

@@ -156,6 +156,9 @@ func (s *Study) Results(done campaign.Results) (all []trial.Result) {
 // Group is one for all states: they share the record.
 func (s *Study) Group(trial.Spec) string { return s.Recorded.ID }
 
+// Release has nothing to let go of before Close.
+func (s *Study) Release(string) error { return nil }
+
 // Prepare finds the state in the record.
 func (s *Study) Prepare(_ context.Context, spec trial.Spec) (campaign.Trial, error) {
 	if spec.Cut == nil || spec.Cut.Record != s.Recorded.ID || spec.Number < 1 || spec.Number > len(s.states) {

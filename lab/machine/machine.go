@@ -104,6 +104,12 @@ type ForkOptions struct {
 // ReconnectDelay is how long the requests of a guest wait for an NBD server that has gone away, in seconds.
 const ReconnectDelay = 5
 
+// Releaser is a driver that restores machines ahead, see ForkOptions.Next.
+type Releaser interface {
+	// Release lets go of those of a checkpoint that nobody is about to fork.
+	Release(cp *Checkpoint) error
+}
+
 // Memory is the guest's physical memory.
 type Memory interface {
 	// ReadPhys fills p from guest-physical address addr.

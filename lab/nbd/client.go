@@ -110,9 +110,9 @@ func (c *Client) read(p []byte, at int64) error {
 
 // Close ends all connections.
 func (c *Client) Close() error {
-	var all []error
-	for _, conn := range c.all {
-		all = append(all, conn.Close())
+	all := make([]error, len(c.all))
+	for i, conn := range c.all {
+		all[i] = conn.Close()
 	}
 	return errors.Join(all...)
 }

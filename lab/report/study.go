@@ -58,7 +58,8 @@ func Lost(r trial.Result) bool { return r.Inconsistent() || len(r.State.Broken) 
 // Table counts the states by kind.
 func (s Study) Table(w io.Writer) error {
 	var b bytes.Buffer
-	rows := [][]string{{"STATES", "NUMBER", "CONSISTENT", "AUDIT", "NOT AUDITED", "NO IMPORT", "PANIC", "DAMAGED", "PROMISES", "BROKEN IN", "INVALID"}}
+	rows := make([][]string, 0, 5)
+	rows = append(rows, []string{"STATES", "NUMBER", "CONSISTENT", "AUDIT", "NOT AUDITED", "NO IMPORT", "PANIC", "DAMAGED", "PROMISES", "BROKEN IN", "INVALID"})
 	for _, kind := range []string{"boundary", "subset", "torn", ""} {
 		rows = append(rows, s.row(kind))
 	}
@@ -89,8 +90,7 @@ func (s Study) row(kind string) []string {
 	if kind == "" {
 		name = "all"
 	}
-	row := []string{name}
-	for _, n := range []int{
+	numbers := []int{
 		number,
 		of(func(r trial.Result) bool { return !r.Inconsistent() }),
 		of(func(r trial.Result) bool { return len(r.Audit)+len(r.State.After) > 0 || r.State.Unreadable != "" }),
@@ -101,7 +101,10 @@ func (s Study) row(kind string) []string {
 		promises,
 		of(func(r trial.Result) bool { return len(r.State.Broken) > 0 }),
 		number - of(func(trial.Result) bool { return true }),
-	} {
+	}
+	row := make([]string, 1, 1+len(numbers))
+	row[0] = name
+	for _, n := range numbers {
 		row = append(row, strconv.Itoa(n))
 	}
 	return row

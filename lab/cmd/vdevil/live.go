@@ -194,6 +194,8 @@ func (l *live) event(e campaign.Event) {
 		text = opened(e) + "\n"
 	case campaign.Dropped:
 		l.leave(e.Spec)
+	case campaign.Paused:
+		text = paused(e) + "\n"
 	case campaign.Planned:
 		l.plan(e)
 	case campaign.Skipped:

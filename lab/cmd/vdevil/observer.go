@@ -69,6 +69,8 @@ func (p *plain) event(e campaign.Event) {
 		p.note(opened(e))
 	case campaign.Dropped:
 		p.note(dropped(e))
+	case campaign.Paused:
+		p.note(paused(e))
 	case campaign.Planned:
 		p.note(fmt.Sprintf("%s: %s", title(e.Scenario, e.OpenZFS), arms(e)))
 	case campaign.Skipped:
@@ -94,6 +96,13 @@ func opened(e lab.Opened) string {
 		text += fmt.Sprintf(", %d trials done before", e.Done)
 	}
 	return text
+}
+
+func paused(e campaign.Paused) string {
+	if e.Lacking == "" {
+		return "going on"
+	}
+	return "waiting with more trials: " + e.Lacking
 }
 
 func dropped(e campaign.Dropped) string {

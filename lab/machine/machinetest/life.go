@@ -97,6 +97,27 @@ func (s suite) machines(t *testing.T) (dirs []string) {
 	return append(dirs, own)
 }
 
+// ahead expects machines that were restored ahead, and that nobody is about to ask for, to be let go of.
+func (s suite) ahead(t *testing.T) {
+	d, ok := s.Lab.Driver().(interface {
+		machine.Releaser
+		Settle()
+	})
+	if !ok {
+		t.Fatal("the driver restores nothing ahead")
+	}
+	known := s.machines(t)
+	m := s.fork(t, machine.ForkOptions{Paused: true, Next: 2})
+	if err := m.Close(); err != nil {
+		t.Error(err)
+	}
+	d.Settle()
+	if err := d.Release(s.cp); err != nil {
+		t.Error(err)
+	}
+	s.none(t, known)
+}
+
 func directory(m machine.Machine) string { return filepath.Dir(m.Disks()[0].Path) }
 
 func (s suite) ends(t *testing.T) {

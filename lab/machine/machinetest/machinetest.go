@@ -42,6 +42,7 @@ func Run(t *testing.T, b Bench) {
 	t.Run("a disk of an NBD server", s.network)
 	t.Run("a disk unplugged", s.unplugged)
 	t.Run("side by side", s.together)
+	t.Run("restored ahead", s.ahead)
 	t.Run("ends", s.ends)
 	t.Run("refusals", s.refusals)
 	t.Run("cancelled", s.cancelled)

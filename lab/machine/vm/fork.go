@@ -85,6 +85,18 @@ func (d *Driver) take(ctx context.Context, cp *machine.Checkpoint, o machine.For
 	return m, err
 }
 
+// Release lets go of what was restored ahead of a checkpoint that nobody is about to fork.
+func (d *Driver) Release(cp *machine.Checkpoint) error {
+	d.mu.Lock()
+	q := d.ahead[cp.Dir]
+	delete(d.ahead, cp.Dir)
+	d.mu.Unlock()
+	if q == nil {
+		return nil
+	}
+	return q.close()
+}
+
 // restore brings a checkpoint back to life, its CPUs stopped.
 func (d *Driver) restore(ctx context.Context, cp *machine.Checkpoint, freezable bool, nbd map[string]string) (*vm, error) {
 	if freezable && len(nbd) > 0 {
@@ -247,9 +259,12 @@ func (q *queue) fill(n int, restore func(context.Context) (*vm, error)) {
 func (q *queue) close() (err error) {
 	q.cancel()
 	q.work.Wait()
+	q.mu.Lock()
+	defer q.mu.Unlock()
 	for _, m := range q.ready {
 		err = errors.Join(err, m.Close())
 	}
+	q.ready = nil
 	return err
 }
 
