@@ -144,7 +144,7 @@ func (l *Lab) Resume(ctx context.Context, c store.Campaign, t Terms) (Shown, err
 // alike one is there whole.
 func Show(ctx context.Context, s *store.Store, c store.Campaign, whole bool) (Shown, error) {
 	read := s.Outline
-	if whole {
+	if whole || c.Kind == KindCrash { // its table has something of every state
 		read = s.Results
 	}
 	done, err := read(ctx, c.ID)

@@ -100,7 +100,9 @@ func details(b *bytes.Buffer, t trial.Result) {
 		}
 		injection(b, in, margin)
 	}
-	fmt.Fprintf(b, "%srepeat: %s\n", margin, t.Repeat)
+	if t.Repeat != "" {
+		fmt.Fprintf(b, "%srepeat: %s\n", margin, t.Repeat)
+	}
 	if t.Bundle != "" {
 		fmt.Fprintf(b, "%sbundle: %s\n", margin, t.Bundle)
 	}

@@ -45,6 +45,24 @@ crash-storm on OpenZFS 2.3.2, honest flush: 900 writes of 20 MiB, 60 flushes, 5 
 	}
 }
 
+// TestStudyTrial shows a state whole.
+func TestStudyTrial(t *testing.T) {
+	var out strings.Builder
+	r := studied(false).States[2]
+	r.Outcome = trial.Broken
+	if err := Trial(&out, trial.Spec{Name: "crash-storm", OpenZFS: "2.3.2", Arm: "storm", Number: 3}, r, trial.Environment{}); err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{"crash-storm on OpenZFS 2.3.2, storm/3: broken", "torn: the power is cut after 30 requests", "read-only import: cannot import 'tank': I/O error"} {
+		if !strings.Contains(out.String(), want) {
+			t.Errorf("%q is missing in\n%s", want, &out)
+		}
+	}
+	if strings.Contains(out.String(), "repeat") {
+		t.Errorf("it cannot be repeated:\n%s", &out)
+	}
+}
+
 // TestStudyOfFew has states that were not audited, one that could not be, and some that were not judged.
 func TestStudyOfFew(t *testing.T) {
 	r := studied(false)

@@ -29,7 +29,12 @@ func Trial(w io.Writer, s trial.Spec, r trial.Result, e trial.Environment) error
 	if r.NotAudited != "" {
 		fmt.Fprintf(&b, "\n  the disks were not audited: %s\n", r.NotAudited)
 	}
-	fmt.Fprintf(&b, "\n  last step: %s\n", r.LastStep)
+	if r.State != nil {
+		cut(&b, r.State)
+	}
+	if r.LastStep != "" {
+		fmt.Fprintf(&b, "\n  last step: %s\n", r.LastStep)
+	}
 	for _, work := range r.Workload {
 		fmt.Fprintf(&b, "  %s: %d writes, %d snapshots, %d destroyed, %d runs\n", work.Step, work.Writes, work.Snapshots, work.Destroyed, work.Runs)
 	}
@@ -37,11 +42,29 @@ func Trial(w io.Writer, s trial.Spec, r trial.Result, e trial.Environment) error
 	for i, span := range r.Spans {
 		spans[i] = fmt.Sprintf("%s %.1f s", span.Name, span.Seconds)
 	}
-	fmt.Fprintf(&b, "\n  begun %s, took %.1f s: %s\n", r.Started.UTC().Format("2006-01-02 15:04:05 UTC"), r.Seconds, strings.Join(spans, ", "))
+	fmt.Fprintf(&b, "\n  begun %s, took %.1f s\n", r.Started.UTC().Format("2006-01-02 15:04:05 UTC"), r.Seconds)
+	if len(spans) > 0 {
+		fmt.Fprintf(&b, "  %s\n", strings.Join(spans, ", "))
+	}
 	fmt.Fprintf(&b, "  vdevil %s, %s with %s, image %s, %s\n  spec %s\n", e.Version, s.Driver, strings.ToUpper(s.Accel), s.Image, e.Host, s.ID())
 	for _, f := range r.Evidence {
 		fmt.Fprintf(&b, "    %s  %s, %d bytes\n", f.SHA256[:min(16, len(f.SHA256))], f.Name, f.Size)
 	}
 	_, err := b.WriteTo(w)
 	return err
+}
+
+// cut says what a power cut has left, and what became of it.
+func cut(b *bytes.Buffer, s *trial.State) {
+	fmt.Fprintf(b, "\n  %s: the power is cut after %d requests; of %d writes that were not flushed %d are there\n", s.Kind, s.At, s.Unflushed, s.Kept)
+	for _, line := range []struct{ what, why string }{
+		{"cannot be audited", s.Unreadable}, {"read-only import", s.ReadOnly}, {"import", s.ReadWrite},
+	} {
+		if line.why != "" {
+			fmt.Fprintf(b, "  %s: %s\n", line.what, indent(line.why, "    "))
+		}
+	}
+	fmt.Fprintf(b, "  %d files were promised, %d are not as promised\n", s.Promises, len(s.Broken))
+	bullets(b, "found on the disks after the import", s.After)
+	bullets(b, "the pool names", s.Damaged)
 }
