@@ -1,6 +1,8 @@
 package e2e
 
 import (
+	"github.com/vdevil/vdevil/lab/zfs/audit/offline"
+
 	"encoding/json"
 	"os"
 	"time"
@@ -9,7 +11,6 @@ import (
 	. "github.com/onsi/gomega"
 	"github.com/onsi/gomega/gexec"
 
-	"github.com/vdevil/vdevil/lab"
 	"github.com/vdevil/vdevil/lab/guest"
 	"github.com/vdevil/vdevil/lab/machine"
 	"github.com/vdevil/vdevil/lab/zfs/audit"
@@ -64,7 +65,7 @@ zpool sync tank`
 			made := forgeDisk(ctx, disk, "spacemap-duplicate-free")
 			bad := run("--json")
 			Expect(bad).To(gexec.Exit(notHeld))
-			var r lab.AuditDocument
+			var r offline.Document
 			Expect(json.Unmarshal(bad.Out.Contents(), &r)).To(Succeed())
 			Expect(r.Findings).To(HaveLen(1), made)
 			Expect(r.Findings[0].Kind).To(Equal(audit.FreedTwice), made)

@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"strings"
 
+	"github.com/vdevil/vdevil/lab/host"
 	"github.com/vdevil/vdevil/lab/machine"
 	"github.com/vdevil/vdevil/lab/trial"
 )
@@ -87,7 +88,7 @@ func (b *bundle) disks(ctx context.Context, vm machine.Machine) error {
 	err := vm.PowerOff()
 	for _, d := range vm.Disks() {
 		name := filepath.Base(d.Path)
-		err = errors.Join(err, machine.CloneFile(ctx, filepath.Join(b.dir, name), d.Path), b.note(name))
+		err = errors.Join(err, host.CloneFile(ctx, filepath.Join(b.dir, name), d.Path), b.note(name))
 	}
 	return err
 }

@@ -14,6 +14,7 @@ import (
 	"github.com/vdevil/vdevil/lab/checkpoint"
 	"github.com/vdevil/vdevil/lab/drive"
 	"github.com/vdevil/vdevil/lab/guest"
+	"github.com/vdevil/vdevil/lab/host"
 	"github.com/vdevil/vdevil/lab/machine"
 	"github.com/vdevil/vdevil/lab/machine/vm"
 	"github.com/vdevil/vdevil/lab/nbd"
@@ -87,7 +88,7 @@ func (s *Study) boot(ctx context.Context, cp *machine.Checkpoint, r *record) (er
 		}
 		r.bases = append(r.bases, f)
 		work := filepath.Join(s.Dir, "work-"+d.Name)
-		if err := machine.CloneFile(ctx, work, base); err != nil {
+		if err := host.CloneFile(ctx, work, base); err != nil {
 			return err
 		}
 		disk, err := os.OpenFile(work, os.O_RDWR, 0)

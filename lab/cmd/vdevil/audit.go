@@ -1,6 +1,8 @@
 package main
 
 import (
+	"github.com/vdevil/vdevil/lab/zfs/audit/offline"
+
 	"context"
 	"errors"
 	"fmt"
@@ -12,14 +14,13 @@ import (
 	"github.com/dustin/go-humanize"
 	"github.com/spf13/cobra"
 
-	"github.com/vdevil/vdevil/lab"
 	"github.com/vdevil/vdevil/lab/zfs/audit"
 	"github.com/vdevil/vdevil/lab/zfs/audit/device"
 )
 
 // auditFlags are those of audit.
 type auditFlags struct {
-	lab.AuditOptions
+	offline.Options
 	memory uint
 	json   bool
 	all    bool
@@ -81,7 +82,7 @@ func (a *app) audit(ctx context.Context, f auditFlags) error {
 	if !f.json {
 		f.Found = view.found
 	}
-	r, err := lab.Audit(ctx, f.AuditOptions)
+	r, err := offline.Audit(ctx, f.Options)
 	view.close()
 	if f.json {
 		if e := writeJSON(a.out, r.Document(err)); e != nil {
@@ -118,7 +119,7 @@ func (e *unreadableError) Unwrap() error { return e.error }
 const firstFew = 5 // findings of a kind that are printed without --all
 
 // auditText is a report for people.
-func auditText(r lab.Audited, all bool) string {
+func auditText(r offline.Audited, all bool) string {
 	var s strings.Builder
 	fmt.Fprintf(&s, "pool %s (GUID %d), txg %d: %s block pointers, %s of %s allocated\n", r.Pool, r.GUID, r.TXG,
 		humanize.Comma(int64(r.Totals.Blocks)), humanize.IBytes(r.Allocated), humanize.IBytes(r.Capacity))

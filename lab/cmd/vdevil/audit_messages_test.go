@@ -1,6 +1,8 @@
 package main
 
 import (
+	"github.com/vdevil/vdevil/lab/zfs/audit/offline"
+
 	"encoding/json"
 	"fmt"
 	"os"
@@ -8,7 +10,6 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/vdevil/vdevil/lab"
 	"github.com/vdevil/vdevil/lab/zfs/ondisk/labeltest"
 	"github.com/vdevil/vdevil/lab/zfs/ondisk/nvlist"
 )
@@ -85,12 +86,12 @@ func TestAuditRefusals(t *testing.T) {
 			}
 		}
 		code, out, err = command(t, append([]string{"audit", "--json"}, c.args...)...)
-		var d lab.AuditDocument
+		var d offline.Document
 		if e := json.Unmarshal([]byte(out), &d); e != nil || code != misused || err == "" {
 			t.Errorf("%q: status %d, %v, %q, %q", c.args, code, e, out, err)
 			continue
 		}
-		if d.Format != lab.AuditFormat || d.Version != lab.AuditVersion || d.Verdict != lab.NotAudited || d.Error == nil || d.Error.Kind != c.kind {
+		if d.Format != offline.Format || d.Version != offline.Version || d.Verdict != offline.NotAudited || d.Error == nil || d.Error.Kind != c.kind {
 			t.Errorf("%q: %s", c.args, out)
 		}
 	}

@@ -1,6 +1,8 @@
 package main
 
 import (
+	"github.com/vdevil/vdevil/lab/zfs/audit/offline"
+
 	"bytes"
 	"encoding/json"
 	"errors"
@@ -12,7 +14,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/vdevil/vdevil/lab"
 	"github.com/vdevil/vdevil/lab/zfs/audit"
 	"github.com/vdevil/vdevil/lab/zfs/forge"
 	"github.com/vdevil/vdevil/lab/zfs/ondisk"
@@ -90,8 +91,8 @@ func TestAuditClean(t *testing.T) {
 		t.Fatal(err)
 	}
 	code, out, err := command(t, append([]string{"audit", "--json", stranger}, paths...)...)
-	var r lab.AuditDocument
-	if e := json.Unmarshal([]byte(out), &r); code != held || e != nil || r.Pool.Name != "zr" || r.Verdict != lab.Consistent || r.Pool.Blocks.Blocks == 0 ||
+	var r offline.Document
+	if e := json.Unmarshal([]byte(out), &r); code != held || e != nil || r.Pool.Name != "zr" || r.Verdict != offline.Consistent || r.Pool.Blocks.Blocks == 0 ||
 		len(r.Strangers) != 1 || r.Strangers[0].Device != stranger || len(r.Missing) != 0 {
 		t.Errorf("status %d, %v, %+v, %q", code, e, r, err)
 	}
@@ -133,7 +134,7 @@ func TestAuditForged(t *testing.T) {
 		t.Errorf("status %d, %q", code, err)
 	}
 	code, out, _ = command(t, "audit", "--json", path)
-	var r lab.AuditDocument
+	var r offline.Document
 	if e := json.Unmarshal([]byte(out), &r); code != notHeld || e != nil || len(r.Findings) != 1 || r.Findings[0].Kind != audit.FreedTwice {
 		t.Errorf("status %d, %v, %+v", code, e, r)
 	}

@@ -1,6 +1,8 @@
 package main
 
 import (
+	"github.com/vdevil/vdevil/lab/zfs/forge/offline"
+
 	"context"
 	"errors"
 	"fmt"
@@ -8,13 +10,12 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/vdevil/vdevil/lab"
 	"github.com/vdevil/vdevil/lab/zfs/forge"
 )
 
 // forgeFlags are those of forge.
 type forgeFlags struct {
-	lab.ForgeOptions
+	offline.Options
 	metaslab   string
 	list, json bool
 }
@@ -31,7 +32,7 @@ tells what it has changed: object, block, offset, bytes before and after, and wh
 IMPORTING A FORGED POOL CAN PANIC THE KERNEL, and what is written to it afterwards can destroy the files in it. Forge
 copies, and import them in virtual machines. --in-place cannot be undone.
 
-Images are copied, beside themselves as NAME` + lab.ForgedSuffix + ` or into --output; the originals stay as they are unless --in-place says
+Images are copied, beside themselves as NAME` + offline.Suffix + ` or into --output; the originals stay as they are unless --in-place says
 otherwise. Blocks are rewritten where they lie: what does not fit there is refused, and so is what the pool has no
 victim for. The seed chooses the victim; flags narrow the choice.
 
@@ -99,7 +100,7 @@ func (a *app) forge(ctx context.Context, f forgeFlags, args []string) error {
 		return a.listForgeries(f.json)
 	}
 	f.Name, f.Devices = args[0], args[1:]
-	made, err := lab.Forge(ctx, f.ForgeOptions)
+	made, err := offline.Forge(ctx, f.Options)
 	if err != nil {
 		return interrupted(ctx, err)
 	}
@@ -126,7 +127,7 @@ func (a *app) listForgeries(asJSON bool) error {
 }
 
 // forgedText has its cells parted by tabs.
-func forgedText(f lab.Forged) string {
+func forgedText(f offline.Forged) string {
 	const shown = 32 // bytes of a change
 	hex := func(p []byte) string {
 		if len(p) > shown {

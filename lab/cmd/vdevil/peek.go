@@ -1,6 +1,8 @@
 package main
 
 import (
+	"github.com/vdevil/vdevil/lab/fault/peek"
+
 	"context"
 	"errors"
 	"fmt"
@@ -8,7 +10,6 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/vdevil/vdevil/lab"
 	"github.com/vdevil/vdevil/lab/fault"
 	"github.com/vdevil/vdevil/lab/zfs/core"
 )
@@ -80,9 +81,9 @@ func (a *app) peek(ctx context.Context, f peekFlags, target string) error {
 		view.close()
 		return interrupted(ctx, err)
 	}
-	var p lab.Peek
+	var p peek.Seen
 	err = l.Look(ctx, s, "", f.version, trigger, f.seed, func(m *fault.Moment) (err error) {
-		p, err = lab.PeekAt(ctx, m, target)
+		p, err = peek.At(ctx, m, target)
 		return err
 	})
 	view.close()
@@ -99,7 +100,7 @@ func (a *app) peek(ctx context.Context, f peekFlags, target string) error {
 }
 
 // peekText has its cells parted by tabs.
-func peekText(p lab.Peek) string {
+func peekText(p peek.Seen) string {
 	var s strings.Builder
 	switch {
 	case p.Value != nil:

@@ -13,6 +13,7 @@ import (
 
 	"github.com/vdevil/vdevil/lab/fault"
 	"github.com/vdevil/vdevil/lab/fault/vdev"
+	"github.com/vdevil/vdevil/lab/host"
 	"github.com/vdevil/vdevil/lab/machine"
 	"github.com/vdevil/vdevil/lab/trial"
 	"github.com/vdevil/vdevil/lab/zfs/ondisk"
@@ -40,7 +41,7 @@ func clone(t *testing.T, dir string) (disks []machine.Disk, devices []ondisk.Dev
 	for _, d := range ondisktest.Images(t, dir) {
 		name := filepath.Base(d.Name)
 		path := filepath.Join(to, name)
-		if err := machine.CloneFile(t.Context(), path, d.Name); err != nil {
+		if err := host.CloneFile(t.Context(), path, d.Name); err != nil {
 			t.Fatal(err)
 		}
 		disks = append(disks, machine.Disk{Name: name, Path: path, Size: d.Size})

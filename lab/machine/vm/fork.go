@@ -10,6 +10,7 @@ import (
 	"slices"
 	"sync"
 
+	"github.com/vdevil/vdevil/lab/host"
 	"github.com/vdevil/vdevil/lab/machine"
 )
 
@@ -54,7 +55,7 @@ func (m *vm) exchange(ctx context.Context, disks map[string]string) error {
 		if size := m.Config.Disks[i].Size; info.Size() != size {
 			return fmt.Errorf("fork: %s has %d bytes, disk %s has %d", from, info.Size(), name, size)
 		}
-		if err := machine.OverwriteFile(ctx, m.Disk(name), from); err != nil {
+		if err := host.OverwriteFile(ctx, m.Disk(name), from); err != nil {
 			return fmt.Errorf("fork: disk %s: %w", name, err)
 		}
 	}
@@ -134,7 +135,7 @@ func (d *Driver) load(ctx context.Context, cp *machine.Checkpoint, s *Spec, free
 		}
 	}
 	for dst, src := range copies {
-		if err := machine.CloneFile(ctx, dst, src); err != nil {
+		if err := host.CloneFile(ctx, dst, src); err != nil {
 			return nil, err
 		}
 	}

@@ -18,7 +18,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
-	"github.com/vdevil/vdevil/lab/machine"
+	"github.com/vdevil/vdevil/lab/host"
 	"github.com/vdevil/vdevil/lab/zfs/audit"
 	"github.com/vdevil/vdevil/lab/zfs/ondisk"
 	"github.com/vdevil/vdevil/lab/zfs/ondisk/ondisktest"
@@ -148,7 +148,7 @@ func (d *damager) ask(ctx context.Context, v *victim, w *ondisk.Writer) (text st
 	var targets []ondisk.Target
 	for _, device := range v.devices {
 		path := filepath.Join(dir, filepath.Base(device.Name))
-		if err := machine.CloneFile(ctx, path, device.Name); err != nil {
+		if err := host.CloneFile(ctx, path, device.Name); err != nil {
 			return "", err
 		}
 		f, err := os.OpenFile(path, os.O_RDWR, 0)

@@ -15,6 +15,7 @@ import (
 	"github.com/vdevil/vdevil/images"
 	"github.com/vdevil/vdevil/lab"
 	"github.com/vdevil/vdevil/lab/guest"
+	"github.com/vdevil/vdevil/lab/host"
 	"github.com/vdevil/vdevil/lab/labtest"
 	"github.com/vdevil/vdevil/lab/machine"
 	"github.com/vdevil/vdevil/lab/zfs/forge"
@@ -62,7 +63,7 @@ func newBench(t *testing.T, version string) *bench {
 		t.Fatal(err)
 	}
 	b.disk = filepath.Join(t.TempDir(), "v0")
-	if err := machine.CloneFile(t.Context(), b.disk, m.Disks()[0].Path); err != nil {
+	if err := host.CloneFile(t.Context(), b.disk, m.Disks()[0].Path); err != nil {
 		t.Fatal(err)
 	}
 	return b
@@ -76,7 +77,7 @@ func (b *bench) forge(t *testing.T, name string, mode ondisk.WriteMode) (string,
 		t.Fatal(err)
 	}
 	copied := filepath.Join(t.TempDir(), "v0")
-	if err := machine.CloneFile(t.Context(), copied, b.disk); err != nil {
+	if err := host.CloneFile(t.Context(), copied, b.disk); err != nil {
 		t.Fatal(err)
 	}
 	device, closer, err := ondisk.OpenDevice(b.disk)

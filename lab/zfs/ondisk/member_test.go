@@ -9,7 +9,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/vdevil/vdevil/lab/machine"
+	"github.com/vdevil/vdevil/lab/host"
 	"github.com/vdevil/vdevil/lab/zfs/ondisk"
 )
 
@@ -91,7 +91,7 @@ func TestDeviceTwice(t *testing.T) {
 		t.Fatal(err)
 	}
 	path := filepath.Join(t.TempDir(), "newer")
-	if err := machine.CloneFile(t.Context(), path, old.Name); err != nil {
+	if err := host.CloneFile(t.Context(), path, old.Name); err != nil {
 		t.Fatal(err)
 	}
 	f, err := os.OpenFile(path, os.O_RDWR, 0)

@@ -13,7 +13,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/vdevil/vdevil/lab/machine"
+	"github.com/vdevil/vdevil/lab/host"
 	"github.com/vdevil/vdevil/lab/zfs/ondisk"
 	"github.com/vdevil/vdevil/lab/zfs/ondisk/ondisktest"
 )
@@ -42,7 +42,7 @@ func commit(t testing.TB, w *ondisk.Writer, devices []ondisk.Device) []ondisk.De
 	targets, out := make([]ondisk.Target, 0, len(devices)), make([]ondisk.Device, 0, len(devices))
 	for _, d := range devices {
 		path := filepath.Join(dir, filepath.Base(d.Name))
-		if err := machine.CloneFile(t.Context(), path, d.Name); err != nil {
+		if err := host.CloneFile(t.Context(), path, d.Name); err != nil {
 			t.Fatal(err)
 		}
 		f, err := os.OpenFile(path, os.O_RDWR, 0)

@@ -1,4 +1,4 @@
-package lab
+package offline
 
 import (
 	"context"
@@ -11,11 +11,11 @@ import (
 	"github.com/vdevil/vdevil/lab/zfs/ondisk"
 )
 
-// AuditFormat and AuditVersion begin a document of an audit. The version grows when a field changes or vanishes, not when one
+// Format and Version begin a document of an audit. The version grows when a field changes or vanishes, not when one
 // is added; lab/zfs/audit/README.md describes them all.
 const (
-	AuditFormat  = "vdevil-audit"
-	AuditVersion = 1
+	Format  = "vdevil-audit"
+	Version = 1
 )
 
 // The verdicts of a document.
@@ -25,27 +25,27 @@ const (
 	NotAudited   = "not-audited"
 )
 
-// AuditDocument is an audit for programs. GUIDs are strings, since they need all 64 bits; what there is none of is left out.
-type AuditDocument struct {
+// Document is an audit for programs. GUIDs are strings, since they need all 64 bits; what there is none of is left out.
+type Document struct {
 	Format  string `json:"format"`
 	Version int    `json:"version"`
 	Verdict string `json:"verdict"`
 	// Error says why the pool was not audited.
-	Error *AuditError `json:"error,omitempty"`
-	Pool  *AuditPool  `json:"pool,omitempty"`
+	Error *Trouble `json:"error,omitempty"`
+	Pool  *Pool    `json:"pool,omitempty"`
 	// Findings are sorted by kind and place. Omitted counts by kind those that are left out.
-	Findings []AuditFinding        `json:"findings"`
+	Findings []Finding             `json:"findings"`
 	Omitted  map[audit.Kind]uint64 `json:"omitted,omitempty"`
 	// Incomplete says that parts of the pool could not be read.
-	Incomplete bool           `json:"incomplete,omitempty"`
-	Missing    []AuditDevice  `json:"missing,omitempty"`
-	BadCopies  []AuditCopies  `json:"bad_copies,omitempty"`
-	Strangers  []AuditUnknown `json:"strangers,omitempty"`
-	Notes      []Note         `json:"notes,omitempty"`
+	Incomplete bool      `json:"incomplete,omitempty"`
+	Missing    []Device  `json:"missing,omitempty"`
+	BadCopies  []Copies  `json:"bad_copies,omitempty"`
+	Strangers  []Unknown `json:"strangers,omitempty"`
+	Notes      []Note    `json:"notes,omitempty"`
 }
 
-// AuditPool is the pool that was audited. Sizes are in bytes.
-type AuditPool struct {
+// Pool is the pool that was audited. Sizes are in bytes.
+type Pool struct {
 	Name       string       `json:"name"`
 	GUID       string       `json:"guid"`
 	TXG        uint64       `json:"txg,omitempty"`
@@ -55,69 +55,69 @@ type AuditPool struct {
 	Blocks     audit.Totals `json:"totals,omitzero"`
 }
 
-// AuditError is why a pool was not audited.
-type AuditError struct {
+// Trouble is why a pool was not audited.
+type Trouble struct {
 	// Kind is in-use, no-pool, missing-devices, no-such-txg, unsupported, names-a-file, interrupted or other.
 	Kind    string `json:"kind"`
 	Message string `json:"message"`
 	// Pools are those that are there instead of the one that was asked for; TXGs those that an uberblock is left of.
-	Pools []AuditPool `json:"pools,omitempty"`
-	TXGs  []uint64    `json:"txgs,omitempty"`
+	Pools []Pool   `json:"pools,omitempty"`
+	TXGs  []uint64 `json:"txgs,omitempty"`
 	// VDevs are those that cannot be read for want of devices.
-	VDevs []AuditLacking `json:"vdevs,omitempty"`
+	VDevs []Lacking `json:"vdevs,omitempty"`
 }
 
-// AuditLacking is a top-level vdev that needs so many of the devices that are missing. Nothing else is known of one without
+// Lacking is a top-level vdev that needs so many of the devices that are missing. Nothing else is known of one without
 // a type.
-type AuditLacking struct {
-	ID      uint64        `json:"id"`
-	Type    string        `json:"type,omitempty"`
-	Devices int           `json:"devices,omitempty"`
-	Needed  int           `json:"needed,omitempty"`
-	Missing []AuditDevice `json:"missing,omitempty"`
+type Lacking struct {
+	ID      uint64   `json:"id"`
+	Type    string   `json:"type,omitempty"`
+	Devices int      `json:"devices,omitempty"`
+	Needed  int      `json:"needed,omitempty"`
+	Missing []Device `json:"missing,omitempty"`
 }
 
-// AuditDevice is a member of the pool. The path is where it was when the pool was last imported.
-type AuditDevice struct {
+// Device is a member of the pool. The path is where it was when the pool was last imported.
+type Device struct {
 	GUID string `json:"guid"`
 	Path string `json:"path,omitempty"`
 }
 
-// AuditCopies counts the blocks that a device holds badly, while other copies are good.
-type AuditCopies struct {
-	AuditDevice
+// Copies counts the blocks that a device holds badly, while other copies are good.
+type Copies struct {
+	Device
 	audit.BadCopies
 }
 
-// AuditUnknown is a device that is no member of a pool.
-type AuditUnknown struct {
+// Unknown is a device that is no member of a pool.
+type Unknown struct {
 	Device string `json:"device"`
 	What   string `json:"what"`
 	Remedy string `json:"remedy,omitempty"`
 }
 
-// AuditFinding is one thing that is not as it must be.
-type AuditFinding struct {
-	Kind  audit.Kind  `json:"kind"`
-	Place *AuditPlace `json:"place,omitempty"`
+// Finding is one thing that is not as it must be.
+type Finding struct {
+	Kind  audit.Kind `json:"kind"`
+	Place *Place     `json:"place,omitempty"`
 	// Object is the space map, list or table that the finding is about.
-	Object uint64       `json:"object,omitempty"`
-	Owners []AuditOwner `json:"owners,omitempty"`
+	Object uint64  `json:"object,omitempty"`
+	Owners []Owner `json:"owners,omitempty"`
 	// MoreOwners counts those that are left out.
 	MoreOwners uint64 `json:"more_owners,omitempty"`
 	Detail     string `json:"detail,omitempty"`
 }
 
-// AuditPlace is in bytes of a top-level vdev, without its labels.
-type AuditPlace struct {
+// Place is in bytes of a top-level vdev, without its labels.
+type Place struct {
 	VDev     uint32 `json:"vdev"`
 	Metaslab uint64 `json:"metaslab"`
 	Offset   uint64 `json:"offset"`
 	Size     uint64 `json:"size"`
 }
 
-// AuditOwner is who refers to a place. Objects that only the object set itself knows have negative numbers, as in zdb.
-type AuditOwner struct {
+// Owner is who refers to a place. Objects that only the object set itself knows have negative numbers, as in zdb.
+type Owner struct {
 	Kind       string `json:"kind"`
 	Dataset    string `json:"dataset,omitempty"`
 	ObjSet     uint64 `json:"objset"`
@@ -131,10 +131,10 @@ type AuditOwner struct {
 }
 
 // Document is the audit for programs; err is what Audit returned with it.
-func (a *Audited) Document(err error) AuditDocument {
-	d := AuditDocument{Format: AuditFormat, Version: AuditVersion, Verdict: NotAudited, Findings: []AuditFinding{}, Notes: a.Notes}
+func (a *Audited) Document(err error) Document {
+	d := Document{Format: Format, Version: Version, Verdict: NotAudited, Findings: []Finding{}, Notes: a.Notes}
 	for _, f := range a.Strangers {
-		d.Strangers = append(d.Strangers, AuditUnknown{f.Device, f.What, f.Remedy})
+		d.Strangers = append(d.Strangers, Unknown{f.Device, f.What, f.Remedy})
 	}
 	for _, v := range a.Missing {
 		d.Missing = append(d.Missing, auditDevice(v))
@@ -147,26 +147,26 @@ func (a *Audited) Document(err error) AuditDocument {
 	return d
 }
 
-func (d *AuditDocument) report(r *audit.Report) {
+func (d *Document) report(r *audit.Report) {
 	d.Verdict = Consistent
 	if !r.Clean() {
 		d.Verdict = Inconsistent
 	}
-	d.Pool = &AuditPool{
+	d.Pool = &Pool{
 		Name: r.Pool, GUID: guid(r.GUID), TXG: r.TXG, Checkpoint: r.Checkpoint, Allocated: r.Allocated, Capacity: r.Capacity, Blocks: r.Totals,
 	}
 	d.Omitted, d.Incomplete = r.Omitted, r.Incomplete
 	for _, c := range r.BadCopies {
-		d.BadCopies = append(d.BadCopies, AuditCopies{auditDevice(c.VDev), c})
+		d.BadCopies = append(d.BadCopies, Copies{auditDevice(c.VDev), c})
 	}
 	for i := range r.Findings {
 		f := &r.Findings[i]
-		out := AuditFinding{Kind: f.Kind, Object: f.Object, MoreOwners: f.MoreOwners, Detail: f.Detail}
+		out := Finding{Kind: f.Kind, Object: f.Object, MoreOwners: f.MoreOwners, Detail: f.Detail}
 		if f.Size > 0 {
-			out.Place = &AuditPlace{f.VDev, f.Metaslab, f.Offset, f.Size}
+			out.Place = &Place{f.VDev, f.Metaslab, f.Offset, f.Size}
 		}
 		for _, o := range f.Owners {
-			out.Owners = append(out.Owners, AuditOwner{
+			out.Owners = append(out.Owners, Owner{
 				o.Kind, o.Dataset, o.ObjSet, int64(o.Object), o.Level, o.BlkID, o.Blocks, o.Birth, o.Path, o.Checkpoint,
 			})
 		}
@@ -174,8 +174,8 @@ func (d *AuditDocument) report(r *audit.Report) {
 	}
 }
 
-func auditError(err error) *AuditError {
-	e := &AuditError{Kind: "other", Message: err.Error()}
+func auditError(err error) *Trouble {
+	e := &Trouble{Kind: "other", Message: err.Error()}
 	var (
 		used    *device.InUseError
 		named   *device.NamedFileError
@@ -194,12 +194,12 @@ func auditError(err error) *AuditError {
 	case errors.As(err, &none):
 		e.Kind = "no-pool"
 		for _, p := range none.There {
-			e.Pools = append(e.Pools, AuditPool{Name: p.Name, GUID: guid(p.GUID)})
+			e.Pools = append(e.Pools, Pool{Name: p.Name, GUID: guid(p.GUID)})
 		}
 	case errors.As(err, &lacking):
 		e.Kind = "missing-devices"
 		for _, l := range lacking.VDevs {
-			v := AuditLacking{ID: l.ID, Devices: l.Of, Needed: l.Need}
+			v := Lacking{ID: l.ID, Devices: l.Of, Needed: l.Need}
 			if l.VDev != nil {
 				v.Type = l.VDev.Type
 			}
@@ -216,12 +216,12 @@ func auditError(err error) *AuditError {
 	return e
 }
 
-func auditDevice(v *ondisk.VDev) AuditDevice { return AuditDevice{guid(v.GUID), v.Path} }
+func auditDevice(v *ondisk.VDev) Device { return Device{guid(v.GUID), v.Path} }
 
 func guid(n uint64) string { return strconv.FormatUint(n, 10) }
 
-// strangers says what the devices are that an error of ondisk.Open tells of.
-func strangers(ctx context.Context, err error) []identify.Found {
+// Strangers says what the devices are that an error of ondisk.Open tells of.
+func Strangers(ctx context.Context, err error) []identify.Found {
 	var none *ondisk.NoPoolError
 	var lacking *ondisk.LackingError
 	switch {

@@ -1,4 +1,6 @@
-package lab
+// Package offline audits the pool on devices or images that somebody names, and says what he must know to judge the report:
+// what is missing, what is no member, whether the pool is in use.
+package offline
 
 import (
 	"context"
@@ -17,8 +19,8 @@ import (
 	"github.com/vdevil/vdevil/lab/zfs/ondisk"
 )
 
-// AuditOptions say which pool is audited, and how.
-type AuditOptions struct {
+// Options say which pool is audited, and how.
+type Options struct {
 	// Paths are images and block devices, in any order. What is no member of the pool is left out.
 	Paths []string
 	// Pool is the name or GUID of one of several pools, empty for the only one.
@@ -65,7 +67,7 @@ const auditCache = 1 << 20
 
 // Audit opens devices, read-only, and audits the pool on them. An error says that it was not possible: what is wrong with
 // the pool is in the report.
-func Audit(ctx context.Context, o AuditOptions) (a Audited, err error) {
+func Audit(ctx context.Context, o Options) (a Audited, err error) {
 	workers := runtime.NumCPU()
 	var devices []ondisk.Device
 	named := func(image, file string) {
@@ -85,12 +87,12 @@ func Audit(ctx context.Context, o AuditOptions) (a Audited, err error) {
 	}
 	p, err := ondisk.Open(ctx, devices, opts)
 	if err != nil {
-		a.Strangers = strangers(ctx, err)
-		return a, explained(err, a.Strangers)
+		a.Strangers = Strangers(ctx, err)
+		return a, Explained(err, a.Strangers)
 	}
 	a.Missing, a.Strangers = p.Missing, identified(ctx, p.Unused)
 	if err := p.Lacking(); err != nil {
-		return a, explained(fmt.Errorf("open pool %s: %w", p.Name, err), a.Strangers)
+		return a, Explained(fmt.Errorf("open pool %s: %w", p.Name, err), a.Strangers)
 	}
 	if Imported(p) && !o.Live {
 		return a, &device.InUseError{Path: "pool " + p.Name, Who: "it is imported on this computer"}
@@ -131,8 +133,8 @@ func Imported(p *ondisk.Pool) bool {
 	return err != nil || strings.TrimSpace(string(guid)) == strconv.FormatUint(p.GUID, 10)
 }
 
-// explained says, with an error, what the devices are that are no members.
-func explained(err error, strangers []identify.Found) error {
+// Explained says, with an error, what the devices are that are no members.
+func Explained(err error, strangers []identify.Found) error {
 	for _, f := range strangers {
 		err = fmt.Errorf("%w\n  %v", err, f)
 	}

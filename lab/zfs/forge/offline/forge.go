@@ -1,19 +1,22 @@
-package lab
+// Package offline makes a pool wrong on devices or images that somebody names, or on copies of them.
+package offline
 
 import (
+	"github.com/vdevil/vdevil/lab/host"
+	auditing "github.com/vdevil/vdevil/lab/zfs/audit/offline"
+
 	"context"
 	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
 
-	"github.com/vdevil/vdevil/lab/machine"
 	"github.com/vdevil/vdevil/lab/zfs/forge"
 	"github.com/vdevil/vdevil/lab/zfs/ondisk"
 )
 
-// ForgeOptions say what to forge and where it goes.
-type ForgeOptions struct {
+// Options say what to forge and where it goes.
+type Options struct {
 	forge.Options
 	// Name is that of the forgery.
 	Name string
@@ -21,15 +24,18 @@ type ForgeOptions struct {
 	Devices []string
 	Pool    string
 	// InPlace changes the devices themselves. Otherwise images are copied: into the directory Output, or, where that is
-	// empty, beside them, with ForgedSuffix.
+	// empty, beside them, with Suffix.
 	InPlace bool
 	Output  string
 	// NewTXG makes an uberblock of the next transaction group instead of changing the newest one.
 	NewTXG bool
 }
 
-// ForgedSuffix is what the name of a forged copy ends in beside its original.
-const ForgedSuffix = ".forged"
+// Suffix is what the name of a forged copy ends in beside its original.
+const Suffix = ".forged"
+
+// partSuffix is what the name of a copy ends in until it is complete.
+const partSuffix = ".part"
 
 // Forged is a forgery that was made.
 type Forged struct {
@@ -40,7 +46,7 @@ type Forged struct {
 
 // Forge makes a pool wrong in a known way. Nothing is written before all of it is known to be possible, copies get their
 // names when they are complete, and what was written is read back and verified.
-func Forge(ctx context.Context, o ForgeOptions) (f Forged, err error) {
+func Forge(ctx context.Context, o Options) (f Forged, err error) {
 	kind, err := forge.Find(o.Name)
 	if err != nil {
 		return f, err
@@ -56,7 +62,7 @@ func Forge(ctx context.Context, o ForgeOptions) (f Forged, err error) {
 	}
 	w, err := ondisk.NewWriter(ctx, devices, mode, ondisk.Options{Name: o.Pool})
 	if err != nil {
-		return f, explained(err, strangers(ctx, err))
+		return f, auditing.Explained(err, auditing.Strangers(ctx, err))
 	}
 	const exported = 1
 	if state, ok := w.Pool().Label.Uint64("state"); o.InPlace && (!ok || state != exported) {
@@ -94,7 +100,7 @@ func openAll(paths []string) (devices []ondisk.Device, closeAll func() error, er
 }
 
 // write commits to the devices or to copies of them.
-func (o *ForgeOptions) write(ctx context.Context, w *ondisk.Writer) (written []string, err error) {
+func (o *Options) write(ctx context.Context, w *ondisk.Writer) (written []string, err error) {
 	if o.InPlace {
 		return o.Devices, commit(ctx, w, o.Devices)
 	}
@@ -114,23 +120,23 @@ func (o *ForgeOptions) write(ctx context.Context, w *ondisk.Writer) (written []s
 		if !info.Mode().IsRegular() {
 			return nil, fmt.Errorf("%s is no file: forge an image of it, or the device itself in place", path)
 		}
-		to := path + ForgedSuffix
+		to := path + Suffix
 		if o.Output != "" {
 			to = filepath.Join(o.Output, filepath.Base(path))
 		}
 		if _, err := os.Lstat(to); !errors.Is(err, os.ErrNotExist) {
 			return nil, errors.Join(err, fmt.Errorf("%s is there already", to))
 		}
-		if err := machine.CloneFile(ctx, to+machine.PartSuffix, path); err != nil {
+		if err := host.CloneFile(ctx, to+partSuffix, path); err != nil {
 			return nil, err
 		}
-		written, parts = append(written, to), append(parts, to+machine.PartSuffix)
+		written, parts = append(written, to), append(parts, to+partSuffix)
 	}
 	if err := commit(ctx, w, parts); err != nil {
 		return nil, err
 	}
 	for i, to := range written {
-		if err := os.Rename(to+machine.PartSuffix, to); err != nil {
+		if err := os.Rename(to+partSuffix, to); err != nil {
 			parts = parts[i:]
 			return nil, err
 		}

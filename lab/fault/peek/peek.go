@@ -1,4 +1,5 @@
-package lab
+// Package peek shows what of ZFS is in a guest's memory at a moment.
+package peek
 
 import (
 	"context"
@@ -11,17 +12,17 @@ import (
 	"github.com/vdevil/vdevil/lab/zfs/core"
 )
 
-// Peek is what of ZFS was in a guest's memory at a moment. One of Summary, Objects and Value is set.
-type Peek struct {
+// Seen is what of ZFS was in a guest's memory at a moment. One of Summary, Objects and Value is set.
+type Seen struct {
 	Summary []core.Summary `json:"summary,omitempty"`
 	Objects []core.Object  `json:"objects,omitempty"`
-	Value   *PeekValue     `json:"value,omitempty"`
+	Value   *Value         `json:"value,omitempty"`
 	// Missed says which parts of the memory could not be listed, and why.
 	Missed []string `json:"missed,omitempty"`
 }
 
-// PeekValue is one place in memory.
-type PeekValue struct {
+// Value is one place in memory.
+type Value struct {
 	Path string `json:"path"`
 	Type string `json:"type"`
 	// Addr is the virtual address; Size is in bits.
@@ -32,8 +33,8 @@ type PeekValue struct {
 	Text string `json:"text"`
 }
 
-// PeekAt looks at a moment: at a path, at the objects of a class, or, where what is empty, at everything by kind.
-func PeekAt(ctx context.Context, m *fault.Moment, what string) (p Peek, err error) {
+// At looks at a moment: at a path, at the objects of a class, or, where what is empty, at everything by kind.
+func At(ctx context.Context, m *fault.Moment, what string) (p Seen, err error) {
 	switch {
 	case what == "":
 		objects := p.list(m.Scope.ZFS.Objects(ctx))
@@ -41,7 +42,7 @@ func PeekAt(ctx context.Context, m *fault.Moment, what string) (p Peek, err erro
 	case isClass(what):
 		p.Objects, err = m.Scope.ZFS.Class(what)
 	default:
-		p.Value, err = peekValue(m, what)
+		p.Value, err = value(m, what)
 	}
 	return p, err
 }
@@ -53,7 +54,7 @@ func isClass(what string) bool {
 }
 
 // list collects what can be listed.
-func (p *Peek) list(all func(func(core.Object, error) bool)) (objects []core.Object) {
+func (p *Seen) list(all func(func(core.Object, error) bool)) (objects []core.Object) {
 	for o, err := range all {
 		if err != nil {
 			p.Missed = append(p.Missed, err.Error())
@@ -64,13 +65,13 @@ func (p *Peek) list(all func(func(core.Object, error) bool)) (objects []core.Obj
 	return objects
 }
 
-func peekValue(m *fault.Moment, path string) (*PeekValue, error) {
+func value(m *fault.Moment, path string) (*Value, error) {
 	v, err := m.Scope.Resolve(path)
 	if err != nil {
 		return nil, err
 	}
 	_, size := v.Bits()
-	out := &PeekValue{Path: v.Path(), Type: v.Type().String(), Addr: v.Addr(), Size: size}
+	out := &Value{Path: v.Path(), Type: v.Type().String(), Addr: v.Addr(), Size: size}
 	if out.Text, err = v.Format(); err != nil {
 		return nil, err
 	}

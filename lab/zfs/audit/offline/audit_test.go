@@ -1,4 +1,4 @@
-package lab_test
+package offline_test
 
 import (
 	"encoding/binary"
@@ -10,9 +10,9 @@ import (
 	"sync"
 	"testing"
 
-	"github.com/vdevil/vdevil/lab"
 	"github.com/vdevil/vdevil/lab/zfs/audit"
 	"github.com/vdevil/vdevil/lab/zfs/audit/device"
+	"github.com/vdevil/vdevil/lab/zfs/audit/offline"
 	"github.com/vdevil/vdevil/lab/zfs/ondisk"
 	"github.com/vdevil/vdevil/lab/zfs/ondisk/ondisktest"
 )
@@ -26,7 +26,7 @@ func TestAuditOfMovingPool(t *testing.T) {
 			t.Fatalf("%v: %s", err, out)
 		}
 		var once sync.Once
-		a, err := lab.Audit(t.Context(), lab.AuditOptions{Paths: []string{path}, Live: live, Progress: func(p audit.Progress) {
+		a, err := offline.Audit(t.Context(), offline.Options{Paths: []string{path}, Live: live, Progress: func(p audit.Progress) {
 			if p.Stage == audit.Comparing {
 				once.Do(func() { nextTXG(t, path) })
 			}
@@ -77,7 +77,7 @@ func nextTXG(t *testing.T, path string) {
 // A name that is none of a pool leads to no file.
 func TestImported(t *testing.T) {
 	for _, name := range []string{"", ".", "..", "/", "../zfs", "no pool has this name"} {
-		if lab.Imported(&ondisk.Pool{Name: name}) {
+		if offline.Imported(&ondisk.Pool{Name: name}) {
 			t.Errorf("%q is imported", name)
 		}
 	}
