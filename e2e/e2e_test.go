@@ -116,6 +116,7 @@ func TestE2E(t *testing.T) {
 	hypervisorSpecs(b)
 	partialSpecs(b)
 	errorSpecs(b)
+	campaignSpecs(b)
 	atlasSpecs(b)
 	auditSpecs(b)
 	crashSpecs(b)

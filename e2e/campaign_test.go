@@ -1,0 +1,109 @@
+package e2e
+
+import (
+	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	. "github.com/onsi/ginkgo/v2"
+	. "github.com/onsi/gomega"
+	"github.com/onsi/gomega/gexec"
+
+	"github.com/vdevil/vdevil/lab/report"
+	"github.com/vdevil/vdevil/lab/trial"
+	"github.com/vdevil/vdevil/scenarios"
+)
+
+// campaignSpecs: what was done is remembered, whatever became of who did it.
+func campaignSpecs(b *bench) {
+	Describe("a campaign", Label("promise"), func() {
+		It("goes on where it was killed, from a copy of its store, too", func(ctx SpecContext) {
+			b.prepared(ctx, struck)
+			h := b.furnished()
+			// trials are those that are stored, with their seeds and outcomes, none of them twice.
+			trials := func(h home, name string) map[string]string {
+				GinkgoHelper()
+				show := h.start("show", name, "--json")
+				Eventually(ctx, show).Should(gexec.Exit(held))
+				var d report.Document
+				Expect(json.Unmarshal(show.Out.Contents(), &d)).To(Succeed())
+				all := map[string]string{}
+				for _, r := range d.Results {
+					for _, a := range r.Arms {
+						for _, t := range a.Results {
+							key := fmt.Sprintf("%s/%d", t.Arm, t.Number)
+							Expect(all).NotTo(HaveKey(key))
+							all[key] = fmt.Sprintf("%d %s", t.Seed, t.Outcome)
+						}
+					}
+				}
+				return all
+			}
+			ask := []string{"run", struck, "--name", "once", "--seed", "7", "--trials", "3", "--jobs", "1"}
+			first := h.start(ask...)
+			Eventually(ctx, func(g Gomega) {
+				runs(first)
+				g.Expect(strings.Count(string(first.Err.Contents()), ": started")).To(Equal(3))
+			}).Should(Succeed())
+			first.Kill()
+			Eventually(first).Should(gexec.Exit())
+			before := trials(h, "once")
+			Expect(before).To(HaveLen(2))
+
+			By("copying the store, and what is not in it yet")
+			other := b.furnished()
+			copied, err := filepath.Glob(filepath.Join(h.dirs().State, "vdevil.db*"))
+			Expect(err).NotTo(HaveOccurred())
+			for _, file := range copied {
+				text, err := os.ReadFile(file)
+				Expect(err).NotTo(HaveOccurred())
+				Expect(os.WriteFile(filepath.Join(other.dirs().State, filepath.Base(file)), text, 0o600)).To(Succeed())
+			}
+			for _, at := range []struct {
+				home
+				again []string
+			}{{h, []string{"resume", "once", "--jobs", "1"}}, {other, ask}} {
+				again := at.start(at.again...)
+				Eventually(ctx, again).Should(gexec.Exit(notHeld)) // three trials an arm decide nothing
+				Expect(string(again.Err.Contents())).To(And(ContainSubstring("2 trials done before"), Not(ContainSubstring("flip/1: started"))))
+				Expect(family(again)).To(BeEmpty())
+				all := trials(at.home, "once")
+				Expect(all).To(HaveLen(6))
+				for key, value := range before {
+					Expect(all).To(HaveKeyWithValue(key, value))
+				}
+			}
+			Expect(trials(other, "once")).To(Equal(trials(h, "once")))
+		}, NodeTimeout(patience(2*time.Minute)))
+
+		It("repeats a trial from its bundle alone", func(ctx SpecContext) {
+			b.prepared(ctx, struck)
+			h := b.furnished()
+			mine := filepath.Join(h.dir, struck+".yaml")
+			found, err := scenarios.Find([]string{struck})
+			Expect(err).NotTo(HaveOccurred())
+			Expect(os.WriteFile(mine, []byte(found[0].Source), 0o600)).To(Succeed())
+			run := h.start("run", mine, "--seed", "7", "--only", "flip/1", "--json")
+			Eventually(ctx, run).Should(gexec.Exit(held))
+			Expect(os.Remove(mine)).To(Succeed())
+			var d report.Document
+			Expect(json.Unmarshal(run.Out.Contents(), &d)).To(Succeed())
+			before := d.Results[0].Arms[0].Results[0]
+			Expect(before.Outcome).To(Equal(trial.Panic))
+
+			repeat := b.furnished().start("repeat", before.Bundle, "--json")
+			Eventually(ctx, repeat).Should(gexec.Exit(held))
+			var again struct {
+				Now     trial.Result `json:"now"`
+				Differs []string     `json:"differs"`
+			}
+			Expect(json.Unmarshal(repeat.Out.Contents(), &again)).To(Succeed())
+			Expect(again.Differs).To(BeEmpty())
+			Expect(again.Now).To(And(HaveField("Signature", before.Signature), HaveField("Seed", before.Seed)))
+			Expect(again.Now.Injections[0].After).To(Equal(before.Injections[0].After))
+		}, NodeTimeout(patience(time.Minute)))
+	})
+}
