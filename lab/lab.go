@@ -129,9 +129,6 @@ func (l *Lab) Checkpoints() *checkpoint.Cache { return l.checkpoints }
 // Bench does trials.
 func (l *Lab) Bench() *bench.Bench { return l.bench }
 
-// Images keeps images.
-func (l *Lab) Images() *images.Store { return l.images }
-
 // Image builds the image of an OpenZFS version unless it is there.
 func (l *Lab) Image(ctx context.Context, version string) (*images.Image, error) {
 	name := cmp.Or(version, l.images.Versions()[0])

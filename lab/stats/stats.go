@@ -1,5 +1,5 @@
-// Package stats has the exact statistics that verdicts rest on: an interval for a rate, a test of two rates, and the
-// number of trials that a decision still needs. It knows counts only; what a hit is, and which levels decide, is the
+// Package stats has the statistics that verdicts rest on: intervals for a rate and tests of two rates, exact ones for a fixed
+// number of trials and such as may be looked at after every trial. It knows counts only; what a hit is, and which levels decide, is the
 // caller's. All functions are exact for the small numbers of a lab: no normal approximation anywhere.
 package stats
 
@@ -43,14 +43,6 @@ func Fisher(a, b, c, d int) float64 {
 	// R compares with this relative slack, since equal probabilities may differ in the last digits.
 	limit := t.logProb(a) + math.Log1p(1e-7)
 	return t.sum(func(x int) bool { return t.logProb(x) <= limit })
-}
-
-// FisherGreater is the one-sided p-value: the probability under equal rates that the first arm has a hits or more.
-func FisherGreater(a, b, c, d int) float64 {
-	if min(a, b, c, d) < 0 {
-		return math.NaN()
-	}
-	return table{hits: a + c, one: a + b, all: a + b + c + d}.sum(func(x int) bool { return x >= a })
 }
 
 // table is the margins of a two by two table: all hits, all trials of one arm, all trials.
