@@ -26,7 +26,7 @@ type crashFlags struct {
 	flush    choice
 	cache    uint
 	promises time.Duration
-	name     string
+	name     word
 	json     bool
 }
 
@@ -67,7 +67,7 @@ and zdb's word is shown. A study that is interrupted reports the states that wer
 	flags.StringVar(&f.version, "zfs", "", "OpenZFS `VERSION` (default: the one that image list marks)")
 	flags.Uint64Var(&f.seed, "seed", 1, "what random choices come from; the workload's own timing does not")
 	flags.UintVar(&f.jobs, "jobs", 0, "states at once (default: one for each CPU)")
-	flags.StringVar(&f.name, "name", "", "`NAME` of the campaign (default: by the time)")
+	flags.Var(&f.name, "name", "of the campaign (default: by the time)")
 	flags.BoolVar(&f.json, "json", false, "print one JSON document instead of tables")
 	f.add(flags)
 	return cmd
@@ -97,7 +97,7 @@ func (a *app) crash(ctx context.Context, f crashFlags, args []string) error {
 	progress := &crashes{note: view.note, now: time.Now}
 	request := lab.CrashRequest{
 		Scenario: found[0], Version: f.version, Seed: f.seed, States: int(f.states), Promises: f.promises,
-		Terms: lab.Terms{Name: f.name, Observe: progress.event},
+		Terms: lab.Terms{Name: string(f.name), Observe: progress.event},
 	}
 	if f.flush.value == "lying" {
 		request.Flush = crash.Flush{Lying: true, Cache: int64(f.cache) << 20}

@@ -199,19 +199,19 @@ the scenario under way without a verdict, and exits with 3.`,
 
 // termFlags hold for every campaign.
 type termFlags struct {
-	name   string
+	name   word
 	budget time.Duration
 	shard  shard
 }
 
 func (f *termFlags) add(flags *pflag.FlagSet) {
-	flags.StringVar(&f.name, "name", "", "`NAME` of the campaign; one that is there and asks for the same goes on (default: by the time)")
+	flags.Var(&f.name, "name", "of the campaign; one that is there and asks for the same goes on (default: by the time)")
 	flags.DurationVar(&f.budget, "budget", 0, "`TIME` after which no more trials begin, such as 20m; what is known then is told")
 	flags.Var(&f.shard, "shard", "do this part of the trials only, in a fixed number; vdevil merge puts the parts together")
 }
 
 func (f *termFlags) terms(keep lab.Keep, observe func(campaign.Event)) lab.Terms {
-	return lab.Terms{Name: f.name, Budget: f.budget, Shard: f.shard.Shard, Keep: keep, Observe: observe}
+	return lab.Terms{Name: string(f.name), Budget: f.budget, Shard: f.shard.Shard, Keep: keep, Observe: observe}
 }
 
 // find gives the scenarios that args mean. A file in the current directory gets its directory: a scenario whose file has

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 	"slices"
 	"strconv"
 	"strings"
@@ -297,6 +298,9 @@ one campaign, done with --name and --shard, become one. To merge a file again ch
 				all := []store.Merged{}
 				for _, file := range args {
 					m, err := lab.Merge(cmd.Context(), s, file)
+					if errors.Is(err, os.ErrNotExist) {
+						return usage(err)
+					}
 					if err != nil {
 						return err
 					}

@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -34,6 +35,20 @@ func either(words []string) string {
 		return strings.Join(words, "")
 	}
 	return strings.Join(words[:last], ", ") + " or " + words[last]
+}
+
+// word is the value of --name: vdevil show takes a path that begins with it.
+type word string
+
+func (w *word) Type() string   { return "NAME" }
+func (w *word) String() string { return string(*w) }
+
+func (w *word) Set(text string) error {
+	if !regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._+-]*$`).MatchString(text) {
+		return errors.New("write letters, digits, and . _ + - between them")
+	}
+	*w = word(text)
+	return nil
 }
 
 // shard is the value of --shard.

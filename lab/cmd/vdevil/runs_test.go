@@ -1,0 +1,151 @@
+package main
+
+import (
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/vdevil/vdevil/lab"
+	"github.com/vdevil/vdevil/lab/campaign"
+	"github.com/vdevil/vdevil/lab/host"
+	"github.com/vdevil/vdevil/lab/report"
+	"github.com/vdevil/vdevil/lab/store"
+	"github.com/vdevil/vdevil/lab/trial"
+	"github.com/vdevil/vdevil/lab/verdict"
+	"github.com/vdevil/vdevil/lab/zfs/panics"
+	"github.com/vdevil/vdevil/scenarios"
+)
+
+// remember stores a campaign of blkptr-dva-flip whose first trials of each arm are done, those of one part if asked for.
+func remember(t *testing.T, d host.Dirs, name string, trials int, part campaign.Shard) {
+	t.Helper()
+	s, err := lab.OpenStore(t.Context(), d)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	found, err := scenarios.Find([]string{"blkptr-dva-flip"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	q := &campaign.Questions{
+		Asked: campaign.Ask(found), Images: []campaign.Image{{ID: "image", OpenZFS: "2.3.2"}}, Driver: "qemu", Accel: "tcg", Seed: 7,
+		Trials: trials, Fixed: true,
+	}
+	if err := q.Plan(); err != nil {
+		t.Fatal(err)
+	}
+	dir := filepath.Join(lab.RunsDir(d), name)
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	c, err := s.Begin(t.Context(), store.NewCampaign(lab.KindRun, name, q, q, dir))
+	if err != nil {
+		t.Fatal(err)
+	}
+	session, err := s.Session(t.Context(), c.ID, trial.Environment{Version: "0.1.0", Driver: "qemu", Accel: "tcg", Host: "here"}, store.Errors{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	want, _ := q.Next(nil)
+	for i, w := range want {
+		if part.Of > 0 && i%part.Of != part.Part-1 {
+			continue
+		}
+		r := trial.Result{Arm: w.Spec.Arm, Number: w.Spec.Number, Seed: w.Spec.Seed, Started: time.Now().UTC(), Seconds: 5, Outcome: trial.Masked, Repeat: w.Repeat}
+		if r.Control = w.Spec.Arm == "no-flip"; !r.Control {
+			r.Outcome, r.Signature, r.Text = trial.Panic, "range-tree-add-overlap@metaslab_free_concrete", "PANIC: zfs: adding existent segment"
+			r.Events = []panics.Event{{
+				Class: panics.Panic, Condition: "range-tree-add-overlap", Caller: "metaslab_free_concrete", Text: r.Text, Thread: "txg_sync", PID: 182,
+			}}
+		}
+		if err := session.Put(t.Context(), w.ID, w.Spec, r); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// succeed runs vdevil and gives what it prints.
+func succeed(t *testing.T, args ...string) string {
+	t.Helper()
+	code, out, err := command(t, args...)
+	if code != held {
+		t.Fatalf("vdevil %v: status %d, %s", args, code, err)
+	}
+	return out
+}
+
+func contains(t *testing.T, text string, pieces ...string) {
+	t.Helper()
+	for _, p := range pieces {
+		if !strings.Contains(text, p) {
+			t.Errorf("%q is missing in\n%s", p, text)
+		}
+	}
+}
+
+// TestCampaigns lists, shows, and forgets what was stored, without a lab.
+func TestCampaigns(t *testing.T) {
+	dirs := own(t)
+	remember(t, dirs, "tonight", 6, campaign.Shard{})
+	contains(t, succeed(t, "runs"), "NAME", "tonight", "12 ", "1m00s", "to resume")
+	contains(t, succeed(t, "show"), "blkptr-dva-flip on OpenZFS 2.3.2: reproduces, as expected", "6/6", "thread txg_sync, PID 182", "seed 7")
+	contains(t, succeed(t, "show", "tonight/blkptr-dva-flip/flip/2"), "blkptr-dva-flip on OpenZFS 2.3.2, flip/2: panic", "thread txg_sync", "image image, here")
+	var d report.Document
+	if err := json.Unmarshal([]byte(succeed(t, "show", "tonight", "--json")), &d); err != nil || len(d.Results) != 1 || len(d.Results[0].Arms[0].Results) != 6 || d.Lab.Host != "here" {
+		t.Errorf("%+v, %v", d, err)
+	}
+	var list []store.Campaign
+	if err := json.Unmarshal([]byte(succeed(t, "runs", "--json")), &list); err != nil || len(list) != 1 || list[0].Trials != 12 {
+		t.Errorf("%+v, %v", list, err)
+	}
+	for _, c := range []struct{ args, says string }{
+		{"show tonight/nothing", "campaign tonight has no trials of scenario nothing"},
+		{"show tonight/blkptr-dva-flip/flip/99", "campaign tonight has no trial blkptr-dva-flip/flip/99"},
+		{"repeat tonight", "names no trial"},
+	} {
+		if code, _, err := command(t, strings.Fields(c.args)...); code != misused || !strings.Contains(err, c.says) {
+			t.Errorf("vdevil %s: status %d, %s", c.args, code, err)
+		}
+	}
+	succeed(t, "rm", "tonight")
+	if _, err := os.Stat(filepath.Join(lab.RunsDir(dirs), "tonight")); !os.IsNotExist(err) {
+		t.Errorf("its bundles are left: %v", err)
+	}
+	contains(t, succeed(t, "runs", "--json"), "[]")
+}
+
+// TestMergeCommand puts two parts of a campaign together, which then has all that it wants.
+func TestMergeCommand(t *testing.T) {
+	var files []string
+	for part := 1; part <= 2; part++ {
+		dirs := own(t)
+		remember(t, dirs, "tonight", 6, campaign.Shard{Part: part, Of: 2})
+		files = append(files, filepath.Join(dirs.State, "vdevil.db"))
+	}
+	own(t)
+	contains(t, succeed(t, "merge", files[0]), "1 campaigns and 6 trials added")
+	contains(t, succeed(t, "runs"), "to resume")
+	contains(t, succeed(t, "merge", files[0], files[1]), "0 campaigns and 0 trials added", "0 campaigns and 6 trials added")
+	contains(t, succeed(t, "runs"), "12 ", "done")
+	contains(t, succeed(t, "show", "tonight"), "reproduces, as expected", "6/6")
+	if code, _, err := command(t, "merge", "/nosuch.db"); code != misused || !strings.Contains(err, "/nosuch.db: no such file") {
+		t.Errorf("status %d, %s", code, err)
+	}
+}
+
+// TestStatusOfParts expects what was left for another part not to be held against this one.
+func TestStatusOfParts(t *testing.T) {
+	dirs := own(t)
+	remember(t, dirs, "tonight", 6, campaign.Shard{Part: 1, Of: 2})
+	contains(t, succeed(t, "show", "tonight"), "no verdict, as the run ended early")
+	if err := expectations([]verdict.Summary{{Missing: 3, Verdict: verdict.Inconclusive}}); err != nil {
+		t.Error(err)
+	}
+	if err := expectations([]verdict.Summary{{Missing: 3, Against: []string{"flip/1: another outcome"}}}); err == nil {
+		t.Error("what was found is not told")
+	}
+}
