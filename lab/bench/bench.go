@@ -6,18 +6,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math/rand/v2"
-	"slices"
 	"sync"
 	"time"
 
 	"github.com/vdevil/vdevil/images"
 	"github.com/vdevil/vdevil/lab/checkpoint"
-	"github.com/vdevil/vdevil/lab/drive"
-	"github.com/vdevil/vdevil/lab/fault"
 	"github.com/vdevil/vdevil/lab/guest"
 	"github.com/vdevil/vdevil/lab/judge"
-	"github.com/vdevil/vdevil/lab/kernel"
 	"github.com/vdevil/vdevil/lab/machine"
 	"github.com/vdevil/vdevil/lab/trial"
 	"github.com/vdevil/vdevil/scenarios"
@@ -107,13 +102,15 @@ func (b *Bench) resolve(spec trial.Spec) (*scenarios.Scenario, scenarios.Resolve
 
 // Group names what a trial starts from: those with the same group share a checkpoint.
 func (b *Bench) Group(spec trial.Spec) string {
+	if s := spec.Strike; s != nil {
+		return fmt.Sprint(spec.Image, spec.Name, s.Target, s.Trigger, s.Seed)
+	}
 	from := origin{spec.Image, spec.Scenario, spec.Arm}
 	if known, ok := b.groups.Load(from); ok {
 		return known.(string)
 	}
-	_, resolved, err := b.resolve(spec)
 	group := spec.Image + spec.Name
-	if err == nil && spec.Strike == nil {
+	if _, resolved, err := b.resolve(spec); err == nil {
 		group = spec.Image + resolved.PrepareKey()
 	}
 	b.groups.Store(from, group)
@@ -190,239 +187,4 @@ func (r *result) lap(name string) {
 
 func (r *result) invalid(err error) {
 	r.Outcome, r.Reason = trial.Invalid, err.Error()
-}
-
-// run is a trial under way.
-type run struct {
-	*Trial
-	next   int // trials of the checkpoint that will follow
-	scale  machine.Scale
-	worker drive.Worker
-	over   chan struct{} // closed when a machine has crashed or ended that was not expected to
-	ended  sync.Once
-
-	mu     sync.Mutex
-	lives  []*life
-	closed bool
-	strike *strike // nil until the fault is being armed
-}
-
-// strike is a fault that is being armed, or is.
-type strike struct {
-	end  context.CancelFunc // says that the workload has come to its end
-	done chan struct{}      // closed when it has struck or given up
-	// Valid after done.
-	injections []trial.Injection
-	err        error
-}
-
-// begin forks the checkpoint.
-func (t *run) begin(ctx context.Context, r *result) error {
-	if t.refused != nil {
-		return t.refused
-	}
-	t.scale = t.fork.Scale
-	vm, err := t.bench.Driver.Fork(ctx, t.fork, machine.ForkOptions{For: t.spec.Title(), Next: t.next, Paused: t.before != nil})
-	if err != nil {
-		return err
-	}
-	if err := t.enter(vm); err != nil || t.before == nil {
-		return err
-	}
-	if r.Injections, err = t.before(ctx, vm); err != nil {
-		return err
-	}
-	return vm.Resume(ctx)
-}
-
-// drive runs the workload to its end, to a crash or to its time limit, whichever comes first. It never waits for a
-// command of the guest: after a panic the thread is parked for ever and the command with it.
-func (t *run) drive(ctx context.Context, r *result) {
-	start := time.Now()
-	limited, stop := context.WithTimeout(ctx, t.scale.Limit(t.resolved.Limit))
-	defer stop()
-	e := t.work(limited)
-	if e.err == nil && e.status != nil {
-		t.linger(ctx, start.Add(t.spec.Watch))
-	}
-	r.lap("workload")
-	if errors.Is(e.err, context.DeadlineExceeded) && !errors.Is(e.err, errNotReached) {
-		e.look = t.now().look(ctx, t.scale)
-	}
-	// A broken connection or a failed command can be the first sign of a message that is still being printed.
-	t.now().settle(ctx, t.scale, e.err != nil || t.now().ended())
-	r.lap("settle")
-	stop()
-	e.events, e.still, e.strike = t.now().watch.events(), t.now().stands(), t.finish()
-	if e.strike != nil {
-		r.Injections = append(r.Injections, e.strike.injections...)
-	}
-	done := t.worker.Done()
-	r.LastStep, r.Workload, r.Findings, r.Survived = done.Step, done.Work, done.Findings, done.Survived
-	t.classify(ctx, r, e)
-	r.Events = slices.Concat(done.Past, r.Events)
-	if r.Outcome == trial.Hang && len(e.still) == 0 {
-		r.threads = t.now().answer()
-	}
-}
-
-// errNotReached says that a trial ended before its workload began.
-var errNotReached = errors.New("the guest was not reached")
-
-// work connects, runs the workload and, when that has come to its end, asks the pool how it is.
-func (t *run) work(limited context.Context) (e ending) {
-	if err := t.reach(limited); err != nil {
-		return ending{err: err}
-	}
-	if t.isOver() {
-		return ending{}
-	}
-	t.worker.Guest, t.worker.Pool, t.worker.Seed = t.now().guest, t.resolved.Pool.Name, t.spec.Seed
-	t.worker.Arm = func(context.Context) error { return t.arm(limited) }
-	t.worker.Reboot, t.worker.Panics = t.reboot, t.panics
-	t.worker.Recall(t.resolved.Prepare)
-	done := make(chan ending, 1)
-	go func() {
-		var e ending
-		if e.err = t.worker.Run(limited, t.resolved.Workload); e.err == nil {
-			e.err = t.delivered(limited)
-		}
-		if e.err == nil { // what is wrong in memory only may go to disk, or strike, as late as now
-			e.err = t.worker.Guest.Sync(limited, t.resolved.Pool.Name)
-		}
-		if e.err == nil || errors.As(e.err, new(*drive.EarlyError)) || errors.As(e.err, new(*drive.BrokenError)) {
-			var err error
-			if e.status, err = t.status(limited); err != nil && !errors.As(e.err, new(*drive.BrokenError)) {
-				e.err = err
-			}
-		}
-		done <- e
-	}()
-	select {
-	case e = <-done:
-	case <-t.over:
-	case <-limited.Done():
-		e.err = limited.Err()
-	}
-	return e
-}
-
-// reach connects to the guest, unless the trial is over before.
-func (t *run) reach(ctx context.Context) error {
-	ctx, stop := context.WithCancel(ctx)
-	defer stop()
-	go func() {
-		select {
-		case <-t.over:
-			stop()
-		case <-ctx.Done():
-		}
-	}()
-	err := t.connect(ctx, t.now())
-	if t.isOver() {
-		return nil
-	}
-	return err
-}
-
-// isOver says whether a machine has crashed or ended that was not expected to.
-func (t *run) isOver() bool {
-	select {
-	case <-t.over:
-		return true
-	default:
-		return false
-	}
-}
-
-// linger goes on watching.
-func (t *run) linger(ctx context.Context, until time.Time) {
-	timer := time.NewTimer(time.Until(until))
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-	case <-t.over:
-	case <-ctx.Done():
-	}
-}
-
-// arm makes the fault ready and lets it wait for its trigger beside the workload. The strike is known from the beginning,
-// so that the end of the trial waits for it; nothing is locked while the machine and the guest are asked, who may hang.
-func (t *run) arm(ctx context.Context) error {
-	f := t.resolved.Fault
-	if f == nil {
-		return errors.New("the scenario has no fault to arm")
-	}
-	ready, err := faultOf(f)
-	if err != nil {
-		return err
-	}
-	over, end := context.WithCancel(ctx)
-	s := &strike{end: end, done: make(chan struct{})}
-	if err := t.expect(ctx, s); err != nil {
-		end()
-		return err
-	}
-	vm := t.now().vm
-	do, err := ready.Arm(ctx, fault.Site{
-		Machine: vm, Guest: t.worker.Guest, Written: t.worker.Written(),
-		Rand: rand.New(rand.NewPCG(t.spec.Seed, 1)), Withhold: t.resolved.Arm.Withhold,
-		Over: over.Done(),
-		Kernel: func(ctx context.Context) (*kernel.Kernel, error) {
-			return t.bench.Checkpoints.Kernels.Open(ctx, t.image, t.fork, vm, t.worker.Guest)
-		},
-	})
-	if err != nil {
-		end()
-		s.err = fmt.Errorf("arm %s: %w", f.Kind(), err)
-		close(s.done)
-		return s.err
-	}
-	go func() {
-		defer close(s.done)
-		s.injections, s.err = do(ctx)
-	}()
-	return nil
-}
-
-// expect notes a strike, unless the trial is over: then nobody would take the trigger away.
-func (t *run) expect(ctx context.Context, s *strike) error {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	if ctx.Err() != nil {
-		return ctx.Err()
-	}
-	t.strike = s
-	return nil
-}
-
-func (t *run) armed() *strike {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	return t.strike
-}
-
-// delivered waits for a fault that strikes after the last step has returned, as a txg syncs later than a command ends. One
-// that goes on for as long as the workload does ends here.
-func (t *run) delivered(ctx context.Context) error {
-	s := t.armed()
-	if s == nil {
-		return nil
-	}
-	s.end()
-	select {
-	case <-s.done:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	}
-}
-
-// finish waits until the fault has let go of the machine. The context that it was armed with has ended.
-func (t *run) finish() *strike {
-	s := t.armed()
-	if s != nil {
-		<-s.done
-	}
-	return s
 }
