@@ -282,7 +282,7 @@ func (l *Lab) campaign(ctx context.Context, c store.Campaign, on campaign.Bench,
 	}()
 	runner := &campaign.Runner{
 		Search: search, Bench: on, Jobs: l.opts.Jobs, Shard: t.Shard, Store: session, Stream: stream, Options: l.options(c, t.Keep),
-		Room: func() string { return host.Room(MachinesDir(l.opts.Dirs)) },
+		Room: func() string { return host.Room(l.driver.Dir()) },
 	}
 	if t.Budget > 0 {
 		runner.Until = time.Now().Add(t.Budget)

@@ -78,15 +78,18 @@ type Runner struct {
 	// Options are for a trial.
 	Options func(Want) bench.Options
 	Stream  *Stream
-	// Room says what there is too little of for another trial, empty for nothing; it is asked again after a while. Nil is always
-	// enough.
+	// Room says what there is too little of for another trial, empty for nothing. It is asked again after a while; when it says so
+	// for long, and no trial runs that will give back what it has, the run ends with that. Nil is always enough.
 	Room func() string
 
 	again time.Duration // 0 for the constant
 }
 
-// again is how long to wait where there is no room.
-const again = 5 * time.Second
+// again is how long to wait where there is no room, tries how often.
+const (
+	again = 5 * time.Second
+	tries = 4
+)
 
 // Shard is one of several parts of a campaign. Which trials are in it is decided by their IDs alone.
 type Shard struct {
@@ -124,7 +127,7 @@ type end struct {
 func (r *Runner) Run(ctx context.Context, done Results) (over bool, err error) {
 	told, running, ended := 0, map[string]*job{}, make(chan end)
 	groups := map[string]bool{} // of which trials were begun
-	lacking := ""
+	lacking, waits := "", 0
 	for {
 		want, news := r.Search.Next(done)
 		for ; told < len(news); told++ {
@@ -138,7 +141,13 @@ func (r *Runner) Run(ctx context.Context, done Results) (over bool, err error) {
 		var later <-chan time.Time
 		if err == nil && (r.Until.IsZero() || time.Now().Before(r.Until)) {
 			lack := r.begin(ctx, want, running, groups, ended)
-			if lack != "" {
+			if waits++; lack == "" || len(running) > 0 {
+				waits = 0
+			}
+			switch {
+			case waits > tries:
+				err = errors.New(lack)
+			case lack != "":
 				later = time.After(cmp.Or(r.again, again))
 			}
 			if lack != lacking {

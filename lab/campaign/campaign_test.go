@@ -405,6 +405,16 @@ func TestPaused(t *testing.T) {
 	}
 }
 
+// TestNoRoom expects a run to end that waits for what nobody will give back.
+func TestNoRoom(t *testing.T) {
+	s := newStage(t, nil)
+	s.runner.again = time.Millisecond
+	s.runner.Room = func() string { return "no room" }
+	if over, err := s.runner.Run(t.Context(), Results{}); over || err == nil || err.Error() != "no room" {
+		t.Errorf("over %t, %v", over, err)
+	}
+}
+
 // TestPausedForEver expects a context to end a wait for room.
 func TestPausedForEver(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())

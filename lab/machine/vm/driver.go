@@ -105,6 +105,9 @@ func (d *Driver) Accel() machine.Accel { return d.opts.Accel }
 // Version is the launcher's.
 func (d *Driver) Version() string { return d.launcher.Version() }
 
+// Dir is where the machines have their disks.
+func (d *Driver) Dir() string { return d.opts.Dir }
+
 // Sockets is the directory below which NBD servers of machines may have their sockets, each in a directory that it claims.
 func (d *Driver) Sockets() string { return d.opts.Run }
 

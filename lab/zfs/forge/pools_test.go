@@ -2,6 +2,7 @@ package forge_test
 
 import (
 	"errors"
+	"flag"
 	"maps"
 	"slices"
 	"strings"
@@ -39,17 +40,25 @@ func writer(t *testing.T, script, pool string) *ondisk.Writer {
 	return w
 }
 
+var everywhere = flag.Bool("everywhere", false, "make each forgery in all pools that have something for it, and not only in the first two")
+
 // A forgery changes what it says and nothing else, and every block of the pool has a good checksum afterwards.
 func TestForgeries(t *testing.T) {
+	made := map[string]int{}
 	for _, c := range forgedPools {
 		t.Run(c.script+" "+c.pool, func(t *testing.T) {
 			w := writer(t, c.script, c.pool)
 			before := ondisktest.Contents(t, w.Pool())
 			for _, f := range forge.All() {
+				without := slices.Contains(strings.Fields(c.without), f.Name)
+				if made[f.Name]++; !without && made[f.Name] > 2 && !*everywhere {
+					continue
+				}
 				t.Run(f.Name, func(t *testing.T) {
 					w := writer(t, c.script, c.pool)
 					record, err := f.Make(t.Context(), w, forge.Options{Seed: 7})
-					if slices.Contains(strings.Fields(c.without), f.Name) {
+					if without {
+						made[f.Name]--
 						if !errors.Is(err, forge.ErrNothing) {
 							t.Fatalf("%v instead of %v", err, forge.ErrNothing)
 						}
