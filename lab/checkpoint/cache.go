@@ -113,7 +113,8 @@ func (c *Cache) cached(ctx context.Context, key, what string, fill func(dir stri
 	c.Progress(what, 0)
 	start = time.Now()
 	if _, err := fill(dir); err != nil {
-		return nil, fmt.Errorf("%s: %w", what, err)
+		// What failed after the machine was frozen would be taken for whole the next time.
+		return nil, fmt.Errorf("%s: %w", what, errors.Join(err, os.RemoveAll(dir)))
 	}
 	c.Progress(what, time.Since(start))
 	return c.Open(dir)

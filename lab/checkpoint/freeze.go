@@ -154,7 +154,7 @@ func (c *Cache) reach(ctx context.Context, img *images.Image, m Moment, o machin
 			return errors.Join(failed, fmt.Errorf("%w; %d of %d steps had begun", err, begun, len(after)))
 		}
 		err = do(vm, moment, begun, prepared.Scale)
-		if !errors.Is(err, ErrNext) || m.Trigger.Now() {
+		if !errors.Is(err, ErrNext) || m.Trigger.Now() || m.Trigger.After > 0 { // only code is come to again
 			return err // the machine ends with its debugger
 		}
 	}

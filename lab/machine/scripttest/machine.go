@@ -26,13 +26,18 @@ type Machine struct {
 	RAM []byte
 	// Data are the data disks.
 	Data []machine.Disk
+	// Config is what the machine is made of, as its checkpoints say.
+	Config machine.Config
+	// OnCheckpoint is asked before the machine is frozen.
+	OnCheckpoint func(ctx context.Context, dir string) error
 
 	console *machine.Console
 	done    chan struct{}
 
-	mu    sync.Mutex
-	dials int
-	err   error // how it ended
+	mu     sync.Mutex
+	dials  int
+	paused bool
+	err    error // how it ended
 }
 
 var (
@@ -120,10 +125,27 @@ func (m *Machine) Unplug(context.Context, string) error { return errUnscripted }
 func (m *Machine) Plug(context.Context, string) error { return errUnscripted }
 
 // Pause fails when the machine has ended.
-func (m *Machine) Pause(ctx context.Context) error { return m.alive(ctx) }
+func (m *Machine) Pause(ctx context.Context) error { return m.stand(ctx, true) }
 
 // Resume fails when the machine has ended.
-func (m *Machine) Resume(ctx context.Context) error { return m.alive(ctx) }
+func (m *Machine) Resume(ctx context.Context) error { return m.stand(ctx, false) }
+
+func (m *Machine) stand(ctx context.Context, still bool) error {
+	if err := m.alive(ctx); err != nil {
+		return err
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.paused = still
+	return nil
+}
+
+// Paused says whether the machine was paused last, and not resumed. The guest is no part of it and goes on.
+func (m *Machine) Paused() bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.paused
+}
 
 func (m *Machine) alive(ctx context.Context) error {
 	select {
@@ -180,9 +202,22 @@ func (m *Machine) access(ctx context.Context, addr uint64, n int, do func([]byte
 // Translate is refused.
 func (m *Machine) Translate(context.Context, int, uint64) (uint64, error) { return 0, errUnscripted }
 
-// Checkpoint is refused.
-func (m *Machine) Checkpoint(context.Context, string, machine.Scale) (*machine.Checkpoint, error) {
-	return nil, errUnscripted
+// Checkpoint writes what OpenCheckpoint reads, unless OnCheckpoint refuses it, and ends the machine.
+func (m *Machine) Checkpoint(ctx context.Context, dir string, scale machine.Scale) (*machine.Checkpoint, error) {
+	if m.OnCheckpoint == nil {
+		return nil, errUnscripted
+	}
+	if err := m.alive(ctx); err != nil {
+		return nil, err
+	}
+	if err := m.OnCheckpoint(ctx, dir); err != nil {
+		return nil, err
+	}
+	if err := writeCheckpoint(dir, machine.Checkpoint{Config: m.Config, Driver: "scripted", Scale: scale}); err != nil {
+		return nil, err
+	}
+	m.end(nil)
+	return OpenCheckpoint(dir)
 }
 
 // PowerOff ends the machine in order.
@@ -211,6 +246,8 @@ func (m *Machine) Close() error { return m.PowerOff() }
 
 // Driver implements machine.Driver with machines of a script.
 type Driver struct {
+	// OnBoot gives the next machine that is booted.
+	OnBoot func(ctx context.Context, c machine.Config) (machine.Machine, error)
 	// OnFork gives the next machine.
 	OnFork func(ctx context.Context, cp *machine.Checkpoint, o machine.ForkOptions) (machine.Machine, error)
 }
@@ -226,9 +263,12 @@ func (d *Driver) Accel() machine.Accel { return machine.TCG }
 // Version is the only one.
 func (d *Driver) Version() string { return "1" }
 
-// Boot is refused.
-func (d *Driver) Boot(context.Context, machine.Config) (machine.Machine, error) {
-	return nil, errUnscripted
+// Boot asks OnBoot.
+func (d *Driver) Boot(ctx context.Context, c machine.Config) (machine.Machine, error) {
+	if d.OnBoot == nil {
+		return nil, errUnscripted
+	}
+	return d.OnBoot(ctx, c)
 }
 
 // Fork asks OnFork.
