@@ -1,6 +1,7 @@
 package bench
 
 import (
+	"bytes"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -52,11 +53,14 @@ func (b *bundle) file(name string, data []byte) error {
 }
 
 func (b *bundle) json(name string, v any) error {
-	data, err := json.MarshalIndent(v, "", "  ")
-	if err != nil {
+	var text bytes.Buffer
+	enc := json.NewEncoder(&text)
+	enc.SetIndent("", "  ")
+	enc.SetEscapeHTML(false) // paths are full of "->"
+	if err := enc.Encode(v); err != nil {
 		return fmt.Errorf("write bundle: %s: %w", name, err)
 	}
-	return b.file(name, append(data, '\n'))
+	return b.file(name, text.Bytes())
 }
 
 // write leaves the evidence of a trial that has ended, and lists it in the result. There are no lives when there was no machine.

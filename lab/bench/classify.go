@@ -38,7 +38,8 @@ type ending struct {
 func (t *run) classify(ctx context.Context, r *result, e ending) {
 	r.Events, r.Outcome = slices.Concat(e.still, e.events), trial.Masked
 	r.decide(e)
-	gone := t.now().ended()
+	off := t.now().off.Load() // as for a reboot, and no other machine came
+	gone := t.now().ended() && !off
 	var died error
 	if gone {
 		died = t.now().vm.Wait(ctx)
@@ -52,7 +53,7 @@ func (t *run) classify(ctx context.Context, r *result, e ending) {
 		r.invalid(HypervisorDied(died))
 	case gone: // by the guest's own doing: a reset, a triple fault, a shutdown
 		r.silent(trial.Oops, "the machine stopped without a message")
-	case errors.Is(e.err, errNotReached):
+	case errors.Is(e.err, errNotReached), off && e.err != nil:
 		r.invalid(e.err)
 	case errors.Is(e.err, context.DeadlineExceeded):
 		r.silent(trial.Hang, "")

@@ -23,8 +23,8 @@ type life struct {
 	guest *guest.Guest // nil until connected
 	watch *watch
 	stop  context.CancelFunc // of the watch
-	// expected is set while the machine may end without ending the trial.
-	expected atomic.Bool
+	// expected is set while the machine may end without ending the trial, off when it was switched off by the lab.
+	expected, off atomic.Bool
 
 	hung  sync.Mutex
 	still []panics.Event // threads that hang, see prove and look
@@ -93,6 +93,7 @@ func (t *run) connect(ctx context.Context, l *life) error {
 // leave switches a machine off. Its disks and console stay until the trial ends.
 func (l *life) leave() error {
 	l.expected.Store(true)
+	l.off.Store(true)
 	return l.vm.PowerOff()
 }
 

@@ -26,6 +26,9 @@ type stage struct {
 	machine *scripttest.Machine
 	trial   *Trial
 	fifo    string // the guest writes into it when it has come to what the test waits for
+	// forks gives the n-th machine, from 1, of a trial that has several.
+	forks func(n int, cp *machine.Checkpoint, o machine.ForkOptions) (machine.Machine, error)
+	keep  func(*scenarios.Scenario, trial.Result) bool
 }
 
 // reaching is a command that tells the test that the guest has come there, and never ends.
@@ -64,20 +67,31 @@ func newStage(t *testing.T, f *scenarios.Fault, workload func(*stage) []scenario
 // run does the trial while the script is played.
 func (s *stage) run(script func()) trial.Result {
 	s.t.Helper()
+	r, err := s.do(s.t.Context(), script)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	return r
+}
+
+// do is run for a trial that may be broken off.
+func (s *stage) do(ctx context.Context, script func()) (trial.Result, error) {
+	s.t.Helper()
 	played := make(chan struct{})
 	go func() {
 		defer close(played)
 		script()
 	}()
-	s.trial.bench.Driver = &scripttest.Driver{OnFork: func(context.Context, *machine.Checkpoint, machine.ForkOptions) (machine.Machine, error) {
+	n := 0
+	s.trial.bench.Driver = &scripttest.Driver{OnFork: func(_ context.Context, cp *machine.Checkpoint, o machine.ForkOptions) (machine.Machine, error) {
+		if n++; s.forks != nil {
+			return s.forks(n, cp, o)
+		}
 		return s.machine, nil
 	}}
-	r, err := s.trial.Do(s.t.Context(), Options{Bundle: filepath.Join(s.t.TempDir(), "bundle")})
-	if err != nil {
-		s.t.Fatal(err)
-	}
+	r, err := s.trial.Do(ctx, Options{Bundle: filepath.Join(s.t.TempDir(), "bundle"), Keep: s.keep})
 	<-played
-	return r
+	return r, err
 }
 
 // hanging is a workload of one command that does not end.

@@ -72,9 +72,8 @@ func (t *transcript) note(line string) {
 	if t.began.IsZero() {
 		t.began = time.Now()
 	}
-	if t.text.Len() < maxOutput {
-		fmt.Fprintf(&t.text, "%9.3f %s\n", time.Since(t.began).Seconds(), line)
-	}
+	text := fmt.Sprintf("%9.3f %s\n", time.Since(t.began).Seconds(), line)
+	t.text.WriteString(text[:min(len(text), maxOutput-t.text.Len())])
 }
 
 func (t *transcript) bytes() []byte {

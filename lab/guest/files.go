@@ -61,8 +61,17 @@ func withSFTP[T any](ctx context.Context, g *Guest, do func(*sftp.Client) (T, er
 		return none, evidence(g.machine, "start sftp", g.sftpErr)
 	}
 	result, err := await(ctx, func() (T, error) { return do(g.sftp) }, nil)
-	if errors.Is(err, sftp.ErrSSHFxConnectionLost) {
+	switch {
+	case errors.Is(err, sftp.ErrSSHFxConnectionLost):
 		err = evidence(g.machine, "sftp", err)
+	case errors.Is(err, os.ErrNotExist), errors.Is(err, os.ErrPermission):
+		err = &fileError{err}
 	}
 	return result, err
 }
+
+// fileError is an answer of the guest's that package sftp gives as an error of package os and not as a StatusError.
+type fileError struct{ err error }
+
+func (e *fileError) Error() string { return e.err.Error() }
+func (e *fileError) Unwrap() error { return e.err }

@@ -46,7 +46,7 @@ func (e *ExitError) Error() string {
 // Refused says whether the guest answered with an error, as against giving no answer: a command that failed, or a file
 // that could not be read or written.
 func Refused(err error) bool {
-	return errors.As(err, new(*ExitError)) || errors.As(err, new(*sftp.StatusError))
+	return errors.As(err, new(*ExitError)) || errors.As(err, new(*sftp.StatusError)) || errors.As(err, new(*fileError))
 }
 
 const (

@@ -201,4 +201,5 @@ func (s *Session) End(ctx context.Context, after Errors, failed error) error {
 	return s.store.explain(err)
 }
 
-func stamp(t time.Time) string { return t.UTC().Format(time.RFC3339Nano) }
+// stamp gives every time the same number of digits, so that the order of the texts is that of the times.
+func stamp(t time.Time) string { return t.UTC().Format("2006-01-02T15:04:05.000000000Z07:00") }

@@ -103,9 +103,11 @@ func (s *Store) Outline(ctx context.Context, campaign string) (map[string]trial.
 			return err
 		}
 		var err error
-		r.Started, err = time.Parse(time.RFC3339Nano, started)
+		if r.Started, err = time.Parse(time.RFC3339Nano, started); err != nil {
+			return fmt.Errorf("trial %s: %w", id, err)
+		}
 		all[id] = r
-		return err
+		return nil
 	})
 	if err != nil {
 		return nil, err
@@ -118,9 +120,11 @@ func (s *Store) Outline(ctx context.Context, campaign string) (map[string]trial.
 			return err
 		}
 		var r trial.Result
-		err := errors.Join(json.Unmarshal([]byte(result), &r), json.Unmarshal([]byte(events), &r.Events))
+		if err := errors.Join(json.Unmarshal([]byte(result), &r), json.Unmarshal([]byte(events), &r.Events)); err != nil {
+			return fmt.Errorf("trial %s: %w", id, err)
+		}
 		all[id] = r
-		return err
+		return nil
 	})
 	return all, err
 }
