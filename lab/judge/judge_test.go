@@ -45,7 +45,7 @@ func TestAuditor(t *testing.T) {
 		"zeroes":       {pool: "tank", disks: []string{labeltest.Write(t, make([]byte, labeltest.Size))}, finding: "open pool tank: "},
 		"cut off":      {pool: "tank", disks: []string{labeltest.Write(t, make([]byte, 512))}, finding: "open pool tank: "},
 		"two zeroes":   {pool: "tank", disks: []string{labeltest.Write(t, make([]byte, 1<<20)), labeltest.Write(t, make([]byte, 1<<20))}, finding: "open pool tank: "},
-		"another pool": {pool: "dozer", disks: []string{labels(t)}, finding: "open pool dozer: "},
+		"another pool": {pool: "dozer", disks: []string{realPool(t)}, finding: "open pool dozer: "},
 		"labels alone": {pool: "tank", disks: []string{labels(t)}, finding: "open pool tank: "},
 		"unknown feature": {
 			pool: "tank", disks: []string{labels(t, labeltest.Pair("features_for_read", labeltest.List(nvlist.Pair{Name: "org.example:new", Type: nvlist.Uint64, Value: uint64(1)})))},
@@ -105,8 +105,8 @@ func TestAuditorReads(t *testing.T) {
 			if err != nil || o.Report == nil || o.Unreadable != nil || o.NotAudited != nil {
 				t.Fatalf("got %+v, %v", o, err)
 			}
-			var kinds []audit.Kind
-			want := []string(nil)
+			kinds := make([]audit.Kind, 0, len(o.Report.Findings))
+			var want []string
 			for i := range o.Report.Findings {
 				f := &o.Report.Findings[i]
 				kinds = append(kinds, f.Kind)
