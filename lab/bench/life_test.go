@@ -93,11 +93,17 @@ func TestRebootFails(t *testing.T) {
 		outcome trial.Outcome
 		reason  string
 	}{
-		"no machine":            {func(*stage, *scripttest.Machine) error { return errors.New("no memory") }, trial.Invalid, "step reboot: no memory"},
-		"it dies":               {func(_ *stage, m *scripttest.Machine) error { m.Die("SIGKILL"); return nil }, trial.Invalid, "SIGKILL"},
-		"it resets":             {func(_ *stage, m *scripttest.Machine) error { m.End(); return nil }, trial.Oops, "without a message"},
-		"it panics":             {func(s *stage, m *scripttest.Machine) error { m.Print(string(console(s.t, "add-overlap-2.3.2"))); return nil }, trial.Panic, ""},
-		"its disks are not new": {func(s *stage, _ *scripttest.Machine) error { s.guest.Program("blockdev", "echo busy >&2; exit 1"); return nil }, trial.Invalid, "busy"},
+		"no machine": {func(*stage, *scripttest.Machine) error { return errors.New("no memory") }, trial.Invalid, "step reboot: no memory"},
+		"it dies":    {func(_ *stage, m *scripttest.Machine) error { m.Die("SIGKILL"); return nil }, trial.Invalid, "SIGKILL"},
+		"it resets":  {func(_ *stage, m *scripttest.Machine) error { m.End(); return nil }, trial.Oops, "without a message"},
+		"it panics": {func(s *stage, m *scripttest.Machine) error {
+			m.Print(string(console(s.t, "add-overlap-2.3.2")))
+			return nil
+		}, trial.Panic, ""},
+		"its disks are not new": {func(s *stage, _ *scripttest.Machine) error {
+			s.guest.Program("blockdev", "echo busy >&2; exit 1")
+			return nil
+		}, trial.Invalid, "busy"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := newStage(t, nil, func(*stage) []scenarios.Step { return []scenarios.Step{{Reboot: true}, {Run: "sleep infinity"}} })
@@ -136,7 +142,11 @@ func TestRebootAwaitsTheFault(t *testing.T) {
 	}}
 	rebooted := make(chan error, 1)
 	go func() { rebooted <- one.reboot(t.Context()) }()
-	<-told
+	select {
+	case <-told:
+	case err := <-rebooted:
+		t.Fatalf("nobody told the fault that the workload is at its end: %v", err)
+	}
 	if one.now().ended() {
 		t.Error("the power is cut before the fault has struck")
 	}

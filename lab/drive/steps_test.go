@@ -232,6 +232,17 @@ func TestHealthy(t *testing.T) {
 			t.Errorf("noted was %q", s.noted())
 		}
 	}
+	for what, scan := range map[string]string{
+		"repaired 512": "scrub repaired 512 in 00:00:01 with 0 errors on Sun Jun  1 12:00:00 2025", "with 3 errors": "scrub repaired 0 in 00:00:01 with 3 errors on Sun Jun  1 12:00:00 2025",
+	} {
+		s := newSite(t)
+		s.server.Program("zpool", "cat <<'end'\n  pool: tank\n state: ONLINE\n  scan: "+scan+
+			"\nconfig:\n\n\tNAME  STATE  READ WRITE CKSUM\n\ttank  ONLINE  0  0  0\n\t  v0  ONLINE  0  0  0\n\nerrors: No known data errors\nend\n")
+		var stopped *EarlyError
+		if err := s.Run(t.Context(), []scenarios.Step{{Healthy: true}}); !errors.As(err, &stopped) || !strings.Contains(stopped.Reason, what) {
+			t.Errorf("a scrub that %s: %v", what, err)
+		}
+	}
 	s := newSite(t)
 	s.server.Program("zpool", "exit 1")
 	if err := s.Run(t.Context(), []scenarios.Step{{Healthy: true}}); err == nil || errors.As(err, new(*EarlyError)) {
@@ -380,8 +391,9 @@ func TestRunWorkload(t *testing.T) {
 		t.Errorf("noted was %q, %v", s.noted(), err)
 	}
 	r.Workload = []scenarios.Step{{Verify: true}}
-	if err := RunWorkload(t.Context(), s.Guest, r, 3); err != nil {
-		t.Error(err)
+	s.server.Program("sha256sum", s.noting("sha256sum")+`PATH=${PATH#*:} exec sha256sum "$@"`) // the real one, which comes after the guest's own programs
+	if err := RunWorkload(t.Context(), s.Guest, r, 3); err != nil || !strings.HasSuffix(s.noted(), "sha256sum -z -- "+s.path("before")+"\n") {
+		t.Errorf("noted was %q, %v", s.noted(), err)
 	}
 }
 

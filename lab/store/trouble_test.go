@@ -270,7 +270,7 @@ func TestLatest(t *testing.T) {
 func TestFind(t *testing.T) {
 	s := open(t, filepath.Join(t.TempDir(), "vdevil.db"))
 	first := map[byte]int{}
-	var all []Campaign
+	all := make([]Campaign, 0, 17)
 	for n := range 17 { // two of them begin alike: there are 16 digits
 		c, err := s.Begin(t.Context(), NewCampaign("run", fmt.Sprint("campaign ", n), "what", nil, ""))
 		if err != nil {
