@@ -24,9 +24,9 @@ func campaignSpecs(b *bench) {
 			b.prepared(ctx, struck)
 			h := b.furnished()
 			// trials are those that are stored, with their seeds and outcomes, none of them twice.
-			trials := func(h home, name string) map[string]string {
+			trials := func(h home) map[string]string {
 				GinkgoHelper()
-				show := h.start("show", name, "--json")
+				show := h.start("show", "once", "--json")
 				Eventually(ctx, show).Should(gexec.Exit(held))
 				var d report.Document
 				Expect(json.Unmarshal(show.Out.Contents(), &d)).To(Succeed())
@@ -50,7 +50,7 @@ func campaignSpecs(b *bench) {
 			}).Should(Succeed())
 			first.Kill()
 			Eventually(first).Should(gexec.Exit())
-			before := trials(h, "once")
+			before := trials(h)
 			Expect(before).To(HaveLen(2))
 
 			By("copying the store, and what is not in it yet")
@@ -70,13 +70,13 @@ func campaignSpecs(b *bench) {
 				Eventually(ctx, again).Should(gexec.Exit(notHeld)) // three trials an arm decide nothing
 				Expect(string(again.Err.Contents())).To(And(ContainSubstring("2 trials done before"), Not(ContainSubstring("flip/1: started"))))
 				Expect(family(again)).To(BeEmpty())
-				all := trials(at.home, "once")
+				all := trials(at.home)
 				Expect(all).To(HaveLen(6))
 				for key, value := range before {
 					Expect(all).To(HaveKeyWithValue(key, value))
 				}
 			}
-			Expect(trials(other, "once")).To(Equal(trials(h, "once")))
+			Expect(trials(other)).To(Equal(trials(h)))
 		}, NodeTimeout(patience(2*time.Minute)))
 
 		It("repeats a trial from its bundle alone", func(ctx SpecContext) {
