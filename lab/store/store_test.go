@@ -3,6 +3,7 @@ package store
 import (
 	"context"
 	"errors"
+	"flag"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -268,7 +269,11 @@ func TestFull(t *testing.T) {
 	}
 }
 
-// BenchmarkStore measures a store of 100,000 trials: how fast they are put, and how fast a campaign is read.
+var size = flag.Int("trials", 10_000, "how many trials BenchmarkStore puts")
+
+// BenchmarkStore measures how fast trials are put, and how fast a campaign of all of them is read.
+//
+//	go test ./lab/store -run '^$' -bench Store -benchtime 1x -trials 100000
 func BenchmarkStore(b *testing.B) {
 	ctx := context.Background()
 	for b.Loop() {
@@ -284,9 +289,8 @@ func BenchmarkStore(b *testing.B) {
 		if err != nil {
 			b.Fatal(err)
 		}
-		const trials = 100_000
 		start := time.Now()
-		for n := range trials {
+		for n := range *size {
 			r := trial.Result{Arm: fmt.Sprintf("arm%d", n%4), Number: n/4 + 1, Outcome: trial.Masked, Started: time.Now(), Bundle: "/state/runs/x/" + fmt.Sprint(n)}
 			one := spec(n)
 			one.Arm, one.Number = r.Arm, r.Number
@@ -294,7 +298,7 @@ func BenchmarkStore(b *testing.B) {
 				b.Fatal(err)
 			}
 		}
-		b.ReportMetric(trials/time.Since(start).Seconds(), "puts/s")
+		b.ReportMetric(float64(*size)/time.Since(start).Seconds(), "puts/s")
 		for name, read := range map[string]func() error{
 			"list-s":    func() error { _, err := s.List(ctx); return err },
 			"outline-s": func() error { _, err := s.Outline(ctx, c.ID); return err },
