@@ -209,7 +209,7 @@ func TestLabels(t *testing.T) {
 	for name, want := range map[string][]string{
 		"legacy-dedup-gang": {"cause:software", "cost:fast", "control"},
 		"blkptr-dva-flip":   {"cause:memory", "cost:fast", "control"},
-		"snapshot-storm":    {"cause:software", "cost:fast"},
+		"snapshot-storm":    {"cause:software", "cost:nightly"},
 	} {
 		if got := all[name].Labels(); !slices.Equal(got, want) {
 			t.Errorf("labels of %s are %v, want %v", name, got, want)

@@ -277,8 +277,8 @@ func TestLoads(t *testing.T) {
 	s := newSite(t)
 	s.server.Program("zfs-auto-snapshot", s.noting("auto")+`logger "@name," "2 created," "1 destroyed," "0 warnings."`)
 	steps := []scenarios.Step{
-		{Churn: &scenarios.Churn{Dataset: "tank/c", Files: 3, For: 200 * time.Millisecond}},
-		{SnapshotStorm: &scenarios.SnapshotStorm{Dataset: "tank/s", For: 200 * time.Millisecond, Keep: 1}},
+		{Churn: &scenarios.Churn{Dataset: "tank/c", Files: 3, For: 2 * time.Second}},
+		{SnapshotStorm: &scenarios.SnapshotStorm{Dataset: "tank/s", For: 3 * time.Second, Keep: 1}},
 		{AutoSnapshot: &scenarios.AutoSnapshot{Label: "often", Keep: 9, Times: 2}},
 	}
 	if err := s.Run(t.Context(), steps); err != nil {
