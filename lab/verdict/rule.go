@@ -129,12 +129,12 @@ func (u *rule) decide(f *series) {
 	so := make([]evidence, len(u.controls))
 	first := 1
 	if u.fixed {
-		first = u.seen(f)
 		if !f.all || slices.ContainsFunc(u.controls, func(c *series) bool { return !c.all }) {
 			return
 		}
+		first = max(1, u.seen(f))
 	}
-	for n := max(1, first); n <= u.seen(f) && a.Verdict == Inconclusive; n++ {
+	for n := first; n <= u.seen(f) && a.Verdict == Inconclusive; n++ {
 		u.look(f, n, so)
 	}
 	if len(a.Results) > 2 && float64(a.Trials-a.Valid) > tooMany*float64(a.Trials) {

@@ -179,11 +179,9 @@ func differs(before, now trial.Result) (list []string) {
 	for i, was := range before.Injections {
 		is := now.Injections[i]
 		if !bytes.Equal(was.Before, is.Before) || !bytes.Equal(was.After, is.After) || was.Offset != is.Offset || was.Disk != is.Disk || was.Target != is.Target {
-			list = append(list, fmt.Sprintf("injection %d was %s -> %s in %s and is %x -> %x in %s now", i+1, hexOf(was.Before), hexOf(was.After), was.Target,
+			list = append(list, fmt.Sprintf("injection %d was %x -> %x in %s and is %x -> %x in %s now", i+1, was.Before, was.After, was.Target,
 				is.Before, is.After, is.Target))
 		}
 	}
 	return list
 }
-
-func hexOf(b trial.Bytes) string { return fmt.Sprintf("%x", []byte(b)) }
