@@ -284,6 +284,9 @@ func (l *Lab) campaign(ctx context.Context, c store.Campaign, on campaign.Bench,
 		Search: search, Bench: on, Jobs: l.opts.Jobs, Shard: t.Shard, Store: session, Stream: stream, Options: l.options(c, t.Keep),
 		Room: func() string { return host.Room(l.driver.Dir()) },
 	}
+	if l.more {
+		runner.Spare = new(host.CPUs).Spare
+	}
 	if t.Budget > 0 {
 		runner.Until = time.Now().Add(t.Budget)
 	}

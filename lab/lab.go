@@ -39,7 +39,7 @@ type Options struct {
 	Mirror string
 	// Install says what to do about packages that this computer lacks.
 	Install host.InstallOptions
-	// Jobs is how many trials run at once, 0 for one per CPU.
+	// Jobs is how many trials run at once, 0 for one per CPU, and more while CPUs have nothing to do.
 	Jobs int
 	// Progress is told of long work other than trials. It may be nil.
 	Progress func(Progress)
@@ -66,6 +66,7 @@ type Lab struct {
 	bench       *bench.Bench
 	known       sync.Map // images by ID
 	store       *store.Store
+	more        bool // jobs than Options.Jobs, while CPUs have nothing to do
 }
 
 // Open installs what the host lacks, if Options.Install allows it, and starts the driver.
@@ -73,7 +74,8 @@ func Open(ctx context.Context, o Options) (*Lab, error) {
 	if o.Progress == nil {
 		o.Progress = func(Progress) {}
 	}
-	if o.Jobs == 0 {
+	more := o.Jobs == 0
+	if more {
 		o.Jobs = runtime.NumCPU()
 	}
 	if err := host.Install(ctx, host.Missing(needs(o.Driver)...), o.Install); err != nil {
@@ -94,7 +96,7 @@ func Open(ctx context.Context, o Options) (*Lab, error) {
 	if err != nil {
 		return nil, errors.Join(err, stored.Close())
 	}
-	l := &Lab{opts: o, driver: driver, images: all, store: stored}
+	l := &Lab{opts: o, driver: driver, images: all, store: stored, more: more}
 	l.checkpoints = &checkpoint.Cache{
 		Dir: checkpointsDir(o.Dirs), Driver: driver, Open: vm.Open, Progress: l.progress,
 		Kernels: &checkpoint.Kernels{Dir: filepath.Join(o.Dirs.Cache, "types")},

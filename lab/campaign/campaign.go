@@ -67,8 +67,10 @@ type Store interface {
 type Runner struct {
 	Search Search
 	Bench  Bench
-	// Jobs is how many trials run at once.
-	Jobs int
+	// Jobs is how many trials run at once: more only, up to three times as many, while Spare says that the CPUs have time for
+	// another one. It is asked again after a while. Nil is never.
+	Jobs  int
+	Spare func() bool
 	// Shard is the part of the trials to do; the zero value is all of them.
 	Shard Shard
 	// Until is when to stop beginning trials; the zero value is never.
@@ -114,6 +116,14 @@ type job struct {
 	dropped bool // nobody waits for its result any more
 }
 
+// under is what is under way.
+type under struct {
+	running map[string]*job // by the ID of the spec
+	groups  map[string]bool // of which trials were begun, and whether what they start from is made
+	ended   chan end
+	ready   chan string // groups
+}
+
 // end is how a trial came to its end.
 type end struct {
 	want   Want
@@ -125,8 +135,7 @@ type end struct {
 // more. done are the results of trials that were done before; those of this run are added to it, also when an error ends the
 // run. A trial that the search can do without since another one has ended is broken off.
 func (r *Runner) Run(ctx context.Context, done Results) (over bool, err error) {
-	told, running, ended := 0, map[string]*job{}, make(chan end)
-	groups := map[string]bool{} // of which trials were begun
+	told, u := 0, &under{running: map[string]*job{}, groups: map[string]bool{}, ended: make(chan end), ready: make(chan string)}
 	lacking, waits := "", 0
 	for {
 		want, news := r.Search.Next(done)
@@ -136,18 +145,18 @@ func (r *Runner) Run(ctx context.Context, done Results) (over bool, err error) {
 		if ctx.Err() != nil && err == nil {
 			err = context.Cause(ctx)
 		}
-		drop(running, want, err != nil)
-		err = errors.Join(err, r.release(groups, running, want))
+		drop(u.running, want, err != nil)
+		err = errors.Join(err, r.release(u, want))
 		var later <-chan time.Time
 		if err == nil && (r.Until.IsZero() || time.Now().Before(r.Until)) {
-			lack := r.begin(ctx, want, running, groups, ended)
-			if waits++; lack == "" || len(running) > 0 {
+			lack, more := r.begin(ctx, want, u)
+			if waits++; lack == "" || len(u.running) > 0 {
 				waits = 0
 			}
 			switch {
 			case waits > tries:
 				err = errors.New(lack)
-			case lack != "":
+			case lack != "", more:
 				later = time.After(cmp.Or(r.again, again))
 			}
 			if lack != lacking {
@@ -155,26 +164,31 @@ func (r *Runner) Run(ctx context.Context, done Results) (over bool, err error) {
 				r.Stream.Publish(Paused{lack})
 			}
 		}
-		if len(running) == 0 && later == nil {
+		if len(u.running) == 0 && later == nil {
 			return len(want) == 0, err
 		}
 		select {
-		case e := <-ended:
-			err = errors.Join(err, r.take(ctx, e, running, done))
+		case group := <-u.ready:
+			u.groups[group] = true
+		case e := <-u.ended:
+			err = errors.Join(err, r.take(ctx, e, u, done))
 		case <-later:
 		case <-ctx.Done():
-			if len(running) > 0 { // they end by themselves
-				err = errors.Join(err, r.take(ctx, <-ended, running, done))
+			if len(u.running) > 0 { // they end by themselves
+				err = errors.Join(err, r.take(ctx, <-u.ended, u, done))
 			}
 		}
 	}
 }
 
 // take notes how a trial ended.
-func (r *Runner) take(ctx context.Context, e end, running map[string]*job, done Results) (err error) {
-	j := running[e.want.ID]
-	delete(running, e.want.ID)
+func (r *Runner) take(ctx context.Context, e end, u *under, done Results) (err error) {
+	j := u.running[e.want.ID]
+	delete(u.running, e.want.ID)
 	j.cancel()
+	if !u.groups[j.group] { // it was to make what the group starts from: another one may
+		delete(u.groups, j.group)
+	}
 	switch {
 	case e.err == nil:
 		done[e.want.ID] = e.result
@@ -192,17 +206,17 @@ func (r *Runner) take(ctx context.Context, e end, running map[string]*job, done 
 }
 
 // release tells the bench of groups of which no trial is to come.
-func (r *Runner) release(groups map[string]bool, running map[string]*job, want []Want) (err error) {
+func (r *Runner) release(u *under, want []Want) (err error) {
 	open := map[string]bool{}
-	for _, j := range running {
+	for _, j := range u.running {
 		open[j.group] = true
 	}
-	for i := 0; i < len(want) && len(open) < len(groups); i++ {
+	for i := 0; i < len(want) && len(open) < len(u.groups); i++ {
 		open[r.Bench.Group(want[i].Spec)] = true
 	}
-	for group := range groups {
+	for group := range u.groups {
 		if !open[group] {
-			delete(groups, group)
+			delete(u.groups, group)
 			err = errors.Join(err, r.Bench.Release(group))
 		}
 	}
@@ -231,31 +245,52 @@ func drop(running map[string]*job, want []Want, all bool) {
 	}
 }
 
-// begin starts the next trials, as many as there is room for. It says what there is too little of.
-func (r *Runner) begin(ctx context.Context, want []Want, running map[string]*job, groups map[string]bool, ended chan<- end) (lack string) {
+// most is how many times Jobs may run where the CPUs have time.
+const most = 3
+
+// begin starts the next trials, as many as there is room for. It says what there is too little of, or that more may begin when the
+// CPUs have time. What trials start from is made by the first of them: until then the others let the next group go first, rather
+// than wait for it side by side.
+func (r *Runner) begin(ctx context.Context, want []Want, u *under) (lack string, more bool) {
+	jobs := max(1, r.Jobs)
 	for i, w := range want {
-		if len(running) >= max(1, r.Jobs) {
-			return ""
-		}
-		if running[w.ID] != nil || !r.Shard.has(w.ID) {
+		if u.running[w.ID] != nil || !r.Shard.has(w.ID) {
 			continue
+		}
+		group := r.Bench.Group(w.Spec)
+		if made, begun := u.groups[group]; begun && !made {
+			continue
+		}
+		if len(u.running) >= jobs {
+			if r.Spare == nil || len(u.running) >= most*jobs {
+				return "", false
+			}
+			if !r.Spare() {
+				return "", true
+			}
 		}
 		if r.Room != nil {
 			if lack := r.Room(); lack != "" {
-				return lack
+				return lack, false
 			}
 		}
 		limited, cancel := context.WithCancel(ctx)
-		group := r.Bench.Group(w.Spec)
-		groups[group] = true
-		running[w.ID] = &job{cancel: cancel, group: group}
+		if !u.groups[group] {
+			u.groups[group] = false
+		}
+		u.running[w.ID] = &job{cancel: cancel, group: group}
 		next := r.following(want[i+1:], group)
 		go func() {
-			result, err := r.do(limited, w, next)
-			ended <- end{w, result, err}
+			result, err := r.do(limited, w, next, func() {
+				select {
+				case u.ready <- group:
+				case <-limited.Done():
+				}
+			})
+			u.ended <- end{w, result, err}
 		}()
 	}
-	return ""
+	return "", false
 }
 
 // following is how many of the trials that will begin soon are of a group.
@@ -268,11 +303,12 @@ func (r *Runner) following(want []Want, group string) (n int) {
 	return n
 }
 
-func (r *Runner) do(ctx context.Context, w Want, next int) (trial.Result, error) {
+func (r *Runner) do(ctx context.Context, w Want, next int, ready func()) (trial.Result, error) {
 	t, err := r.Bench.Prepare(ctx, w.Spec)
 	if err != nil {
 		return trial.Result{}, err
 	}
+	ready()
 	r.Stream.Publish(Started{w.Spec})
 	o := r.Options(w)
 	o.Next, o.Repeat = next, w.Repeat

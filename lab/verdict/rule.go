@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math"
 	"slices"
+	"sort"
 
 	"github.com/vdevil/vdevil/lab/stats"
 	"github.com/vdevil/vdevil/lab/trial"
@@ -251,11 +252,8 @@ func (u *rule) needed(f *series) (most int) {
 	}
 	for more := 1; more <= maxNeeded; more *= 2 {
 		if decided(more) {
-			for n := more/2 + 1; ; n++ {
-				if decided(n) {
-					return n
-				}
-			}
+			less := more / 2
+			return less + 1 + sort.Search(more-less-1, func(i int) bool { return decided(less + 1 + i) })
 		}
 	}
 	return 0

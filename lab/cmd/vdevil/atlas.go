@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"runtime"
 	"strconv"
 	"strings"
 	"time"
@@ -137,7 +136,7 @@ The exit status is 0 when every control was masked and no trial was invalid, 1 o
 	flags.Var(&f.bits, "bits", "only these bits (default: all)")
 	flags.DurationVar(&f.window, "window", 4*time.Second, "how long a fork is watched at least")
 	flags.UintVar(&f.controls, "controls", 8, "forks without a flip")
-	flags.UintVar(&f.jobs, "jobs", 0, "forks at once (default: two more than CPUs, as forks wait for part of their time)")
+	flags.UintVar(&f.jobs, "jobs", 0, "forks at once (default: one for each CPU, more while CPUs are idle)")
 	flags.BoolVar(&f.again, "again", false, "flip bits that were flipped before again")
 	f.terms.add(flags)
 	flags.BoolVar(&f.json, "json", false, "print one JSON document instead of tables")
@@ -151,9 +150,6 @@ func (a *app) atlas(ctx context.Context, f atlasFlags, target string) error {
 	s, trigger, err := f.moment()
 	if err != nil {
 		return err
-	}
-	if f.jobs == 0 {
-		f.jobs = uint(runtime.NumCPU()) + 2
 	}
 	view := a.observer()
 	stop := context.AfterFunc(ctx, func() { view.note("ending: once more to end at once") })

@@ -66,7 +66,7 @@ and zdb's word is shown. A study that is interrupted reports the states that wer
 	flags.DurationVar(&f.promises, "promises", 10*time.Second, "how long files are written with fsync, by the guest's clock")
 	flags.StringVar(&f.version, "zfs", "", "OpenZFS `VERSION` (default: the one that image list marks)")
 	flags.Uint64Var(&f.seed, "seed", 1, "what random choices come from; the workload's own timing does not")
-	flags.UintVar(&f.jobs, "jobs", 0, "states at once (default: one for each CPU)")
+	flags.UintVar(&f.jobs, "jobs", 0, "states at once (default: one for each CPU, more while CPUs are idle)")
 	flags.Var(&f.name, "name", "of the campaign (default: by the time)")
 	flags.BoolVar(&f.json, "json", false, "print one JSON document instead of tables")
 	f.add(flags)

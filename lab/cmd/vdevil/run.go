@@ -187,7 +187,7 @@ the scenario under way without a verdict, and exits with 3.`,
 	flags.StringSliceVar(&f.versions, "zfs", nil, "OpenZFS `VERSION[,VERSION]` to run on (default: the one that image list marks)")
 	flags.UintVar(&f.trials, "trials", 0, "`N` trials of the largest arm, the others in proportion, however soon it is known (default: at most the scenario's)")
 	flags.BoolVar(&f.fixed, "fixed", false, "do all of the scenario's trials, however soon it is known")
-	flags.UintVar(&f.jobs, "jobs", 0, "trials at once (default: one for each CPU)")
+	flags.UintVar(&f.jobs, "jobs", 0, "trials at once (default: one for each CPU, more while CPUs are idle)")
 	flags.Uint64Var(&f.seed, "seed", 0, "what all random choices come from (default: random, and printed)")
 	flags.Var(&f.only, "only", "repeat one trial")
 	flags.Var(&f.keep, "keep", "the trials whose disks stay in their bundles")

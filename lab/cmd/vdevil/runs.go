@@ -216,7 +216,7 @@ all of them say. It has the driver and the images that the campaign began with.`
 	flags := cmd.Flags()
 	flags.SortFlags = false
 	flags.DurationVar(&terms.budget, "budget", 0, "`TIME` after which no more trials begin")
-	flags.UintVar(&f.jobs, "jobs", 0, "trials at once (default: one for each CPU)")
+	flags.UintVar(&f.jobs, "jobs", 0, "trials at once (default: one for each CPU, more while CPUs are idle)")
 	flags.BoolVar(&asJSON, "json", false, "print one JSON document instead of tables")
 	f.add(flags)
 	return cmd
