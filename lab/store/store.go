@@ -13,6 +13,7 @@ import (
 	"os"
 	"path/filepath"
 
+	"github.com/vdevil/vdevil/lab/host"
 	"modernc.org/sqlite"
 	sqlite3 "modernc.org/sqlite/lib"
 )
@@ -36,7 +37,7 @@ func Open(ctx context.Context, path string) (*Store, error) {
 		return nil, fmt.Errorf("open store %s: %w", path, err)
 	}
 	// A transaction that will write says so from its beginning: it then waits for its turn, where it would fail otherwise.
-	options := url.Values{"_txlock": {"immediate"}, "_pragma": {"busy_timeout(30000)", "journal_mode(wal)", "synchronous(normal)", "foreign_keys(1)"}}
+	options := url.Values{"_txlock": {"immediate"}, "_pragma": {"busy_timeout(30000)", "synchronous(normal)", "foreign_keys(1)"}}
 	db, err := sql.Open("sqlite", (&url.URL{Scheme: "file", Opaque: (&url.URL{Path: path}).EscapedPath(), RawQuery: options.Encode()}).String())
 	if err != nil {
 		return nil, fmt.Errorf("open store %s: %w", path, err)
@@ -54,10 +55,20 @@ func (s *Store) Close() error { return s.db.Close() }
 // Path is the file's.
 func (s *Store) Path() string { return s.path }
 
+// migrate brings a file to the version that this lab writes, one lab at a time: SQLite waits for nobody when it changes the kind of
+// journal, which is done once in a file's life.
 func (s *Store) migrate(ctx context.Context) error {
 	version, err := s.version(ctx)
 	if err != nil || version == len(migrations) {
 		return err
+	}
+	unlock, err := host.Lock(ctx, s.path+".lock", nil)
+	if err != nil {
+		return fmt.Errorf("open store %s: %w", s.path, err)
+	}
+	defer unlock()
+	if _, err := s.db.ExecContext(ctx, "PRAGMA journal_mode = wal"); err != nil {
+		return s.explain(err)
 	}
 	return s.write(ctx, func(tx *sql.Tx) error {
 		// Another process may have been faster.
