@@ -2,6 +2,7 @@ package images
 
 import (
 	"context"
+	"embed"
 	"errors"
 	"fmt"
 	"os"
@@ -37,8 +38,9 @@ const (
 	gateFile   = "gate"
 )
 
-// job is the build of one image.
+// job is the build of one image, or of a builder.
 type job struct {
+	what     string // for people
 	recipe   Recipe
 	keys     keys
 	mirror   string
@@ -57,25 +59,26 @@ type job struct {
 }
 
 // run builds the kernel part and the guest's file system at the same time; the latter waits at its end for the former.
-func (j *job) run(ctx context.Context) error {
-	err := j.runLogged(ctx)
+func (j *job) run(ctx context.Context) error { return j.logged(ctx, j.image) }
+
+// logged does a part of a build that makes chroots and writes to the log.
+func (j *job) logged(ctx context.Context, do func(context.Context) error) error {
+	err := j.prepare()
+	if err == nil {
+		err = do(ctx)
+		j.out.f.Close()
+		err = errors.Join(err, removeTree(j.work))
+	}
 	switch {
 	case err == nil:
 		return nil
 	case ctx.Err() != nil:
-		return fmt.Errorf("building the image of OpenZFS %s: %w", j.recipe.OpenZFS, err)
+		return fmt.Errorf("building the %s: %w", j.what, err)
 	}
-	return newBuildError(j, err)
+	return newBuildError(j.what, j.log, err)
 }
 
-func (j *job) runLogged(ctx context.Context) (err error) {
-	if err := j.prepare(); err != nil {
-		return err
-	}
-	defer func() {
-		j.out.f.Close()
-		err = errors.Join(err, removeTree(j.work))
-	}()
+func (j *job) image(ctx context.Context) (err error) {
 	if err := openDir(j.dir); err != nil {
 		return err
 	}
@@ -154,13 +157,9 @@ func (j *job) kernel(ctx context.Context) error {
 	if err := outputs(dir, kernelFile, initrdFile, path.Base(zfsFile), path.Base(splFile), kernelTar, kernelList); err != nil {
 		return err
 	}
-	init, err := builderFiles.ReadFile("build/initrd/init")
-	if err != nil {
-		return err
-	}
 	c := j.chroot("kernel", "compiler")
-	c.env = append(c.env, "VDEVIL_INIT="+string(init), "VDEVIL_HOOK="+script("kernel.sh"))
-	c.argv = append(c.argv, include("kernel.packages"), hook)
+	c.env = append(c.env, "VDEVIL_INIT="+text(builderFiles, "build/initrd/init"), "VDEVIL_HOOK="+text(builderFiles, "build/kernel.sh"))
+	c.argv = append(c.argv, include(builderFiles, "build/kernel.packages"), hook)
 	if err := c.runIn(ctx, j); err != nil {
 		return err
 	}
@@ -184,8 +183,8 @@ func (j *job) guest(ctx context.Context) error {
 		return err
 	}
 	c := j.chroot("guest", "base")
-	c.env = append(c.env, "VDEVIL_DISK="+diskSize, "VDEVIL_HOOK="+script("guest.sh"))
-	c.argv = append(c.argv, include("guest.packages"), "--customize-hook=tar-in "+shellescape.Quote(tarball)+" /", hook)
+	c.env = append(c.env, "VDEVIL_DISK="+diskSize, "VDEVIL_HOOK="+text(builderFiles, "build/guest.sh"))
+	c.argv = append(c.argv, include(builderFiles, "build/guest.packages"), "--customize-hook=tar-in "+shellescape.Quote(tarball)+" /", hook)
 	if err := c.runIn(ctx, j); err != nil {
 		return err
 	}
@@ -214,7 +213,7 @@ func (j *job) chroot(name, first string) *chroot {
 			`--setup-hook=eval "$VDEVIL_SETUP"`,
 		},
 		env: append(os.Environ(),
-			"VDEVIL_SETUP="+script("setup.sh"), "PATH="+host.SearchPath(), "TMPDIR="+j.work, "LC_ALL=C.UTF-8", "DEBIAN_FRONTEND=noninteractive",
+			"VDEVIL_SETUP="+text(builderFiles, "build/setup.sh"), "PATH="+host.SearchPath(), "TMPDIR="+j.work, "LC_ALL=C.UTF-8", "DEBIAN_FRONTEND=noninteractive",
 			"VDEVIL_OPENZFS="+j.recipe.OpenZFS, "VDEVIL_SUITE="+j.recipe.Suite, "VDEVIL_BASE="+j.recipe.Base),
 	}
 }
@@ -339,19 +338,19 @@ func seal(dir string) error {
 // and as an argument it would be printed with every error.
 const hook = `--customize-hook=eval "$VDEVIL_HOOK"`
 
-// script is the text of a script of ours.
-func script(name string) string {
-	text, err := builderFiles.ReadFile("build/" + name)
+// text is that of an embedded file.
+func text(files embed.FS, name string) string {
+	b, err := files.ReadFile(name)
 	if err != nil {
 		panic(err) // it is embedded
 	}
-	return string(text)
+	return string(b)
 }
 
 // include is mmdebstrap's option for a list of packages, one a line, with comments.
-func include(name string) string {
+func include(files embed.FS, name string) string {
 	var names []string
-	for line := range strings.Lines(script(name)) {
+	for line := range strings.Lines(text(files, name)) {
 		if line = strings.TrimSpace(line); line != "" && line[0] != '#' {
 			names = append(names, line)
 		}

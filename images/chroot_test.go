@@ -31,14 +31,14 @@ func newChroot(t *testing.T, script string, tell func(Step)) (c *chroot, log str
 	t.Cleanup(func() { f.Close(); d.Close() })
 	return &chroot{
 		name: "guest", argv: []string{"sh", "-c", script}, env: os.Environ(), dir: d, first: "base",
-		progress: newProgress(tell), log: &logFile{f: f}, grace: time.Second,
+		progress: newProgress(imagePhases, tell), log: &logFile{f: f}, grace: time.Second,
 	}, log
 }
 
 func TestChroot(t *testing.T) {
 	var steps []string
 	tell := func(s Step) {
-		if s.Of != len(phases) || s.Expected <= 0 {
+		if s.Of != len(imagePhases) || s.Expected <= 0 {
 			t.Errorf("step %+v", s)
 		}
 		steps = append(steps, strings.Join([]string{s.Name, map[bool]string{true: "done"}[s.Done]}, " "))
@@ -167,7 +167,7 @@ func TestSetupSuites(t *testing.T) {
 		if err := os.WriteFile(root+"/etc/apt/"+tt.file, []byte(tt.text), 0o644); err != nil {
 			t.Fatal(err)
 		}
-		cmd := exec.Command("sh", "-c", script("setup.sh"), "setup", root)
+		cmd := exec.Command("sh", "-c", text(builderFiles, "build/setup.sh"), "setup", root)
 		cmd.Env = append(os.Environ(), "VDEVIL_SUITE=bookworm-backports", "VDEVIL_BASE=bookworm", "VDEVIL_OPENZFS=2.3.2", "PATH="+host.SearchPath())
 		if out, err := cmd.CombinedOutput(); err != nil {
 			t.Fatalf("%s: %v: %s", name, err, out)
@@ -183,7 +183,7 @@ func TestSetupSuites(t *testing.T) {
 
 func TestInclude(t *testing.T) {
 	for name, want := range map[string]string{"kernel.packages": "dkms", "guest.packages": "zfsutils-linux"} {
-		got := include(name)
+		got := include(builderFiles, "build/"+name)
 		if !strings.HasPrefix(got, "--include=") || !strings.Contains(got, want) || strings.ContainsAny(got, "# \n") || strings.Contains(got, ",,") {
 			t.Errorf("%s: %q", name, got)
 		}

@@ -23,7 +23,7 @@ const (
 // workPrefix begins the names of this user's chroot directories; the process that made it and something random follow.
 func workPrefix() string { return "vdevil-build-" + strconv.Itoa(os.Getuid()) + "-" }
 
-// Clean removes what builds left behind whose process was killed, and returns its paths.
+// Clean removes what builds left behind whose process was killed, and images of trees that are too many, and returns their paths.
 func (s *Store) Clean() (removed []string, err error) {
 	building, _ := filepath.Glob(filepath.Join(s.dirs.Cache, "images", buildingPrefix+"*"))
 	work, _ := filepath.Glob(filepath.Join(s.work, workPrefix()+"*"))
@@ -39,7 +39,8 @@ func (s *Store) Clean() (removed []string, err error) {
 		}
 		removed = append(removed, path)
 	}
-	return removed, errors.Join(errs...)
+	trees, err := s.cleanTrees()
+	return append(removed, trees...), errors.Join(append(errs, err)...)
 }
 
 // ownerOf reads the process out of a directory's name, which has it at the end or before a random last part.

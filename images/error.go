@@ -8,17 +8,17 @@ import (
 
 // BuildError is a build that failed, with the evidence.
 type BuildError struct {
-	OpenZFS string
-	Err     error
-	Remedy  string   // "" if the lab knows none
-	Tail    []string // the last lines of the log
-	Log     string   // the log's path
+	What   string // image of OpenZFS 2.3.2
+	Err    error
+	Remedy string   // "" if the lab knows none
+	Tail   []string // what the compiler says, or the last lines of the log
+	Log    string   // the log's path
 }
 
 func (e *BuildError) Error() string {
-	s := fmt.Sprintf("building the image of OpenZFS %s: %v", e.OpenZFS, e.Err)
+	s := fmt.Sprintf("building the %s: %v", e.What, e.Err)
 	if len(e.Tail) > 0 {
-		s += fmt.Sprintf("\nthe log %s ends:\n  %s", e.Log, strings.Join(e.Tail, "\n  "))
+		s += fmt.Sprintf("\nthe log %s says:\n  %s", e.Log, strings.Join(e.Tail, "\n  "))
 	}
 	if e.Remedy != "" {
 		s += "\n" + e.Remedy
@@ -62,9 +62,9 @@ var remedies = []struct {
 	},
 }
 
-func newBuildError(j *job, err error) *BuildError {
-	e := &BuildError{OpenZFS: j.recipe.OpenZFS, Err: err, Log: j.log, Tail: tail(j.log, tailLines)}
-	text := err.Error() + "\n" + strings.Join(tail(j.log, 10*tailLines), "\n")
+func newBuildError(what, log string, err error) *BuildError {
+	e := &BuildError{What: what, Err: err, Log: log, Tail: tail(log, tailLines)}
+	text := err.Error() + "\n" + strings.Join(tail(log, 10*tailLines), "\n")
 	for _, r := range remedies {
 		if m := r.says.FindStringSubmatchIndex(text); m != nil {
 			e.Remedy = string(r.says.ExpandString(nil, r.remedy, text, m))

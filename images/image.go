@@ -10,10 +10,13 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
 	"time"
+
+	"github.com/vdevil/vdevil/images/source"
 )
 
 // Image is a complete image in the store. All paths are absolute.
@@ -22,6 +25,8 @@ type Image struct {
 	// is derived from an image, an overlay of its root disk above all, is only good for the image of that very ID.
 	ID      string
 	OpenZFS string
+	// Tree is what it was compiled from, nil for a package of Debian.
+	Tree *source.Tree
 	// Release is the kernel's, as uname -r prints it.
 	Release string
 	// Current is false for one that an older lab built, or another set of keys: Ensure does not return it.
@@ -38,6 +43,7 @@ type Image struct {
 	// Seconds is how long the build took.
 	Seconds float64
 	files   map[string]file
+	base    *Image // of a tree's
 }
 
 // Cmdline is the kernel command line that the image is made for.
@@ -72,6 +78,17 @@ type manifest struct {
 	Built   time.Time       `json:"built"`
 	Seconds float64         `json:"seconds"`
 	Files   map[string]file `json:"files"`
+	// Of an image of a tree: the directory of the image that it is put on, beside its own, and the tree.
+	Base string       `json:"base,omitempty"`
+	Tree *source.Tree `json:"tree,omitempty"`
+}
+
+// names are those of all files.
+func (m manifest) names() []string {
+	if m.Tree != nil {
+		return []string{initrdFile, zfsFile, splFile}
+	}
+	return imageFiles()
 }
 
 // contents is a short hash of all files.
@@ -128,7 +145,7 @@ func load(dir, version string) (*Image, error) {
 	if dir, err = filepath.EvalSymlinks(dir); err != nil {
 		return nil, fmt.Errorf("image of OpenZFS %s: %w", version, err)
 	}
-	for _, name := range imageFiles() {
+	for _, name := range m.names() {
 		path, want := filepath.Join(dir, name), m.Files[name].Size
 		st, err := os.Stat(path)
 		switch {
@@ -140,18 +157,25 @@ func load(dir, version string) (*Image, error) {
 			return nil, &CorruptError{version, path, fmt.Sprintf("has %d bytes, not %d", st.Size(), want)}
 		}
 	}
-	return &Image{
+	img := &Image{
 		ID: m.ID, OpenZFS: m.Recipe.OpenZFS, Release: m.Release, Dir: dir,
 		Kernel: filepath.Join(dir, kernelFile), Initrd: filepath.Join(dir, initrdFile), Root: filepath.Join(dir, rootFile),
 		Modules: filepath.Join(dir, "modules"), Built: m.Built, Seconds: m.Seconds, files: m.Files,
-	}, nil
+	}
+	if m.Tree == nil {
+		return img, nil
+	}
+	base, err := load(filepath.Join(filepath.Dir(dir), m.Base), m.Tree.Name)
+	if err != nil {
+		return nil, err
+	}
+	img.OpenZFS, img.Tree, img.base, img.Kernel, img.Root = m.Tree.Name, m.Tree, base, base.Kernel, base.Root
+	return img, nil
 }
 
 // Verify reads the whole image and compares it with what was built. It takes seconds; the error is a *CorruptError.
 func (i *Image) Verify() error {
-	names := imageFiles()
-	slices.Sort(names)
-	for _, name := range names {
+	for _, name := range slices.Sorted(maps.Keys(i.files)) {
 		path := filepath.Join(i.Dir, name)
 		got, err := describe(path)
 		if err != nil {
@@ -160,6 +184,9 @@ func (i *Image) Verify() error {
 		if got != i.files[name] {
 			return &CorruptError{i.OpenZFS, path, "is not what was built"}
 		}
+	}
+	if i.base != nil {
+		return i.base.Verify()
 	}
 	return nil
 }

@@ -32,13 +32,25 @@ type phase struct {
 	parallel bool
 }
 
-var phases = []phase{
+var imagePhases = []phase{
 	{id: "compiler", name: "installing the compiler", expected: 35 * time.Second},
 	{id: "compile", name: "compiling OpenZFS", expected: 110 * time.Second, parallel: true},
 	{id: "kernel", name: "making kernel and initrd", expected: 10 * time.Second},
 	{id: "base", name: "installing the guest", expected: 30 * time.Second},
 	{id: "guest", name: "setting the guest up", expected: 3 * time.Second},
 	{id: "disk", name: "making the root disk", expected: 3 * time.Second},
+}
+
+// treePhases are those of an image of a tree. The builder's are there once for each kernel, and the others are shorter where a
+// tree much like it was compiled before.
+var treePhases = []phase{
+	{id: "builder", name: "installing compiler and headers", expected: 45 * time.Second},
+	{id: "pack", name: "putting them in place", expected: 15 * time.Second},
+	{id: "checkout", name: "checking the tree out", expected: time.Second},
+	{id: "configure", name: "configuring", expected: 110 * time.Second},
+	{id: "modules", name: "compiling modules", expected: 130 * time.Second, parallel: true},
+	{id: "programs", name: "compiling programs", expected: 100 * time.Second, parallel: true},
+	{id: "layer", name: "packing", expected: time.Second},
 }
 
 func (p phase) guess() time.Duration {
@@ -50,16 +62,17 @@ func (p phase) guess() time.Duration {
 
 // progress turns what the scripts print into steps.
 type progress struct {
-	mu    sync.Mutex
-	tell  func(Step)
-	begun map[string]time.Time
+	phases []phase
+	mu     sync.Mutex
+	tell   func(Step)
+	begun  map[string]time.Time
 }
 
-func newProgress(tell func(Step)) *progress {
+func newProgress(phases []phase, tell func(Step)) *progress {
 	if tell == nil {
 		tell = func(Step) {}
 	}
-	return &progress{tell: tell, begun: map[string]time.Time{}}
+	return &progress{phases: phases, tell: tell, begun: map[string]time.Time{}}
 }
 
 func (p *progress) wait(h host.Holder) {
@@ -75,11 +88,11 @@ func (p *progress) end(id string)   { p.report(id, true) }
 func (p *progress) report(id string, done bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	for i, ph := range phases {
+	for i, ph := range p.phases {
 		if ph.id != id {
 			continue
 		}
-		s := Step{Name: ph.name, Index: i + 1, Of: len(phases), Expected: ph.guess(), Done: done}
+		s := Step{Name: ph.name, Index: i + 1, Of: len(p.phases), Expected: ph.guess(), Done: done}
 		if done {
 			s.Elapsed = time.Since(p.begun[id])
 		} else {

@@ -22,6 +22,7 @@ type Recipe struct {
 	Suite   string `yaml:"suite" json:"suite"`
 	Base    string `yaml:"base" json:"base"`
 	Default bool   `yaml:"default" json:"-"`
+	Kernel  string `yaml:"kernel" json:"-"`
 }
 
 // Recipes are the versions that the lab knows, as recipes.yaml lists them.
@@ -29,6 +30,7 @@ func Recipes() ([]Recipe, error) { return parseRecipes(recipesYAML) }
 
 var (
 	versionForm = regexp.MustCompile(`^\d+\.\d+\.\d+$`)
+	kernelForm  = regexp.MustCompile(`^\d+\.\d+$`)
 	suiteForm   = regexp.MustCompile(`^[a-z]+(-[a-z]+)*$`)
 )
 
@@ -54,6 +56,9 @@ func parseRecipes(text []byte) ([]Recipe, error) {
 			return nil, fmt.Errorf("recipes: openzfs %s: suite is %q, want a Debian suite as in bookworm-backports", r.OpenZFS, r.Suite)
 		case !suiteForm.MatchString(r.Base):
 			return nil, fmt.Errorf("recipes: openzfs %s: base is %q, want a Debian suite as in bookworm", r.OpenZFS, r.Base)
+		}
+		if r.Kernel != "" && !kernelForm.MatchString(r.Kernel) {
+			return nil, fmt.Errorf("recipes: openzfs %s: kernel is %q, want a version of Linux as in 6.1", r.OpenZFS, r.Kernel)
 		}
 		seen[r.OpenZFS] = true
 		if r.Default {

@@ -11,10 +11,10 @@ func TestRecipes(t *testing.T) {
 		t.Fatal(err)
 	}
 	for version, want := range map[string]Recipe{
-		"":       {OpenZFS: "2.3.2", Suite: "bookworm-backports", Base: "bookworm", Default: true},
-		"2.3.2":  {OpenZFS: "2.3.2", Suite: "bookworm-backports", Base: "bookworm", Default: true},
+		"":       {OpenZFS: "2.3.2", Suite: "bookworm-backports", Base: "bookworm", Default: true, Kernel: "6.1"},
+		"2.3.2":  {OpenZFS: "2.3.2", Suite: "bookworm-backports", Base: "bookworm", Default: true, Kernel: "6.1"},
 		"2.1.11": {OpenZFS: "2.1.11", Suite: "bookworm", Base: "bookworm"},
-		"2.3.9":  {OpenZFS: "2.3.9", Suite: "trixie", Base: "trixie"},
+		"2.3.9":  {OpenZFS: "2.3.9", Suite: "trixie", Base: "trixie", Kernel: "6.12"},
 		"2.4.4":  {OpenZFS: "2.4.4", Suite: "trixie-backports", Base: "trixie"},
 	} {
 		if got, err := find(rows, version); err != nil || got != want {

@@ -28,6 +28,8 @@ var builderFiles embed.FS
 //	images/.building-VERSION-PID-…  a build under way
 //	stages/VERSION-KEY/             the compiled kernel part, kept for a build that was interrupted or differs elsewhere
 //	stages/VERSION-debs/            packages that an unfinished build has downloaded
+//	images/tree-KEY/                an image of a tree of git, on top of one of those
+//	builders/                       what compiles trees: see builder
 //
 // KEY is a hash of the recipe's row, of the builder's embedded files and of the keys. The versions of the packages are known
 // only while building, so that they are no part of it and an existing image needs no network. They are in packages.txt, and
@@ -73,7 +75,7 @@ func (s *Store) Ensure(ctx context.Context, version string, o Options) (*Image, 
 	if img, err := s.lookup(r); img != nil || err != nil {
 		return img, err
 	}
-	p := newProgress(o.Progress)
+	p := newProgress(imagePhases, o.Progress)
 	unlock, err := host.Lock(ctx, s.lockFile(r.OpenZFS), func(h host.Holder) { p.wait(h) })
 	if err != nil {
 		return nil, fmt.Errorf("image of OpenZFS %s: %w", r.OpenZFS, err)
@@ -125,7 +127,7 @@ func (s *Store) make(ctx context.Context, r Recipe, o Options, p *progress) erro
 	defer os.RemoveAll(dir) //nolint:errcheck // it is gone when all went well, and otherwise Clean takes it away
 	stages := filepath.Join(s.dirs.Cache, "stages")
 	j := &job{
-		recipe: r, keys: s.keys, mirror: o.Mirror, dir: dir, workRoot: s.work, process: self, progress: p,
+		what: "image of OpenZFS " + r.OpenZFS, recipe: r, keys: s.keys, mirror: o.Mirror, dir: dir, workRoot: s.work, process: self, progress: p,
 		stage: filepath.Join(stages, r.OpenZFS+"-"+stageKey(r)),
 		debs:  filepath.Join(stages, r.OpenZFS+"-debs"),
 		log:   filepath.Join(s.dirs.State, "images", r.OpenZFS+".log"),
@@ -191,14 +193,18 @@ func (s *Store) List() ([]*Image, error) {
 	return out, errors.Join(errs...)
 }
 
-// Remove deletes all images of an OpenZFS version, damaged ones and those of older labs included, and what was kept for
-// building it. It does not wait for somebody who builds it just now: the error is a *host.LockedError.
+// Remove deletes all images of an OpenZFS version, damaged ones and those of older labs included, those of trees that are put on
+// one of them, and what was kept for building it. It does not wait for somebody who builds it just now: the error is a *host.LockedError.
 func (s *Store) Remove(version string) error {
 	unlock, err := host.TryLock(s.lockFile(version))
 	if err != nil {
 		return fmt.Errorf("image rm %s: %w", version, err)
 	}
 	defer unlock()
+	trees, err := s.removeTrees(version)
+	if err != nil {
+		return err
+	}
 	var found []string
 	for _, kind := range []string{"images", "stages"} {
 		names, err := filepath.Glob(filepath.Join(s.dirs.Cache, kind, version+"-*"))
@@ -207,7 +213,7 @@ func (s *Store) Remove(version string) error {
 		}
 		found = append(found, names...)
 	}
-	if len(found) == 0 {
+	if len(found) == 0 && !trees {
 		return fmt.Errorf("image rm %s: there is no image of that version: %w", version, os.ErrNotExist)
 	}
 	for _, path := range found {

@@ -315,7 +315,7 @@ func TestBuildErrors(t *testing.T) {
 		if err := os.WriteFile(j.log, []byte(lines), 0o644); err != nil {
 			t.Fatal(err)
 		}
-		err := newBuildError(j, errors.New("exit status 25"))
+		err := newBuildError("image", j.log, errors.New("exit status 25"))
 		text := err.Error()
 		if len(err.Tail) != 30 || !strings.Contains(text, log) || !strings.Contains(text, j.log) || !strings.Contains(text, "exit status 25") {
 			t.Errorf("%q lacks evidence", text)

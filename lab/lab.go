@@ -3,7 +3,6 @@
 package lab
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -37,6 +36,8 @@ type Options struct {
 	Connect string
 	// Mirror is where packages for images come from, empty for the default of the suite.
 	Mirror string
+	// Source is the git checkout of OpenZFS whose revisions can be named as versions; empty for none.
+	Source string
 	// Install says what to do about packages that this computer lacks.
 	Install host.InstallOptions
 	// Jobs is how many trials run at once, 0 for one per CPU, and more while CPUs have nothing to do.
@@ -65,6 +66,7 @@ type Lab struct {
 	checkpoints *checkpoint.Cache
 	bench       *bench.Bench
 	known       sync.Map // images by ID
+	trees       sync.Map // trees by the ID of their image, of those that were asked for
 	store       *store.Store
 	more        bool // jobs than Options.Jobs, while CPUs have nothing to do
 }
@@ -130,31 +132,6 @@ func (l *Lab) Checkpoints() *checkpoint.Cache { return l.checkpoints }
 
 // Bench does trials.
 func (l *Lab) Bench() *bench.Bench { return l.bench }
-
-// Image builds the image of an OpenZFS version unless it is there.
-func (l *Lab) Image(ctx context.Context, version string) (*images.Image, error) {
-	name := cmp.Or(version, l.images.Versions()[0])
-	return l.images.Ensure(ctx, version, images.Options{Mirror: l.opts.Mirror, Progress: func(s images.Step) {
-		l.opts.Progress(Progress{
-			What: "image of OpenZFS " + name + ": " + s.Name, Index: s.Index, Of: s.Of, Expected: s.Expected, Took: s.Elapsed, Done: s.Done,
-		})
-	}})
-}
-
-// imageOf is the image that a spec asks for. One with the same OpenZFS and other content would be another trial.
-func (l *Lab) imageOf(ctx context.Context, s trial.Spec) (*images.Image, error) {
-	if known, ok := l.known.Load(s.Image); ok {
-		return known.(*images.Image), nil
-	}
-	img, err := l.Image(ctx, s.OpenZFS)
-	if err == nil && img.ID != s.Image {
-		err = fmt.Errorf("the trial is one with image %s, here OpenZFS %s has image %s", s.Image, s.OpenZFS, img.ID)
-	}
-	if err == nil {
-		l.known.Store(s.Image, img)
-	}
-	return img, err
-}
 
 // Guest is a machine prepared for an arm of a scenario, and a way into it.
 func (l *Lab) Guest(ctx context.Context, s *scenarios.Scenario, arm, version string) (machine.Machine, *guest.Guest, error) {

@@ -53,18 +53,40 @@ func (d *decoder) head(s *Scenario, top fields) {
 	s.Cause = Cause(d.oneOf(top.need("cause", "software"), "cause", string(Software), string(Memory), string(Disk)))
 	s.Cost = Cost(d.oneOf(top.need("cost", "fast"), "cost", string(Fast), string(Nightly)))
 	if top.has("zfs") {
-		for i, v := range d.words(top.vals["zfs"], "zfs", "[2.3.2, 2.3.9]") {
-			if !versionForm.MatchString(v) {
-				d.wrong(top.vals["zfs"].at(i), "zfs: %q is not a version of OpenZFS", "write for example 2.3.2", v)
-			}
-			s.ZFS = append(s.ZFS, v)
-		}
+		d.versions(top.vals["zfs"], s)
 	}
 	if top.has("default") {
 		s.Default = d.boolean(top.vals["default"], "default")
 	}
 	if top.has("no_control") {
 		s.NoControl = top.text("no_control", "why there is nothing to take away")
+	}
+}
+
+// versions decodes of which versions of OpenZFS the question can be asked.
+func (d *decoder) versions(n *node, s *Scenario) {
+	if n.kind != mapping {
+		for i, v := range d.words(n, "zfs", "[2.3.2, 2.3.9], or {since: 2.3.0}") {
+			d.version(n.at(i), v)
+			s.ZFS = append(s.ZFS, v)
+		}
+		return
+	}
+	f := d.fields(n, "zfs", "zfs: {since: 2.3.0, until: 2.3.5}", "since", "until")
+	for name, into := range map[string]*string{"since": &s.Since, "until": &s.Until} {
+		if f.has(name) {
+			*into = f.text(name, "2.3.0")
+			d.version(f.vals[name], *into)
+		}
+	}
+	if s.Since != "" && s.Until != "" && compareVersions(s.Until, s.Since) < 0 {
+		d.wrong(n, "zfs: %s is before %s", "write the older version as since", s.Until, s.Since)
+	}
+}
+
+func (d *decoder) version(n *node, v string) {
+	if !versionForm.MatchString(v) {
+		d.wrong(n, "zfs: %q is not a version of OpenZFS", "write for example 2.3.2", v)
 	}
 }
 

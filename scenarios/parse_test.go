@@ -3,6 +3,7 @@ package scenarios
 import (
 	"errors"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -111,6 +112,12 @@ func TestErrors(t *testing.T) {
 		}},
 		{"a version that is none", []string{"cost: fast", "cost: fast\nzfs: [2.3]"}, []string{
 			`good.yaml:6: zfs: "2.3" is not a version of OpenZFS; write for example 2.3.2`,
+		}},
+		{"a limit that is none", []string{"cost: fast", "cost: fast\nzfs: {since: 2.3}"}, []string{
+			`good.yaml:6: zfs: "2.3" is not a version of OpenZFS; write for example 2.3.2`,
+		}},
+		{"limits the wrong way round", []string{"cost: fast", "cost: fast\nzfs: {since: 2.3.10, until: 2.3.9}"}, []string{
+			`good.yaml:6: zfs: 2.3.9 is before 2.3.10; write the older version as since`,
 		}},
 		{"key twice", []string{"cost: fast", "cost: fast\ncost: nightly"}, []string{
 			`good.yaml:6: the file has cost twice, first in line 5; write it once`,
@@ -393,4 +400,32 @@ func FuzzParse(f *testing.F) {
 			r.PrepareKey()
 		}
 	})
+}
+
+func TestApplies(t *testing.T) {
+	for _, c := range []struct {
+		zfs string
+		yes []string
+		no  []string
+	}{
+		{"", []string{"2.1.11", "2.4.99-gabcdef"}, nil},
+		{"[2.3.2, 2.4.4]", []string{"2.3.2", "2.4.4-gabcdef"}, []string{"2.3.3", "2.3.9-t012345"}},
+		{"{since: 2.3.2}", []string{"2.3.2", "2.3.10", "2.4.0-gabcdef"}, []string{"2.1.11", "2.3.1"}},
+		{"{until: 2.3.9}", []string{"2.1.11", "2.3.9"}, []string{"2.3.10", "2.4.4"}},
+		{"{since: 2.3.2, until: 2.3.9}", []string{"2.3.2", "2.3.5", "2.3.9-rc1"}, []string{"2.3.1", "2.4.0"}},
+	} {
+		text := good
+		if c.zfs != "" {
+			text = strings.Replace(text, "cost: fast", "cost: fast\nzfs: "+c.zfs, 1)
+		}
+		s, err := Parse("good.yaml", []byte(text))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, version := range append(c.yes, c.no...) {
+			if got, want := s.Applies(version), slices.Contains(c.yes, version); got != want {
+				t.Errorf("zfs: %s applies to %s: %t", c.zfs, version, got)
+			}
+		}
+	}
 }

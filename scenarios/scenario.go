@@ -12,7 +12,10 @@ import (
 	"encoding/json"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
+
+	"golang.org/x/mod/semver"
 )
 
 // Cause is the suspect that a scenario puts on trial.
@@ -56,8 +59,11 @@ type Scenario struct {
 	Claim string `json:"claim"`
 	Cause Cause  `json:"cause"`
 	Cost  Cost   `json:"cost"`
-	// ZFS are the versions of OpenZFS that the question can be asked of; none means all.
-	ZFS []string `json:"zfs,omitempty"`
+	// ZFS are the versions of OpenZFS that the question can be asked of; none means all from Since to Until, both included and
+	// empty for no limit.
+	ZFS   []string `json:"zfs,omitempty"`
+	Since string   `json:"since,omitempty"`
+	Until string   `json:"until,omitempty"`
 	// Default scenarios run when none is named.
 	Default bool    `json:"default"`
 	Machine Machine `json:"machine"`
@@ -169,10 +175,18 @@ func (r Resolved) PrepareKey() string {
 	return hex.EncodeToString(sum[:16])
 }
 
-// Applies says whether the question can be asked of a version of OpenZFS.
+// Applies says whether the question can be asked of a version of OpenZFS. A commit or an edited tree has the version of its META
+// in front of a dash.
 func (s *Scenario) Applies(version string) bool {
-	return len(s.ZFS) == 0 || slices.Contains(s.ZFS, version)
+	version, _, _ = strings.Cut(version, "-")
+	if len(s.ZFS) > 0 {
+		return slices.Contains(s.ZFS, version)
+	}
+	return (s.Since == "" || compareVersions(version, s.Since) >= 0) && (s.Until == "" || compareVersions(version, s.Until) <= 0)
 }
+
+// compareVersions compares by number.
+func compareVersions(a, b string) int { return semver.Compare("v"+a, "v"+b) }
 
 // Labels are what test filters select by: the cause, the cost, and control when there is a control arm.
 func (s *Scenario) Labels() []string {

@@ -52,10 +52,12 @@ type Trial struct {
 	// refused is why there is no checkpoint: the guest could not be prepared for this arm, as an older OpenZFS lacks what
 	// the arm asks for. The trial is invalid then.
 	refused error
+	// untestable is why there is no guest at all: a tree does not compile, or does not come up. The trial is invalid, too.
+	untestable error
 }
 
 // Prepare makes the checkpoints that a trial is forked from, unless they are there. That a guest refuses what the scenario
-// prepares says something about the guest and is no error: the trial will be invalid.
+// prepares, or that a tree does not compile, says something about OpenZFS and is no error: the trial will be invalid.
 func (b *Bench) Prepare(ctx context.Context, spec trial.Spec) (*Trial, error) {
 	if at := b.Driver.Name(); spec.Driver != at || spec.Accel != string(b.Driver.Accel()) {
 		return nil, fmt.Errorf("the trial is one for %s with %s, this lab has %s with %s", spec.Driver, spec.Accel, at, b.Driver.Accel())
@@ -65,10 +67,20 @@ func (b *Bench) Prepare(ctx context.Context, spec trial.Spec) (*Trial, error) {
 	if t.scenario, t.resolved, err = b.resolve(spec); err != nil {
 		return nil, err
 	}
-	if t.image, err = b.Image(ctx, spec); err != nil {
+	var built *images.BuildError
+	if t.image, err = b.Image(ctx, spec); errors.As(err, &built) && built.Remedy == "" {
+		t.untestable = err
+		return t, nil
+	}
+	if err != nil {
 		return nil, err
 	}
-	if t.booted, err = b.Checkpoints.Booted(ctx, t.image, t.resolved.Machine); err != nil {
+	t.booted, err = b.Checkpoints.Booted(ctx, t.image, t.resolved.Machine)
+	if errors.Is(err, checkpoint.ErrNotUp) && t.image.Tree != nil {
+		t.untestable = err
+		return t, nil
+	}
+	if err != nil {
 		return nil, err
 	}
 	if spec.Strike != nil {
@@ -154,6 +166,9 @@ func (t *Trial) Do(ctx context.Context, o Options) (_ trial.Result, err error) {
 	defer func() { err = errors.Join(err, one.close()) }()
 	err = one.begin(ctx, r)
 	r.lap("fork")
+	if t.untestable != nil {
+		r.Untestable = t.untestable.Error()
+	}
 	if err != nil {
 		r.invalid(err)
 	} else {

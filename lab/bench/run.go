@@ -1,6 +1,7 @@
 package bench
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -42,8 +43,8 @@ type strike struct {
 
 // begin forks the checkpoint.
 func (t *run) begin(ctx context.Context, r *result) error {
-	if t.refused != nil {
-		return t.refused
+	if err := cmp.Or(t.untestable, t.refused); err != nil {
+		return err
 	}
 	t.scale = t.fork.Scale
 	vm, err := t.bench.Driver.Fork(ctx, t.fork, machine.ForkOptions{For: t.spec.Title(), Next: t.next, Paused: t.before != nil})

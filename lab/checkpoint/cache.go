@@ -195,13 +195,26 @@ func (c *Cache) boot(ctx context.Context, img *images.Image, m scenarios.Machine
 	defer cancel()
 	g, err := guest.Connect(limited, vm, Keys(img))
 	if err != nil {
-		return nil, err
+		return nil, notUp(ctx, err)
 	}
 	scale := machine.Measured(time.Since(start))
-	if err := g.Close(); err != nil {
+	if img.Tree != nil { // who knows what it is
+		_, err = g.Printed(limited, "test -d /sys/module/zfs || { modprobe zfs; exit 1; }")
+	}
+	if err := errors.Join(notUp(ctx, err), g.Close()); err != nil {
 		return nil, err
 	}
 	return vm.Checkpoint(ctx, dir, scale)
+}
+
+// ErrNotUp says that a guest was started and did not come up, or not with OpenZFS.
+var ErrNotUp = errors.New("the guest did not come up")
+
+func notUp(ctx context.Context, err error) error {
+	if err == nil || ctx.Err() != nil {
+		return err
+	}
+	return fmt.Errorf("%w: %w", ErrNotUp, err)
 }
 
 func (c *Cache) prepare(ctx context.Context, img *images.Image, base *machine.Checkpoint, r scenarios.Resolved, dir string) (_ *machine.Checkpoint, err error) {

@@ -42,6 +42,11 @@ func Libvirt() []Package {
 	}
 }
 
+// Git lists what the lab needs besides to take OpenZFS from a checkout.
+func Git() []Package {
+	return []Package{{Needs: "git", Name: "git", Why: "reads checkouts of OpenZFS"}}
+}
+
 // Missing are the packages that this computer lacks for the calling user, of those that the lab needs always and of more.
 func Missing(more ...Package) []Package { return this().missing(more...) }
 

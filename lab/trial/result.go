@@ -20,6 +20,8 @@ type Result struct {
 	Text string `json:"text,omitempty"`
 	// Reason says why a trial is invalid, or what decided where there is no message.
 	Reason string `json:"reason,omitempty"`
+	// Untestable is why this version of OpenZFS cannot be tried at all: it does not compile, or no guest comes up with it.
+	Untestable string `json:"untestable,omitempty"`
 	// Events are the messages of the console that speak of trouble, the first one first.
 	// They are long and have a place of their own in bundle and store.
 	Events     []panics.Event  `json:"-"`

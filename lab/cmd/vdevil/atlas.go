@@ -40,7 +40,7 @@ func (f *momentFlags) addMoment(cmd *cobra.Command) {
 	flags.StringArrayVar(&f.when, "when", nil, "`PATH=VALUE` that must hold at the function; may be given several times")
 	flags.UintVar(&f.hit, "hit", 1, "the arrival at the function that counts, of those for which --when holds")
 	flags.StringVar(&f.scenario, "scenario", "blkptr-dva-flip", "the `SCENARIO` that gives pool and workload; the trigger is armed where it arms its fault")
-	flags.StringVar(&f.version, "zfs", "", "OpenZFS `VERSION` (default: the one that image list marks)")
+	flags.StringVar(&f.version, "zfs", "", "OpenZFS `VERSION`: of image list, a revision of --source, or a checkout as ./DIR (default: the one that image list marks)")
 	flags.Uint64Var(&f.seed, "seed", 1, "what random choices come from")
 }
 
@@ -66,7 +66,7 @@ func (f *momentFlags) moment() (*scenarios.Scenario, scenarios.Trigger, error) {
 		return nil, t, err
 	}
 	if f.version != "" {
-		err = checkVersions([]string{f.version})
+		err = f.checkVersions(f.version)
 	}
 	return found[0], t, err
 }
@@ -221,7 +221,7 @@ func (f *atlasFlags) repeat(target string) string {
 	if f.version != "" {
 		words = append(words, "--zfs", f.version)
 	}
-	words = append(words, f.driver.repeat()...)
+	words = append(words, f.labFlags.repeat()...)
 	return strings.Join(words, " ")
 }
 

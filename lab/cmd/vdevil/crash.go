@@ -64,7 +64,7 @@ and zdb's word is shown. A study that is interrupted reports the states that wer
 	flags.Var(&f.flush, "flush", "what a flush is worth")
 	flags.UintVar(&f.cache, "cache", 32, "what the cache of each lying disk holds, in `MiB`")
 	flags.DurationVar(&f.promises, "promises", 10*time.Second, "how long files are written with fsync, by the guest's clock")
-	flags.StringVar(&f.version, "zfs", "", "OpenZFS `VERSION` (default: the one that image list marks)")
+	flags.StringVar(&f.version, "zfs", "", "OpenZFS `VERSION`: of image list, a revision of --source, or a checkout as ./DIR (default: the one that image list marks)")
 	flags.Uint64Var(&f.seed, "seed", 1, "what random choices come from; the workload's own timing does not")
 	flags.UintVar(&f.jobs, "jobs", 0, "states at once (default: one for each CPU, more while CPUs are idle)")
 	flags.Var(&f.name, "name", "of the campaign (default: by the time)")
@@ -79,7 +79,7 @@ func (a *app) crash(ctx context.Context, f crashFlags, args []string) error {
 		return err
 	}
 	if f.version != "" {
-		if err := checkVersions([]string{f.version}); err != nil {
+		if err := f.checkVersions(f.version); err != nil {
 			return err
 		}
 	}

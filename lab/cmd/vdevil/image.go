@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -12,19 +13,23 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/vdevil/vdevil/images"
+	"github.com/vdevil/vdevil/lab"
 	"github.com/vdevil/vdevil/lab/host"
 )
 
-// checkVersions refuses versions that there is no recipe for.
-func checkVersions(versions []string) error {
+// checkVersions refuses words that can be seen to name no version of OpenZFS.
+func (f *labFlags) checkVersions(words ...string) error {
 	recipes, err := images.Recipes()
 	if err != nil {
 		return err
 	}
 	var errs []error
-	for _, v := range versions {
-		if !slices.ContainsFunc(recipes, func(r images.Recipe) bool { return r.OpenZFS == v }) {
-			errs = append(errs, fmt.Errorf("there is no recipe for OpenZFS %q; write %s", v, either(known(recipes))))
+	for _, w := range words {
+		recipe := w == "" || slices.ContainsFunc(recipes, func(r images.Recipe) bool { return r.OpenZFS == w })
+		built := strings.Contains(w, "-") // a name of a tree that was compiled, perhaps
+		if !recipe && !built && f.source == "" && !lab.IsDir(w) {
+			errs = append(errs, fmt.Errorf("there is no recipe for OpenZFS %q; write %s, a revision of a checkout with --source DIR, or a checkout as ./DIR",
+				w, either(known(recipes))))
 		}
 	}
 	return usage(errors.Join(errs...))
@@ -42,10 +47,11 @@ func (a *app) imageCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "image",
 		Short: "Build, list and remove images of guests",
-		Long: `An image is the kernel, initrd, root disk and modules of one OpenZFS version. It is built when it is first needed, and kept
-in the cache directory.`,
+		Long: `An image is the kernel, initrd, root disk and modules of one OpenZFS version: a package of Debian, a revision of a git
+checkout, or a checkout as it is. It is built when it is first needed, and kept in the cache directory.`,
 		Example: `  vdevil image list
   vdevil image build 2.3.2 2.3.9
+  vdevil image build zfs-2.3.4 --source ~/zfs
   vdevil image rm 2.1.11`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
@@ -57,12 +63,14 @@ in the cache directory.`,
 func (a *app) imageBuild() *cobra.Command {
 	var f labFlags
 	cmd := &cobra.Command{
-		Use:   "build [VERSION...]",
+		Use:   "build [VERSION|REVISION|./DIR...]",
 		Short: "Build images unless they are there",
 		Long: `Build makes the images of OpenZFS versions, that of the default one if none is named, and prints where they are. What is
 there already is not built again.`,
 		Example: `  vdevil image build
-  vdevil image build 2.1.11 2.4.4 --yes`,
+  vdevil image build 2.1.11 2.4.4 --yes
+  vdevil image build pull/18852/head --source ~/zfs
+  vdevil image build ./zfs`,
 		RunE: func(cmd *cobra.Command, args []string) error { return a.build(cmd.Context(), f, args) },
 	}
 	f.add(cmd.Flags())
@@ -70,7 +78,7 @@ there already is not built again.`,
 }
 
 func (a *app) build(ctx context.Context, f labFlags, versions []string) (err error) {
-	if err := checkVersions(versions); err != nil {
+	if err := f.checkVersions(versions...); err != nil {
 		return err
 	}
 	if len(versions) == 0 {
@@ -118,7 +126,8 @@ func (a *app) imageList() *cobra.Command {
 // versionEntry is a version in the list of images, imageEntry an image of it.
 type versionEntry struct {
 	OpenZFS string       `json:"openzfs"`
-	Suite   string       `json:"suite"`
+	Suite   string       `json:"suite,omitempty"`
+	Commit  string       `json:"commit,omitempty"` // of a tree of git without edits
 	Default bool         `json:"default"`
 	Images  []imageEntry `json:"images"`
 }
@@ -162,6 +171,12 @@ func versionEntries(ctx context.Context) ([]versionEntry, error) {
 			}
 		}
 	}
+	for _, img := range built {
+		if img.Tree != nil {
+			e := imageEntry{img.ID, img.Dir, img.Release, img.Built, img.Seconds, img.Current}
+			list = append(list, versionEntry{OpenZFS: img.OpenZFS, Commit: img.Tree.Commit, Images: []imageEntry{e}})
+		}
+	}
 	return list, damaged
 }
 
@@ -169,7 +184,7 @@ func (a *app) printImages(list []versionEntry) error {
 	var b strings.Builder
 	b.WriteString("OPENZFS\tSUITE\tKERNEL\tBUILT IN\tDIRECTORY\n")
 	for _, v := range list {
-		suite := v.Suite
+		suite := cmp.Or(v.Suite, "git")
 		if v.Default {
 			suite += " (default)"
 		}
@@ -193,7 +208,7 @@ func (a *app) imageRemove() *cobra.Command {
 		Use:   "rm VERSION... | --all",
 		Short: "Remove images",
 		Long: `Rm removes the images of OpenZFS versions, damaged ones and those of older labs included, and what was kept for building
-them. They are built again when they are needed.`,
+them. They are built again when they are needed. With --all goes what compiles trees of git, too, and all that it keeps.`,
 		Example: `  vdevil image rm 2.1.11
   vdevil image rm --all`,
 		RunE: func(cmd *cobra.Command, versions []string) error {
@@ -220,7 +235,7 @@ them. They are built again when they are needed.`,
 
 // remove removes the images of a version that there is a recipe for or an image of.
 func remove(store *images.Store, version string) error {
-	unknown := checkVersions([]string{version})
+	unknown := new(labFlags).checkVersions(version)
 	built, _ := store.List() // what is damaged is no obstacle
 	if unknown != nil && !slices.ContainsFunc(built, func(i *images.Image) bool { return i.OpenZFS == version }) {
 		return unknown
@@ -240,7 +255,7 @@ func removeAll(store *images.Store) error {
 		versions = append(versions, i.OpenZFS)
 	}
 	slices.Sort(versions)
-	var errs []error
+	errs := []error{store.RemoveBuilders()}
 	for _, v := range slices.Compact(versions) {
 		if err := store.Remove(v); !errors.Is(err, os.ErrNotExist) {
 			errs = append(errs, err)

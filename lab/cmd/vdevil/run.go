@@ -15,6 +15,7 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
+	"github.com/vdevil/vdevil/images"
 	"github.com/vdevil/vdevil/lab"
 	"github.com/vdevil/vdevil/lab/campaign"
 	"github.com/vdevil/vdevil/lab/host"
@@ -31,10 +32,12 @@ type labFlags struct {
 	mirror string
 	driver driverFlags
 	jobs   uint
+	source string
 }
 
 func (f *labFlags) add(flags *pflag.FlagSet) {
 	flags.BoolVar(&f.yes, "yes", false, "install missing host packages without asking, as CI=true does")
+	flags.StringVar(&f.source, "source", os.Getenv("VDEVIL_ZFS_SOURCE"), "`DIR` of a git checkout of OpenZFS, whose revisions can be named as versions (or $VDEVIL_ZFS_SOURCE)")
 	flags.StringVar(&f.mirror, "mirror", "", "`URL` to take the guests' packages from (default: the suite's own)")
 	f.driver.add(flags)
 }
@@ -62,8 +65,17 @@ func (f *driverFlags) repeat() (words []string) {
 	return words
 }
 
+// repeat are the arguments that choose the same driver and sources.
+func (f *labFlags) repeat() []string {
+	words := f.driver.repeat()
+	if f.source != "" {
+		words = append(words, "--source", shellescape.Quote(f.source))
+	}
+	return words
+}
+
 // flags are the same in one piece.
-func (f *driverFlags) flags() string {
+func (f *labFlags) flags() string {
 	words := f.repeat()
 	if len(words) == 0 {
 		return ""
@@ -93,7 +105,8 @@ func (a *app) open(ctx context.Context, f labFlags, view observer) (*lab.Lab, er
 		return nil, err
 	}
 	return lab.Open(ctx, lab.Options{
-		Dirs: dirs, Driver: f.driver.name.value, Connect: f.driver.connect, Mirror: f.mirror, Jobs: int(f.jobs), Progress: view.progress, Install: a.install(ctx, f.yes, dirs),
+		Dirs: dirs, Driver: f.driver.name.value, Connect: f.driver.connect, Mirror: f.mirror, Source: f.source, Jobs: int(f.jobs),
+		Progress: view.progress, Install: a.install(ctx, f.yes, dirs),
 	})
 }
 
@@ -171,6 +184,8 @@ the scenario under way without a verdict, and exits with 3.`,
 		Example: `  vdevil run
   vdevil run legacy-dedup-gang --trials 20 --json
   vdevil run blkptr-dva-flip --zfs 2.1.11,2.3.2 --seed 1
+  vdevil run legacy-dedup-gang --zfs zfs-2.3.1,zfs-2.3.5 --source ~/zfs
+  vdevil run blkptr-dva-flip --zfs ./zfs --trials 1
   vdevil run blkptr-dva-flip --seed 1 --only flip/3 --keep all
   vdevil run ./my-scenario.yaml --trials 3
   vdevil run --name tonight --seed 1 --budget 20m
@@ -184,7 +199,7 @@ the scenario under way without a verdict, and exits with 3.`,
 	}
 	flags := cmd.Flags()
 	flags.SortFlags = false
-	flags.StringSliceVar(&f.versions, "zfs", nil, "OpenZFS `VERSION[,VERSION]` to run on (default: the one that image list marks)")
+	flags.StringSliceVar(&f.versions, "zfs", nil, "OpenZFS `VERSION[,VERSION]` to run on: of image list, a revision of --source, or a checkout as ./DIR (default: the one that image list marks)")
 	flags.UintVar(&f.trials, "trials", 0, "`N` trials of the largest arm, the others in proportion, however soon it is known (default: at most the scenario's)")
 	flags.BoolVar(&f.fixed, "fixed", false, "do all of the scenario's trials, however soon it is known")
 	flags.UintVar(&f.jobs, "jobs", 0, "trials at once (default: one for each CPU, more while CPUs are idle)")
@@ -238,11 +253,16 @@ func (f *runFlags) check(asked []*scenarios.Scenario) error {
 			return usage(fmt.Errorf("--only: %w", err))
 		}
 	}
-	if err := checkVersions(f.versions); err != nil {
+	if err := f.checkVersions(f.versions...); err != nil {
 		return err
 	}
-	for _, s := range asked {
-		if slices.ContainsFunc(f.versions, s.Applies) || len(f.versions) == 0 {
+	recipes, err := images.Recipes()
+	if err != nil {
+		return err
+	}
+	packaged := func(v string) bool { return slices.Contains(known(recipes), v) }
+	for _, s := range asked { // of a tree it is known when its META is read
+		if len(f.versions) == 0 || slices.ContainsFunc(f.versions, func(v string) bool { return !packaged(v) || s.Applies(v) }) {
 			return nil
 		}
 	}
@@ -267,7 +287,7 @@ func (a *app) run(ctx context.Context, f runFlags, args []string) error {
 	}
 	view.note(fmt.Sprintf("seed %d", f.seed))
 	results, err := l.Run(ctx, lab.Request{
-		Scenarios: asked, Versions: f.versions, Trials: int(f.trials), Only: f.only.Pick, Seed: f.seed, Flags: f.driver.flags(),
+		Scenarios: asked, Versions: f.versions, Trials: int(f.trials), Only: f.only.Pick, Seed: f.seed, Flags: f.flags(),
 		Fixed: f.trials > 0 || f.fixed || f.terms.shard.Of > 0, Terms: f.terms.terms(lab.Keep(f.keep.value), view.event),
 	})
 	closeView()

@@ -40,7 +40,7 @@ that come from it, and the exit status is 3 when they fail.`,
 	flags := cmd.Flags()
 	flags.SortFlags = false
 	flags.StringVar(&f.arm, "arm", "", "the arm to prepare for (default: the first)")
-	flags.StringVar(&f.version, "zfs", "", "OpenZFS `VERSION` (default: the one that image list marks)")
+	flags.StringVar(&f.version, "zfs", "", "OpenZFS `VERSION`: of image list, a revision of --source, or a checkout as ./DIR (default: the one that image list marks)")
 	f.add(flags)
 	return cmd
 }
@@ -89,7 +89,7 @@ func (f *shellFlags) scenario(arg string) (*scenarios.Scenario, error) {
 	if f.version == "" {
 		return s, nil
 	}
-	return s, checkVersions([]string{f.version})
+	return s, f.checkVersions(f.version)
 }
 
 // converse connects the streams with a shell: one to type in on a terminal, else one that reads a script.

@@ -1,0 +1,270 @@
+package images
+
+import (
+	"context"
+	"crypto/sha256"
+	"embed"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"time"
+
+	"github.com/vdevil/vdevil/images/source"
+	"github.com/vdevil/vdevil/lab/host"
+)
+
+//go:embed compile
+var compileFiles embed.FS
+
+// What a builder keeps, so that its size is bounded: trees that were compiled, with their objects, and programs.
+const (
+	maxTrees    = 4  // about 1 GiB each
+	maxPrograms = 12 // about 30 MiB each
+)
+
+// needTree is what compiling a tree needs at least, in bytes.
+const needTree = 3000 << 20
+
+// builder compiles trees for the kernel of an image. It is a Debian system in a directory, and what it has compiled:
+//
+//	builders/KEY/root/         the system: compiler, autotools, headers and modules of the kernel
+//	builders/KEY/ccache/       objects by what they were made of
+//	builders/KEY/trees/N/      a tree with its objects: src, index, configured, programs, out
+//	builders/KEY/programs/HASH/  programs by source.Tree.Userland
+//	builders/KEY/failed/ID.json  a build that failed, and its log
+//
+// KEY is the kernel's release and a hash of what the system is made of.
+type builder struct {
+	store *Store
+	base  *Image
+	dir   string
+}
+
+func (s *Store) builder(base *Image) *builder {
+	h := sha256.New()
+	hashFiles(h, compileFiles, "compile/builder.packages")
+	hashFiles(h, compileFiles, "compile/builder.sh")
+	key := base.Release + "-" + hex.EncodeToString(h.Sum(nil))[:8]
+	return &builder{s, base, filepath.Join(s.dirs.Cache, "builders", key)}
+}
+
+func (b *builder) path(elements ...string) string {
+	return filepath.Join(append([]string{b.dir}, elements...)...)
+}
+
+// ensure makes the system, once.
+func (b *builder) ensure(ctx context.Context, r Recipe, o Options, p *progress) error {
+	there := func() bool { _, err := os.Stat(b.path("root")); return err == nil }
+	if there() {
+		return nil
+	}
+	unlock, err := host.Lock(ctx, b.path("lock"), func(h host.Holder) { p.wait(h) })
+	if err != nil {
+		return fmt.Errorf("builder of OpenZFS for Linux %s: %w", b.base.Release, err)
+	}
+	defer unlock()
+	if there() {
+		return nil
+	}
+	self, err := host.Self()
+	if err != nil {
+		return err
+	}
+	dir := filepath.Join(b.store.dirs.Cache, "images", buildingPrefix+"builder-"+self.String())
+	defer removeTree(dir) //nolint:errcheck // Clean takes away what is left
+	j := &job{
+		what: "builder of OpenZFS for Linux " + b.base.Release, recipe: r, keys: b.store.keys, mirror: o.Mirror, dir: dir,
+		workRoot: b.store.work, process: self, progress: p,
+		debs: filepath.Join(b.store.dirs.Cache, "stages", "builder-debs"),
+		log:  filepath.Join(b.store.dirs.State, "images", "builder.log"),
+	}
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return err
+	}
+	if err := j.logged(ctx, func(ctx context.Context) error { return j.builder(ctx, b) }); err != nil {
+		return err
+	}
+	if err := os.Rename(filepath.Join(dir, "root"), b.path("root")); err != nil {
+		return err
+	}
+	return os.RemoveAll(j.debs)
+}
+
+// builder makes the system of a builder in dir/root.
+func (j *job) builder(ctx context.Context, b *builder) error {
+	if err := outputs(filepath.Join(j.dir, "builder"), "root.tar"); err != nil {
+		return err
+	}
+	c := j.chroot("builder", "builder")
+	c.env = append(c.env, "VDEVIL_HOOK="+text(compileFiles, "compile/builder.sh"))
+	c.argv = append(c.argv, include(compileFiles, "compile/builder.packages")+",linux-headers-"+b.base.Release, hook)
+	if err := c.runIn(ctx, j); err != nil {
+		return err
+	}
+	root, modules := filepath.Join(j.dir, "root"), filepath.Join(j.dir, "modules")
+	for _, dir := range []string{root, modules} {
+		if err := os.Mkdir(dir, 0o755); err != nil {
+			return err
+		}
+	}
+	of := filepath.Join("/usr/lib/modules", b.base.Release)
+	for _, argv := range [][]string{
+		{"tar", "-C", root, "--no-same-owner", "-xf", filepath.Join(j.dir, "builder", "root.tar")},
+		{"debugfs", "-R", "rdump " + of + " " + modules, b.base.Root},
+	} {
+		program, err := host.Program(argv[0])
+		if err != nil {
+			return err
+		}
+		cmd := exec.CommandContext(ctx, program, argv[1:]...)
+		if out, err := cmd.CombinedOutput(); err != nil {
+			return fmt.Errorf("%s: %w: %s", argv[0], err, out)
+		}
+	}
+	// Of the kernel's own modules depmod needs all, of the package's OpenZFS none. What the headers have put there stays.
+	from := filepath.Join(modules, b.base.Release)
+	entries, err := os.ReadDir(from)
+	if err != nil {
+		return fmt.Errorf("%s has no modules: %w", b.base.Root, err)
+	}
+	for _, e := range entries {
+		if to := filepath.Join(root, of, e.Name()); e.Name() != "updates" && e.Name() != "build" && e.Name() != "source" {
+			if err := os.Rename(filepath.Join(from, e.Name()), to); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// slot is a tree's directory that nobody else uses.
+type slot struct {
+	dir    string
+	unlock func()
+}
+
+// slot takes a tree's directory: one that was configured alike, a new one, or the one used longest ago.
+func (b *builder) slot(ctx context.Context, configure string) (*slot, error) {
+	var old, alike, fresh []string
+	for n := range maxTrees {
+		dir := b.path("trees", strconv.Itoa(n))
+		switch text, err := os.ReadFile(filepath.Join(dir, "configured")); {
+		case err == nil && string(text) == configure+"\n":
+			alike = append(alike, dir)
+		case errors.Is(err, os.ErrNotExist) && !exists(dir):
+			fresh = append(fresh, dir)
+		default:
+			old = append(old, dir)
+		}
+	}
+	slices.SortFunc(old, func(x, y string) int { return used(x).Compare(used(y)) })
+	all := slices.Concat(alike, fresh, old)
+	for _, dir := range all {
+		unlock, err := host.TryLock(dir + ".lock")
+		var locked *host.LockedError
+		if errors.As(err, &locked) {
+			continue
+		}
+		if err != nil {
+			return nil, err
+		}
+		return &slot{dir, unlock}, os.MkdirAll(dir, 0o755)
+	}
+	unlock, err := host.Lock(ctx, all[0]+".lock", nil)
+	return &slot{all[0], unlock}, err
+}
+
+func exists(path string) bool { _, err := os.Lstat(path); return err == nil }
+
+// used is when something was last used: the time of its directory, which touch sets.
+func used(dir string) time.Time {
+	st, err := os.Stat(dir)
+	if err != nil {
+		return time.Time{}
+	}
+	return st.ModTime()
+}
+
+func touch(dir string) { now := time.Now(); _ = os.Chtimes(dir, now, now) }
+
+// compile makes modules and programs of a tree in a slot. What is in out afterwards is moved away by the caller.
+func (b *builder) compile(ctx context.Context, repo *source.Repo, t source.Tree, at *slot, log *logFile, p *progress) error {
+	p.begin("checkout")
+	if err := repo.Checkout(ctx, t, filepath.Join(at.dir, "src")); err != nil {
+		return err
+	}
+	p.end("checkout")
+	kept := b.path("programs", t.Userland)
+	programs := filepath.Join(at.dir, "programs")
+	if err := os.RemoveAll(programs); err != nil {
+		return err
+	}
+	if exists(kept) {
+		touch(kept)
+		if err := linkAll(kept, programs); err != nil {
+			return err
+		}
+	}
+	c := &chroot{
+		name: "compile", first: "enter", progress: p, log: log, grace: grace,
+		argv: []string{"/bin/sh", "-c", text(compileFiles, "compile/enter.sh"), "enter", b.path("root"), at.dir, b.path("ccache"), b.base.Release},
+		env: append(os.Environ(), "PATH="+host.SearchPath(), "LC_ALL=C.UTF-8", "VDEVIL_CONFIGURE="+t.Configure,
+			"VDEVIL_COMPILE="+text(compileFiles, "compile/compile.sh")),
+	}
+	if os.Getuid() != 0 {
+		c.argv = append([]string{"unshare", "--user", "--map-root-user", "--mount"}, c.argv...)
+	}
+	if err := os.MkdirAll(b.path("ccache"), 0o755); err != nil {
+		return err
+	}
+	if err := c.run(ctx); err != nil {
+		return err
+	}
+	touch(at.dir)
+	touch(b.dir)
+	if !exists(kept) {
+		return b.keep(programs, kept)
+	}
+	return nil
+}
+
+// keep puts programs where the next tree with the same userland finds them, and drops those used longest ago.
+func (b *builder) keep(from, to string) error {
+	if err := os.MkdirAll(filepath.Dir(to), 0o755); err != nil {
+		return err
+	}
+	if err := os.Rename(from, to); err != nil && !exists(to) { // somebody else may have been first
+		return err
+	}
+	all, err := filepath.Glob(b.path("programs", "*"))
+	if err != nil {
+		return err
+	}
+	slices.SortFunc(all, func(x, y string) int { return used(y).Compare(used(x)) })
+	for _, dir := range all[min(len(all), maxPrograms):] {
+		err = errors.Join(err, os.RemoveAll(dir))
+	}
+	return err
+}
+
+// linkAll makes a directory with the files of another one.
+func linkAll(from, to string) error {
+	entries, err := os.ReadDir(from)
+	if err != nil {
+		return err
+	}
+	if err := os.Mkdir(to, 0o755); err != nil {
+		return err
+	}
+	for _, e := range entries {
+		if err := os.Link(filepath.Join(from, e.Name()), filepath.Join(to, e.Name())); err != nil {
+			return err
+		}
+	}
+	return nil
+}

@@ -1,0 +1,14 @@
+# Runs $VDEVIL_COMPILE in a builder: $1 is its root, $2 the tree's directory, which it sees as /build, $3 the cache of objects,
+# $4 the kernel's release. Runs in a mount namespace of its own.
+set -eu
+mount --rbind /dev "$1/dev"
+mount --rbind /proc "$1/proc"
+mount --bind "$2" "$1/build"
+mount --bind "$3" "$1/ccache"
+# Where depmod looks for the modules that were compiled.
+rm -rf "$2/updates"
+mkdir -p "$2/updates/dkms" "$1/usr/lib/modules/$4/updates"
+mount --bind "$2/updates" "$1/usr/lib/modules/$4/updates"
+exec chroot "$1" /usr/bin/env -i PATH=/usr/lib/ccache:/usr/sbin:/usr/bin:/sbin:/bin LC_ALL=C.UTF-8 HOME=/tmp TMPDIR=/tmp \
+  CCACHE_DIR=/ccache CCACHE_MAXSIZE=2G CCACHE_NOHASHDIR=1 RELEASE="$4" CONFIGURE="$VDEVIL_CONFIGURE" \
+  /bin/sh -c "$VDEVIL_COMPILE"

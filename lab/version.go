@@ -1,0 +1,160 @@
+package lab
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/vdevil/vdevil/images"
+	"github.com/vdevil/vdevil/images/source"
+	"github.com/vdevil/vdevil/lab/campaign"
+	"github.com/vdevil/vdevil/lab/host"
+	"github.com/vdevil/vdevil/lab/trial"
+)
+
+// A version of OpenZFS is named by a word: a Debian version that there is a recipe for (2.3.2), a directory with a checkout of
+// OpenZFS, which is taken as it is, edits included, or a revision of the checkout that Options.Source names. What a directory is
+// compiled to can be named as the tables do, too.
+
+// IsDir says whether a word names a directory rather than a revision.
+func IsDir(word string) bool {
+	if word == "." || word == ".." || filepath.IsAbs(word) || strings.HasPrefix(word, "./") || strings.HasPrefix(word, "../") {
+		return true
+	}
+	_, err := os.Stat(filepath.Join(word, "META"))
+	return err == nil
+}
+
+// tree is one that can be compiled.
+type tree struct {
+	repo *source.Repo
+	base *images.Image
+	tree source.Tree
+}
+
+// Image is the image of a version of OpenZFS, "" being the default one. It is built if there is none.
+func (l *Lab) Image(ctx context.Context, word string) (*images.Image, error) {
+	at, err := l.Find(ctx, word)
+	if err != nil {
+		return nil, err
+	}
+	return l.ensure(ctx, at)
+}
+
+// Find says which image a version has, without compiling its tree.
+func (l *Lab) Find(ctx context.Context, word string) (campaign.Image, error) {
+	if word == "" || slices.Contains(l.images.Versions(), word) {
+		img, err := l.packaged(ctx, word)
+		if err != nil {
+			return campaign.Image{}, err
+		}
+		return campaign.Image{ID: img.ID, OpenZFS: img.OpenZFS}, nil
+	}
+	if all, _ := l.images.List(); strings.Contains(word, "-") { // what is damaged is said when it is needed
+		for _, img := range all {
+			if img.Tree != nil && img.OpenZFS == word && img.Current {
+				l.known.Store(img.ID, img)
+				return campaign.Image{ID: img.ID, OpenZFS: word}, nil
+			}
+		}
+	}
+	repo, t, err := l.resolve(ctx, word)
+	if err != nil {
+		return campaign.Image{}, err
+	}
+	return l.Plan(ctx, repo, t)
+}
+
+// Plan says which image a tree has. It is compiled when it is needed.
+func (l *Lab) Plan(ctx context.Context, repo *source.Repo, t source.Tree) (campaign.Image, error) {
+	base, err := l.images.On(ctx, t, images.Options{Mirror: l.opts.Mirror, Progress: l.step("image under it")})
+	if err != nil {
+		return campaign.Image{}, err
+	}
+	id := images.TreeID(base, t)
+	l.trees.Store(id, tree{repo, base, t})
+	return campaign.Image{ID: id, OpenZFS: t.Name}, nil
+}
+
+// Source opens the checkout that revisions are taken from.
+func (l *Lab) Source(ctx context.Context, dir string) (*source.Repo, error) {
+	if err := host.Install(ctx, host.Missing(host.Git()...), l.opts.Install); err != nil {
+		return nil, err
+	}
+	return source.Open(ctx, dir, filepath.Join(l.opts.Dirs.Cache, "sources"))
+}
+
+func (l *Lab) resolve(ctx context.Context, word string) (*source.Repo, source.Tree, error) {
+	dir := l.opts.Source
+	if IsDir(word) {
+		dir = word
+	}
+	if dir == "" {
+		return nil, source.Tree{}, fmt.Errorf("there is no recipe for OpenZFS %q, and no checkout to take it from: write %s, name a checkout with --source DIR, or a directory as ./DIR",
+			word, strings.Join(l.images.Versions(), ", "))
+	}
+	repo, err := l.Source(ctx, dir)
+	if err != nil {
+		return nil, source.Tree{}, err
+	}
+	var t source.Tree
+	if IsDir(word) {
+		t, err = repo.Edited(ctx)
+	} else {
+		t, err = repo.Resolve(ctx, word)
+	}
+	return repo, t, err
+}
+
+// packaged is the image of a recipe.
+func (l *Lab) packaged(ctx context.Context, version string) (*images.Image, error) {
+	img, err := l.images.Ensure(ctx, version, images.Options{Mirror: l.opts.Mirror, Progress: l.step(cmp.Or(version, l.images.Versions()[0]))})
+	if err == nil {
+		l.known.Store(img.ID, img)
+	}
+	return img, err
+}
+
+// step tells of the steps of a build.
+func (l *Lab) step(version string) func(images.Step) {
+	return func(s images.Step) {
+		l.opts.Progress(Progress{
+			What: "image of OpenZFS " + version + ": " + s.Name, Index: s.Index, Of: s.Of, Expected: s.Expected, Took: s.Elapsed, Done: s.Done,
+		})
+	}
+}
+
+// ensure is an image that is there, or is built.
+func (l *Lab) ensure(ctx context.Context, at campaign.Image) (*images.Image, error) {
+	if known, ok := l.known.Load(at.ID); ok {
+		return known.(*images.Image), nil
+	}
+	if found, ok := l.trees.Load(at.ID); ok {
+		t := found.(tree)
+		img, err := l.images.EnsureTree(ctx, t.repo, t.base, t.tree, images.Options{Mirror: l.opts.Mirror, Progress: l.step(t.tree.Name)})
+		if err == nil {
+			l.known.Store(at.ID, img)
+		}
+		return img, err
+	}
+	img, err := l.images.Tree(at.ID)
+	switch {
+	case err != nil || img != nil:
+		return img, err
+	case slices.Contains(l.images.Versions(), at.OpenZFS):
+		if img, err = l.packaged(ctx, at.OpenZFS); err == nil && img.ID != at.ID {
+			err = fmt.Errorf("the trial is one with image %s, here OpenZFS %s has image %s", at.ID, at.OpenZFS, img.ID)
+		}
+		return img, err
+	}
+	return nil, fmt.Errorf("the image of OpenZFS %s is gone: build it anew with vdevil image build %s --source DIR", at.OpenZFS, at.OpenZFS)
+}
+
+// imageOf is the image that a spec asks for. One with the same OpenZFS and other content would be another trial.
+func (l *Lab) imageOf(ctx context.Context, s trial.Spec) (*images.Image, error) {
+	return l.ensure(ctx, campaign.Image{ID: s.Image, OpenZFS: s.OpenZFS})
+}
