@@ -20,6 +20,9 @@ type Result struct {
 	Text string `json:"text,omitempty"`
 	// Reason says why a trial is invalid, or what decided where there is no message.
 	Reason string `json:"reason,omitempty"`
+	// Untestable is why this version cannot be tried at all: it does not build or boot. The trial is invalid then, and so would be
+	// all others of its image.
+	Untestable string `json:"untestable,omitempty"`
 	// Events are the messages of the console that speak of trouble, the first one first.
 	// They are long and have a place of their own in bundle and store.
 	Events     []panics.Event  `json:"-"`
