@@ -185,14 +185,17 @@ func (c *course) search(t []tally, s step) step {
 		from = i
 	}
 	if s.mass >= c.confidence {
+		a, b := t[s.gap[0]].counts(), t[s.gap[1]].counts()
 		s.state = Found
 		if s.ask = c.unconfirmed(t, s.gap); len(s.ask) > 0 {
 			s.state = Confirming
+		} else if fisher(a, b) >= alpha {
+			s.state, s.message = Out, "at the most probable boundary "+invisible(a, b)
 		}
 		return s
 	}
 	s.state = Searching
-	root, _ := c.best(t, s.lo, s.hi, false)
+	root := c.best(t, s.lo, s.hi, false)
 	if root < 0 {
 		s.state, s.message = Out, "all candidates that can be tried have had the trials that they may have"
 		return s
@@ -223,25 +226,26 @@ func (c *course) seconds(t *tally) float64 {
 // best is the candidate to ask next, given that the boundary is between two others, or -1. Of those that are nearly as good as
 // the best it takes the roundest number: so it stays with one while the probabilities move a little, and what is being built for
 // it is not thrown away. New ones are those that are not built.
-func (c *course) best(t []tally, from, to int, onlyNew bool) (at int, score float64) {
+func (c *course) best(t []tally, from, to int, onlyNew bool) (at int) {
+	most := 0.0
 	scores := make([]float64, to-from)
 	for i := from + 1; i < to; i++ {
 		if t[i].done >= c.most || c.mute(&t[i]) || onlyNew && t[i].built {
 			continue
 		}
 		scores[i-from] = c.score(t, i, from, to)
-		score = max(score, scores[i-from])
+		most = max(most, scores[i-from])
 	}
 	at = -1
-	if score*c.cost.Trial < nothing {
-		return at, 0
+	if most*c.cost.Trial < nothing {
+		return at
 	}
 	for i := from + 1; i < to; i++ {
-		if scores[i-from] >= nearly*score && (at < 0 || bits.TrailingZeros(uint(i)) > bits.TrailingZeros(uint(at))) {
+		if scores[i-from] >= nearly*most && (at < 0 || bits.TrailingZeros(uint(i)) > bits.TrailingZeros(uint(at))) {
 			at = i
 		}
 	}
-	return at, score
+	return at
 }
 
 // following are the candidates that will be asked when it is known on which side of the boundary that one is, and those after
@@ -259,7 +263,7 @@ func (c *course) following(t []tally, root int, s step) (list []int) {
 			if c.model.mass(p.from, p.to) < 1-c.confidence {
 				continue
 			}
-			if i, _ := c.best(t, p.from, p.to, true); i >= 0 {
+			if i := c.best(t, p.from, p.to, true); i >= 0 {
 				list = append(list, i)
 				finer = append(finer, part{p.from, i}, part{i, p.to})
 			}

@@ -2,6 +2,7 @@ package bisect
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 )
 
@@ -25,11 +26,7 @@ func Log(r Summary) string {
 	if r.Probability == 0 {
 		return l.String()
 	}
-	l.mark(r.Candidates[r.First])
-	l.mark(r.Candidates[r.Last])
-	for i := r.First + 1; i < r.Last; i++ {
-		l.mark(r.Candidates[i])
-	}
+	l.marks(slices.Clone(r.Candidates[r.First : r.Last+1]))
 	if r.State == Found {
 		for _, i := range r.Credible {
 			row := r.Candidates[i]
@@ -50,7 +47,27 @@ type log struct {
 	summary Summary
 }
 
-func (l *log) line(format string, of ...any) { fmt.Fprintf(l, format+"\n", of...) }
+func (l *log) line(format string, of ...any) { l.WriteString(fmt.Sprintf(format, of...) + "\n") }
+
+// marks names the old ones in the order of history, then the new ones from the last to the first: git forgets a new one when it is
+// told another.
+func (l *log) marks(rows []Row) {
+	if l.summary.Down {
+		slices.Reverse(rows)
+	}
+	var late []Row
+	for _, row := range rows {
+		if (row.New < 0.5) == l.summary.Down {
+			late = append(late, row)
+			continue
+		}
+		l.mark(row)
+	}
+	slices.Reverse(late)
+	for _, row := range late {
+		l.mark(row)
+	}
+}
 
 // mark says on which side a candidate is, by the commit of it that tells git most.
 func (l *log) mark(row Row) {

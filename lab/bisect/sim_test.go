@@ -49,19 +49,33 @@ var simulated = Cost{Build: 240, Trial: 5}
 type answer struct {
 	after  int // the boundary that was named, -1 for none
 	stated float64
-	state  State
+	// first is the one that was named before it was confirmed.
+	first       int
+	firstStated float64
+	// ends and again are the trials of the ends and those that confirmed.
+	ends, again int
 }
 
 // bayes is the course that the search takes, one trial after the other.
 func (l *lab) bayes(c *course) answer {
 	t := make([]tally, l.n)
+	a := answer{after: -1, first: -1}
 	for {
 		s := c.next(t)
+		if a.first < 0 && (s.state == Found || s.state == Confirming) {
+			a.first, a.firstStated = s.gap[0], s.mass
+		}
+		if s.state == Found {
+			a.after, a.stated = s.gap[0], s.mass
+		}
 		if s.state.over() {
-			if s.state != Found {
-				return answer{-1, 0, s.state}
-			}
-			return answer{s.gap[0], s.mass, s.state}
+			return a
+		}
+		switch s.state {
+		case Ends:
+			a.ends++
+		case Confirming:
+			a.again++
 		}
 		i := s.ask[0]
 		for _, other := range s.ask {
@@ -93,7 +107,7 @@ func (l *lab) fixed(trials int) answer {
 			lo = i
 		}
 	}
-	return answer{lo, 0, Found}
+	return answer{after: lo}
 }
 
 func simulatedCourse(n int, r *rates) *course {
@@ -126,18 +140,22 @@ func BenchmarkBisect(b *testing.B) {
 
 // simulate reports what share of the answers is right, what they state, and what they cost.
 func simulate(b *testing.B, n int, rate float64, run func(*lab) answer) {
-	var right, found, trials, builds int
-	var stated float64
+	var right, found, trials, builds, firstRight, ends, again int
+	var stated, firstStated float64
 	for i := range b.N {
 		l := newLab(uint64(i), n, rate)
 		a := run(l)
 		trials, builds = trials+l.trials, builds+l.builds
+		ends, again = ends+a.ends, again+a.again
 		if a.after >= 0 {
 			found++
-			stated += a.stated
+			stated, firstStated = stated+a.stated, firstStated+a.firstStated
 		}
 		if a.after == l.after {
 			right++
+		}
+		if a.first == l.after {
+			firstRight++
 		}
 	}
 	all := float64(b.N)
@@ -145,29 +163,39 @@ func simulate(b *testing.B, n int, rate float64, run func(*lab) answer) {
 	b.ReportMetric(100*float64(found)/all, "%found")
 	if stated > 0 {
 		b.ReportMetric(100*stated/float64(found), "%stated")
+		b.ReportMetric(float64(ends)/all, "trials-ends")
+		b.ReportMetric(float64(again)/all, "trials-again")
+		b.ReportMetric(100*firstStated/float64(found), "%stated-first")
+		b.ReportMetric(100*float64(firstRight)/all, "%right-first")
 	}
 	b.ReportMetric(float64(trials)/all, "trials")
 	b.ReportMetric(float64(builds)/all, "builds")
 	b.ReportMetric((float64(trials)*simulated.Trial+float64(builds)*simulated.Build)/all/3600, "hours")
 }
 
-// TestStatedConfidence has the answers be right at least as often as they say.
+// TestStatedConfidence has the answers be right at least as often as they say, also before they are confirmed.
 func TestStatedConfidence(t *testing.T) {
 	r := &rates{}
 	for _, rate := range []float64{1, 0.5, 0.2} {
 		const runs = 300
-		right, stated := 0, 0.0
+		var right, first, stated, firstStated float64
 		for i := range runs {
 			l := newLab(uint64(i), 41, rate)
 			a := l.bayes(simulatedCourse(l.n, r))
+			stated, firstStated = stated+a.stated/runs, firstStated+a.firstStated/runs
 			if a.after == l.after {
-				right++
+				right += 1.0 / runs
 			}
-			stated += a.stated
+			if a.first == l.after {
+				first += 1.0 / runs
+			}
 		}
-		stated /= runs
-		if wrong := math.Sqrt(stated * (1 - stated) / runs); float64(right)/runs < stated-3*wrong-1.0/runs {
-			t.Errorf("rate %g: %d of %d right, stated is %.4f", rate, right, runs, stated)
+		slack := func(p float64) float64 { return 3*math.Sqrt(p*(1-p)/runs) + 1.0/runs }
+		if right < stated-slack(stated) {
+			t.Errorf("rate %g: %.4f are right, stated is %.4f", rate, right, stated)
+		}
+		if first < firstStated-slack(firstStated) {
+			t.Errorf("rate %g: %.4f are right before they are confirmed, stated is %.4f", rate, first, firstStated)
 		}
 	}
 }
