@@ -46,6 +46,24 @@ func (c Candidate) has(word string) bool {
 	return word != "" && (c.Image.OpenZFS == word || slices.ContainsFunc(c.Commits, func(k Commit) bool { return strings.HasPrefix(k.Hash, word) }))
 }
 
+// find gives the index of the one candidate that a word names.
+func find(all []Candidate, word string) (int, error) {
+	at := -1
+	for i, c := range all {
+		if !c.has(word) {
+			continue
+		}
+		if at >= 0 {
+			return -1, fmt.Errorf("it may be candidate %s or %s: give more of the hash", all[at].Name(), c.Name())
+		}
+		at = i
+	}
+	if at < 0 {
+		return -1, errors.New("it is in none of the candidates")
+	}
+	return at, nil
+}
+
 func short(hash string) string { return hash[:min(len(hash), 10)] }
 
 // Cost is what a candidate and a trial cost, in seconds, for choosing the next.
@@ -120,11 +138,11 @@ func (b *Bisect) Plan() (err error) {
 		b.weights[i] = weigh(b.Priors, c)
 	}
 	for _, hash := range b.Skip {
-		i := slices.IndexFunc(b.Candidates, func(c Candidate) bool { return c.has(hash) })
-		switch i {
-		case -1:
-			return fmt.Errorf("skip %s: it is none of the candidates", hash)
-		case 0, n - 1:
+		i, err := find(b.Candidates, hash)
+		switch {
+		case err != nil:
+			return fmt.Errorf("skip %s: %w", hash, err)
+		case i == 0 || i == n-1:
 			return fmt.Errorf("skip %s: it is the %s end; take another one as the end", hash, endName(i))
 		}
 		b.skipped[i] = true
@@ -188,6 +206,9 @@ func (b *Bisect) tallies(done campaign.Results) []tally {
 			if n == t.done+1 {
 				t.add(b.scenario, b.Text, r)
 			}
+		}
+		if t.skipped || t.untestable != "" { // what some of its trials showed all the same is not to be trusted
+			t.hits, t.sum = nil, 0
 		}
 	}
 	return list

@@ -189,6 +189,9 @@ func TestSearch(t *testing.T) {
 			b := newBisect(t, tt.n, tt.change)
 			done := play(t, b, tt.world)
 			s := b.Summary(done)
+			if _, err := json.Marshal(s); err != nil {
+				t.Error(err)
+			}
 			if s.State != tt.state || s.Direction != tt.direction {
 				t.Fatalf("%s, %q (%s); want %s, %q", s.State, s.Direction, s.Message, tt.state, tt.direction)
 			}
@@ -370,6 +373,47 @@ func sideBySide(b *Bisect, w world, jobs int) ran {
 	}
 }
 
+// TestOrder has trials end before earlier ones: what ends soonest, by a panic, must not be seen first.
+func TestOrder(t *testing.T) {
+	b := newBisect(t, 5, nil)
+	hit := trial.Result{Outcome: trial.Panic, Signature: overlap}
+	done := campaign.Results{b.want(4, 2).ID: hit, b.want(4, 3).ID: hit}
+	if row := b.Summary(done).Candidates[4]; row.Trials != 0 || row.Seconds != b.Cost.Trial {
+		t.Errorf("the first trial is missing: %+v", row)
+	}
+	want, _ := b.Next(done)
+	if want[0].ID != b.want(0, 1).ID || want[1].ID != b.want(4, 1).ID || want[3].ID != b.want(0, 3).ID {
+		t.Errorf("wanted: %s, %s, .., %s", want[0].Spec.Title(), want[1].Spec.Title(), want[3].Spec.Title())
+	}
+	done[b.want(4, 1).ID] = trial.Result{Outcome: trial.Masked}
+	if row := b.Summary(done).Candidates[4]; row.Hits != 2 || row.Scored != 3 {
+		t.Errorf("all three are done: %+v", row)
+	}
+}
+
+// TestUntestable has a version that boots at first.
+func TestUntestable(t *testing.T) {
+	b := newBisect(t, 5, nil)
+	done := campaign.Results{}
+	for n := 1; n <= 5; n++ {
+		done[b.want(0, n).ID] = trial.Result{Outcome: trial.Masked}
+		done[b.want(4, n).ID] = trial.Result{Outcome: trial.Panic, Signature: overlap}
+	}
+	done[b.want(2, 1).ID] = trial.Result{Outcome: trial.Panic, Signature: overlap}
+	done[b.want(2, 2).ID] = trial.Result{Outcome: trial.Invalid, Untestable: "no boot"}
+	s := b.Summary(done)
+	if row := s.Candidates[2]; row.Scored != 0 || row.Untestable != "no boot" || row.Posterior != 0.25 {
+		t.Errorf("%+v", row)
+	}
+	want, news := b.Next(done)
+	if slices.ContainsFunc(want, func(w campaign.Want) bool { return w.Spec.Image == "image-2" }) {
+		t.Error("it is asked again")
+	}
+	if told, ok := news[len(news)-1].(Untestable); !ok || told.Candidate.Index != 2 {
+		t.Errorf("it is not told: %+v", news)
+	}
+}
+
 func TestPlan(t *testing.T) {
 	for name, change := range map[string]func(*Bisect){
 		"two are needed":            func(b *Bisect) { b.Candidates = b.Candidates[:1] },
@@ -379,6 +423,7 @@ func TestPlan(t *testing.T) {
 		"at least one":              func(b *Bisect) { b.Most = 0 },
 		"takes some time":           func(b *Bisect) { b.Cost.Trial = 0 },
 		"none of the candidates":    func(b *Bisect) { b.Skip = []string{"abc"} },
+		"give more of the hash":     func(b *Bisect) { b.Skip = []string{"0"} },
 		"it is the old end":         func(b *Bisect) { b.Skip = []string{"00"} },
 		"the priors leave no":       func(b *Bisect) { b.Priors = []Prior{{"change", 0}} },
 		"the weight must be":        func(b *Bisect) { b.Priors = []Prior{{"change", -1}} },

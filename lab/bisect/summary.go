@@ -261,9 +261,13 @@ func (row Row) worth() string {
 
 // Why says of a commit, by its hash or the beginning of it, what is known and why it is, or is not, tried next.
 func (r Summary) Why(word string) (string, error) {
-	i := slices.IndexFunc(r.Candidates, func(row Row) bool { return Candidate{campaign.Image{OpenZFS: row.OpenZFS}, row.Commits}.has(word) })
-	if i < 0 {
-		return "", fmt.Errorf("why %s: it is in none of the candidates", word)
+	var all []Candidate
+	for _, row := range r.Candidates {
+		all = append(all, Candidate{campaign.Image{OpenZFS: row.OpenZFS}, row.Commits})
+	}
+	i, err := find(all, word)
+	if err != nil {
+		return "", fmt.Errorf("why %s: %w", word, err)
 	}
 	row := r.Candidates[i]
 	said := []string{fmt.Sprintf("candidate %d, %s, has %d hits in %d trials", i, row.Name, row.Hits, row.Scored)}
