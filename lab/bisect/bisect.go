@@ -43,7 +43,8 @@ func (c Candidate) Name() string {
 
 // has says whether a word names one of the commits, by its hash or the beginning of it, or the version.
 func (c Candidate) has(word string) bool {
-	return word != "" && (c.Image.OpenZFS == word || slices.ContainsFunc(c.Commits, func(k Commit) bool { return strings.HasPrefix(k.Hash, word) }))
+	named := func(k Commit) bool { return strings.HasPrefix(k.Hash, word) }
+	return word != "" && (c.Image.OpenZFS == word || slices.ContainsFunc(c.Commits, named))
 }
 
 // find gives the index of the one candidate that a word names.
@@ -126,7 +127,8 @@ func (b *Bisect) Plan() (err error) {
 	case b.Most < 1:
 		return fmt.Errorf("bisect with %d trials for a candidate: at least one is needed", b.Most)
 	case b.Cost.Trial <= 0 || b.Cost.Build < 0:
-		return fmt.Errorf("bisect with %g s for a trial and %g s for a build: a trial takes some time, a build not less than none", b.Cost.Trial, b.Cost.Build)
+		return fmt.Errorf("bisect with %g s for a trial and %g s for a build: a trial takes some time, a build not less than none",
+			b.Cost.Trial, b.Cost.Build)
 	}
 	for _, p := range b.Priors {
 		if _, err := ParsePrior(p.String()); err != nil {

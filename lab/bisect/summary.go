@@ -261,7 +261,7 @@ func (row Row) worth() string {
 
 // Why says of a commit, by its hash or the beginning of it, what is known and why it is, or is not, tried next.
 func (r Summary) Why(word string) (string, error) {
-	var all []Candidate
+	all := make([]Candidate, 0, len(r.Candidates))
 	for _, row := range r.Candidates {
 		all = append(all, Candidate{campaign.Image{OpenZFS: row.OpenZFS}, row.Commits})
 	}
