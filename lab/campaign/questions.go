@@ -148,17 +148,31 @@ func (q *Questions) number(round int) int {
 }
 
 func (q *Questions) want(s *scenarios.Scenario, img Image, arm string, number int) Want {
-	w := WantOf(trial.Spec{
-		Version: trial.SpecVersion, Name: s.Name, Scenario: s.Source, Arm: arm, Number: number, Seed: seed(q.Seed, s.Name, img.OpenZFS, arm, number),
-		Image: img.ID, OpenZFS: img.OpenZFS, Driver: q.Driver, Accel: q.Accel,
-	})
-	w.Bundle = filepath.Join(s.Name+"-"+img.OpenZFS, fmt.Sprintf("%s-%03d", arm, number))
-	w.Repeat = repeat(s, img.OpenZFS, q.Seed, arm, number) + q.Flags
+	w := Frame{Driver: q.Driver, Accel: q.Accel, Seed: q.Seed}.Want(s, img, arm, number)
+	w.Bundle = filepath.Join(s.Name+"-"+img.OpenZFS, BundleOf(arm, number))
+	w.Repeat = Repeat(s, img.OpenZFS, q.Seed, arm, number) + q.Flags
 	return w
 }
 
-// repeat is the command that does one trial again. A scenario of the user's own is named by its file, which has a slash.
-func repeat(s *scenarios.Scenario, version string, seed uint64, arm string, number int) string {
+// Frame is what all trials of a campaign have in common.
+type Frame struct {
+	Driver, Accel string
+	Seed          uint64 // those of the trials come from it
+}
+
+// Want is the trial of that number of an arm, in an image. Its ID is the same whichever search asks for it.
+func (f Frame) Want(s *scenarios.Scenario, img Image, arm string, number int) Want {
+	return WantOf(trial.Spec{
+		Version: trial.SpecVersion, Name: s.Name, Scenario: s.Source, Arm: arm, Number: number, Seed: seed(f.Seed, s.Name, img.OpenZFS, arm, number),
+		Image: img.ID, OpenZFS: img.OpenZFS, Driver: f.Driver, Accel: f.Accel,
+	})
+}
+
+// BundleOf names the directory of a trial among those of its version.
+func BundleOf(arm string, number int) string { return fmt.Sprintf("%s-%03d", arm, number) }
+
+// Repeat is the command that does one trial again; version is what its --zfs says. A scenario of the user's own is named by its file, which has a slash.
+func Repeat(s *scenarios.Scenario, version string, seed uint64, arm string, number int) string {
 	argument := s.Name
 	if strings.Contains(s.File, "/") {
 		argument = s.File

@@ -28,7 +28,7 @@ func seriesOf(s *scenarios.Scenario, a *Arm) *series {
 			break
 		}
 		if r.Outcome != trial.Invalid {
-			out.add(hit(s, r))
+			out.add(Hit(s, r))
 		}
 		out.valid = append(out.valid, len(out.hits))
 	}

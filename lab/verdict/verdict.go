@@ -113,7 +113,7 @@ func sum(s *scenarios.Scenario, a scenarios.Arm, results []trial.Result, p Plan)
 		if r.Signature != "" {
 			arm.Signatures[r.Signature]++
 		}
-		if hit(s, r) {
+		if Hit(s, r) {
 			arm.Hits++
 		}
 	}
@@ -129,8 +129,8 @@ func sum(s *scenarios.Scenario, a scenarios.Arm, results []trial.Result, p Plan)
 	return arm
 }
 
-// hit says whether a trial shows what the scenario asks about.
-func hit(s *scenarios.Scenario, r trial.Result) bool {
+// Hit says whether a trial shows what the scenario asks about.
+func Hit(s *scenarios.Scenario, r trial.Result) bool {
 	switch {
 	case s.Expect.Signature != "":
 		return r.Signature == s.Expect.Signature
@@ -169,7 +169,7 @@ func wrong(s *scenarios.Scenario, t trial.Result) string {
 		return fmt.Sprintf("the outcome is %s, expected was %s%s", t.Outcome, want, because(t))
 	case want == "" && t.Control && t.Outcome.Crash():
 		return fmt.Sprintf("a control arm ended in %s%s", t.Outcome, because(t))
-	case hit(s, t) && !strings.Contains(t.Text, s.Expect.Text):
+	case Hit(s, t) && !strings.Contains(t.Text, s.Expect.Text):
 		return fmt.Sprintf("the message lacks %q: %s", s.Expect.Text, t.Text)
 	}
 	return ""
@@ -189,5 +189,5 @@ func AsExpected(s *scenarios.Scenario, t trial.Result) bool {
 	if t.Outcome == trial.Invalid || wrong(s, t) != "" {
 		return false
 	}
-	return t.Control || hit(s, t) == (s.Expect.Verdict == scenarios.Reproduces)
+	return t.Control || Hit(s, t) == (s.Expect.Verdict == scenarios.Reproduces)
 }
