@@ -42,6 +42,11 @@ func Libvirt() []Package {
 	}
 }
 
+// Git lists what the lab needs besides to build OpenZFS from a checkout.
+func Git() []Package {
+	return []Package{{Needs: "git", Name: "git", Why: "reads checkouts of OpenZFS"}}
+}
+
 // Missing are the packages that this computer lacks for the calling user, of those that the lab needs always and of more.
 func Missing(more ...Package) []Package { return this().missing(more...) }
 
@@ -68,7 +73,7 @@ func (c *computer) program(name string) (string, error) {
 			return path, nil
 		}
 	}
-	for _, p := range packages {
+	for _, p := range slices.Concat(packages, Git(), Libvirt()) {
 		if p.Needs == name {
 			return "", fmt.Errorf("%w: %s, which %s: install package %s", exec.ErrNotFound, name, p.Why, p.Name)
 		}

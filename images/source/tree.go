@@ -1,0 +1,182 @@
+package source
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"path"
+	"strings"
+)
+
+// Tree is one state of OpenZFS, by content.
+type Tree struct {
+	ID      string // git's hash of the tree
+	Commit  string // "" for edits that are not committed
+	Parent  string // the commit that edits were made on; "" for a commit
+	Word    string // what the user named it by
+	Version string // of META, "2.3.4": no release, which is 1 or rc1
+	Name    string // Version-gHASH12 for a commit, Version-tTREE12 for edits
+	// Kernel is a hash of what the kernel modules are made of. Equal ones make the same modules, but for the text of `git
+	// describe` in them, which scripts/make_gitrev.sh asks of a repository around the build; a Checkout has none of its own.
+	Kernel string
+	// Userland is a hash of what the commands and libraries are made of. Of module/ it has what libraries compile again, but not
+	// what libzpool alone does: zdb, ztest, zhack, zinject, zstream and raidz_test are of the kernel modules' code besides.
+	Userland string
+	// Configure is a hash of the inputs of autogen.sh and configure. make runs neither when they change.
+	Configure string
+	Linux     Window
+}
+
+// Window is the first and the last Linux that META names, "4.18" and "6.14". An old META that names none leaves them "".
+type Window struct{ Min, Max string }
+
+// kernelPaths are read by a build of the modules. The Makefile.am of the top only descends into include and module.
+var kernelPaths = []string{"module", "include", "config", "META", "configure.ac"}
+
+// userlandPaths are read by a build of the programs.
+var userlandPaths = []string{
+	"cmd", "lib", "include", "config", "META", "configure.ac", "Makefile.am", "autogen.sh", "etc", "udev", "scripts/Makefile.am",
+	// libavl, libnvpair, libunicode, libzfs and libicp are of these.
+	"module/avl", "module/nvpair", "module/unicode", "module/zcommon", "module/icp",
+}
+
+// describe reads what a tree of git is as OpenZFS.
+func (o *objects) describe(id string) (Tree, error) {
+	t := Tree{ID: id}
+	meta, err := o.find(id, "META")
+	if err != nil {
+		return Tree{}, err
+	}
+	module, err := o.find(id, "module")
+	if err != nil {
+		return Tree{}, err
+	}
+	if meta.mode == "" || meta.isDir() || !module.isDir() {
+		return Tree{}, errors.New("this is not OpenZFS: it has no META or no module directory; name a checkout of https://github.com/openzfs/zfs")
+	}
+	text, err := o.read(meta.id, "blob")
+	if err != nil {
+		return Tree{}, fmt.Errorf("META: %w", err)
+	}
+	fields := parseMeta(string(text))
+	if t.Version, err = version(fields["Version"]); err != nil {
+		return Tree{}, err
+	}
+	t.Linux = Window{Min: fields["Linux-Minimum"], Max: fields["Linux-Maximum"]}
+	if t.Kernel, err = o.hash(id, kernelPaths); err != nil {
+		return Tree{}, err
+	}
+	if t.Userland, err = o.hash(id, userlandPaths); err != nil {
+		return Tree{}, err
+	}
+	if t.Configure, err = o.configured(id, true); err != nil {
+		return Tree{}, err
+	}
+	t.Name = t.Version + "-t" + short(id)
+	return t, nil
+}
+
+// committed is the tree of a commit.
+func (o *objects) committed(id string) (Tree, commit, error) {
+	c, err := o.commit(id)
+	if err != nil {
+		return Tree{}, commit{}, err
+	}
+	t, err := o.describe(c.tree)
+	if err != nil {
+		return Tree{}, commit{}, err
+	}
+	t.Commit, t.Name = id, t.Version+"-g"+short(id)
+	return t, c, nil
+}
+
+// parseMeta reads lines of "Key: value".
+func parseMeta(text string) map[string]string {
+	m := map[string]string{}
+	for line := range strings.SplitSeq(text, "\n") {
+		if key, value, ok := strings.Cut(line, ":"); ok {
+			m[strings.TrimSpace(key)] = strings.TrimSpace(value)
+		}
+	}
+	return m
+}
+
+// version checks the version that META names: it becomes part of file names.
+func version(v string) (string, error) {
+	if v == "" {
+		return "", errors.New("its META has no Version: git checkout META brings it back")
+	}
+	for _, c := range v {
+		if (c < '0' || c > '9') && c != '.' && (c < 'a' || c > 'z') || len(v) > 32 || v[0] == '.' {
+			return "", fmt.Errorf("its META has the Version %q: want numbers and dots, as 2.3.4", v)
+		}
+	}
+	return v, nil
+}
+
+// hash is of what a tree has at some paths.
+func (o *objects) hash(tree string, paths []string) (string, error) {
+	h := sha256.New()
+	for _, p := range paths {
+		e, err := o.find(tree, p)
+		if err != nil {
+			return "", err
+		}
+		fmt.Fprintf(h, "%s %s %s\n", p, e.mode, e.id) //nolint:errcheck // a hash takes all that is written to it
+	}
+	return hex.EncodeToString(h.Sum(nil))[:40], nil
+}
+
+// configured is a hash of the inputs of autogen.sh and configure below a tree: config/, META and autogen.sh of the top, and the
+// templates everywhere, as automake reads every Makefile.am, also those of tests. It is "" where there are none.
+func (o *objects) configured(tree string, top bool) (string, error) {
+	if s, ok := o.configure[tree]; ok && !top {
+		return s, nil
+	}
+	entries, err := o.tree(tree)
+	if err != nil {
+		return "", err
+	}
+	h, any := sha256.New(), false
+	for _, e := range entries {
+		id := e.id
+		switch ext := path.Ext(e.name); {
+		case top && (e.name == "config" || e.name == "META" || e.name == "autogen.sh"):
+		case e.isDir():
+			if id, err = o.configured(e.id, false); err != nil {
+				return "", err
+			}
+		case ext == ".am" || ext == ".in" || ext == ".ac" || ext == ".m4":
+		default:
+			continue
+		}
+		if id != "" {
+			any = true
+			fmt.Fprintf(h, "%s %s %s\x00", e.mode, id, e.name) //nolint:errcheck // a hash takes all that is written to it
+		}
+	}
+	var s string
+	if any {
+		s = hex.EncodeToString(h.Sum(nil))[:40]
+	}
+	if !top {
+		o.configure[tree] = s
+	}
+	return s, nil
+}
+
+// treeOfCommit describes the tree of a commit.
+func (r *Repo) treeOfCommit(ctx context.Context, id string) (Tree, error) {
+	o, err := r.reader(ctx)
+	if err != nil {
+		return Tree{}, err
+	}
+	defer o.close()
+	t, _, err := o.committed(id)
+	return t, err
+}
+
+// short is how hashes are shown.
+func short(id string) string { return id[:min(12, len(id))] }
