@@ -135,7 +135,7 @@ func (r *Repo) makeOwn(cache string) error {
 		{"HEAD", "ref: refs/heads/none\n"},
 		{"config", "[core]\n\trepositoryformatversion = 0\n\tbare = false\n"},
 		{"objects/info/alternates", filepath.Join(r.own, "edits") + "\n" + r.objects + "\n"},
-		{"info/attributes", "* -text -eol -ident -filter -working-tree-encoding -diff\n"}, // files are the bytes that they are
+		{"info/attributes", "* -text -eol -ident -filter -working-tree-encoding\n"}, // files are the bytes that they are
 		{"shallow", string(shallow)},
 	}
 	for _, f := range files {
