@@ -114,7 +114,8 @@ func settings() []string {
 	return []string{
 		"--no-pager", "--no-replace-objects", "--literal-pathspecs",
 		"-c", "safe.directory=*", "-c", "core.fsmonitor=false", "-c", "core.hooksPath=/dev/null", "-c", "core.untrackedCache=false",
-		"-c", "core.splitIndex=false", "-c", "core.attributesFile=/dev/null", "-c", "core.quotePath=false", "-c", "advice.objectNameWarning=false",
+		"-c", "core.splitIndex=false", "-c", "core.attributesFile=/dev/null",
+		"-c", "core.quotePath=false", "-c", "advice.objectNameWarning=false",
 	}
 }
 

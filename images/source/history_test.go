@@ -31,7 +31,7 @@ func forked(t testing.TB) string {
 }
 
 func subjects(h History) string {
-	var all []string
+	all := make([]string, 0, len(h.Commits))
 	for _, c := range h.Commits {
 		all = append(all, c.Subject)
 	}

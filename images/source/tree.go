@@ -59,7 +59,8 @@ func (o *objects) describe(id string) (Tree, error) {
 		return Tree{}, err
 	}
 	if meta.mode == "" || meta.isDir() || !module.isDir() {
-		return Tree{}, errors.New("this is not OpenZFS: it has no META or no module directory; name a checkout of https://github.com/openzfs/zfs")
+		return Tree{}, errors.New("this is not OpenZFS: it has no META or no module directory;" +
+			" name a checkout of https://github.com/openzfs/zfs")
 	}
 	text, err := o.read(meta.id, "blob")
 	if err != nil {
