@@ -9,6 +9,8 @@ import (
 	"path/filepath"
 	"strings"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/vdevil/vdevil/lab/host"
 )
 
@@ -91,6 +93,29 @@ func (r *Repo) readTree(ctx context.Context, id, dir string) error {
 	_, err := r.ours(ctx, call{
 		dir: dir, env: []string{"GIT_WORK_TREE=" + dir, "GIT_INDEX_FILE=" + dir + ".index"}, args: []string{"read-tree", "-u", "--reset", id},
 	})
+	var g *Error
+	if errors.As(err, &g) && strings.Contains(g.Stderr, "unable to") {
+		return errors.Join(err, room(dir))
+	}
+	return err
+}
+
+// room says why nothing can be written in a directory: git says only that it cannot.
+func room(dir string) error {
+	f, err := os.CreateTemp(dir, ".room-")
+	if err != nil {
+		return full(err)
+	}
+	defer os.Remove(f.Name()) //nolint:errcheck // empty, at worst
+	defer f.Close()
+	_, err = f.Write(make([]byte, 1<<20))
+	return full(err)
+}
+
+func full(err error) error {
+	if errors.Is(err, unix.ENOSPC) || errors.Is(err, unix.EDQUOT) {
+		return fmt.Errorf("%w: %s", err, roomRemedy)
+	}
 	return err
 }
 

@@ -151,7 +151,8 @@ func (e *edit) begin(ctx context.Context, head string) error {
 // sparse refuses an index that has directories in place of their files. To read it, git would write their trees into the objects
 // where it finds them. The index of an ordinary sparse checkout has all files.
 func (e *edit) sparse(ctx context.Context) error {
-	if out, err := e.repo.theirs(ctx, "config", "--type=bool", "--get", "index.sparse"); err != nil || strings.TrimSpace(string(out)) != "true" {
+	out, err := e.repo.theirs(ctx, "config", "--type=bool", "--get", "index.sparse")
+	if err != nil || strings.TrimSpace(string(out)) != "true" {
 		return nil
 	}
 	data, err := os.ReadFile(e.index)
@@ -159,7 +160,8 @@ func (e *edit) sparse(ctx context.Context) error {
 		return err
 	}
 	if bytes.Contains(data, []byte("sdir\x00\x00\x00\x00")) { // the extension of such an index, which is empty
-		return errors.New("it has a sparse index, which cannot be read without writing: git sparse-checkout reapply --no-sparse-index makes it a full one")
+		return errors.New("it has a sparse index, which cannot be read without writing:" +
+			" git sparse-checkout reapply --no-sparse-index makes it a full one")
 	}
 	return nil
 }

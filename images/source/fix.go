@@ -60,8 +60,9 @@ func (r *Repo) sameFix(ctx context.Context, c Commit, span string) ([]string, er
 // related says whether one commit was picked from the other, or both from a third.
 func related(a, b commit) bool {
 	origins := func(c commit) []string {
-		all := []string{c.id}
-		for _, m := range picked.FindAllStringSubmatch(c.body, -1) {
+		found := picked.FindAllStringSubmatch(c.body, -1)
+		all := append(make([]string, 0, len(found)+1), c.id)
+		for _, m := range found {
 			all = append(all, m[1])
 		}
 		return all
@@ -98,8 +99,10 @@ func (r *Repo) samePatch(ctx context.Context, c Commit, span string) (map[string
 	}
 	// One log each of the commit and of the span, which may not have it.
 	patches := func(revisions ...string) (map[string]string, error) {
-		args := append([]string{"log", "-p", "--no-merges", "--no-renames", "--no-textconv", "--no-ext-diff", "--text", "--full-index"}, revisions...)
-		text, err := r.ours(ctx, call{args: append(append(args, "--"), paths...)})
+		args := slices.Concat([]string{
+			"log", "-p", "--no-merges", "--no-renames", "--no-textconv", "--no-ext-diff", "--text", "--full-index",
+		}, revisions, []string{"--"}, paths)
+		text, err := r.ours(ctx, call{args: args})
 		if err != nil {
 			return nil, err
 		}

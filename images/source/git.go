@@ -56,11 +56,13 @@ func verb(args []string) string {
 
 // remedies are what git may say and what to do then.
 var remedies = []struct{ says, remedy string }{
-	{"No space left on device", "the disk is full: free space and repeat the command, which goes on from here"},
-	{"Disk quota exceeded", "the user's share of the disk is full: free space and repeat the command, which goes on from here"},
+	{"No space left on device", roomRemedy},
+	{"Disk quota exceeded", roomRemedy},
 	{"promisor remote", "the clone is a partial one without this file: " + refetch},
 	{"not allowed", "the clone is a partial one without this file: " + refetch},
 }
+
+const roomRemedy = "the disk is full: free space and repeat the command, which goes on from here"
 
 // refetch brings what a partial clone left out.
 const refetch = "git fetch --refetch --no-filter in the checkout brings all"
@@ -112,7 +114,8 @@ func settings() []string {
 	return []string{
 		"--no-pager", "--no-replace-objects", "--literal-pathspecs",
 		"-c", "safe.directory=*", "-c", "core.fsmonitor=false", "-c", "core.hooksPath=/dev/null", "-c", "core.untrackedCache=false",
-		"-c", "core.splitIndex=false", "-c", "core.attributesFile=/dev/null", "-c", "core.quotePath=false", "-c", "advice.objectNameWarning=false",
+		"-c", "core.splitIndex=false", "-c", "core.attributesFile=/dev/null",
+		"-c", "core.quotePath=false", "-c", "advice.objectNameWarning=false",
 	}
 }
 

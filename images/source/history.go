@@ -114,7 +114,8 @@ func (r *Repo) mergeBase(ctx context.Context, a, b string) (string, error) {
 	case !exited(err, 1):
 		return "", err
 	case r.shallow:
-		return "", fmt.Errorf("the clone is shallow and does not reach back to where the two part: git -C %s fetch --unshallow brings all of history", r.Dir)
+		return "", fmt.Errorf("the clone is shallow and does not reach back to where the two part:"+
+			" git -C %s fetch --unshallow brings all of history", r.Dir)
 	}
 	return "", errors.New("the two have no commit in common: name revisions of one project's history")
 }

@@ -58,7 +58,8 @@ func (o *objects) close() { o.stop() }
 type absentError struct{ id string }
 
 func (e *absentError) Error() string {
-	return fmt.Sprintf("the repository lacks the object %s: if it is a partial clone, %s; otherwise git fsck says what is damaged", e.id, refetch)
+	return fmt.Sprintf("the repository lacks the object %s: if it is a partial clone, %s; otherwise git fsck says what is damaged",
+		e.id, refetch)
 }
 
 // read returns an object, which must be of a kind.

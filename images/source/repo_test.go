@@ -27,7 +27,10 @@ func openzfs() map[string]string {
 // gitIn runs the user's git, with a time of its own for every commit.
 func gitIn(t testing.TB, dir string, args ...string) string {
 	t.Helper()
-	cmd := exec.Command("git", append([]string{"-c", "protocol.file.allow=always", "-c", "user.name=Ann", "-c", "user.email=ann@example.org"}, args...)...)
+	cmd := exec.Command("git", append([]string{
+		"-c", "protocol.file.allow=always", "-c", "maintenance.auto=false", "-c", "gc.auto=0",
+		"-c", "user.name=Ann", "-c", "user.email=ann@example.org",
+	}, args...)...)
 	cmd.Dir = dir
 	cmd.Env = append(environment(), "GIT_ALLOW_PROTOCOL=file", "GIT_AUTHOR_DATE=1700000000 +0000", "GIT_COMMITTER_DATE=1700000000 +0000",
 		"GIT_NO_LAZY_FETCH=0")

@@ -26,7 +26,9 @@ type Tree struct {
 	Userland string
 	// Configure is a hash of the inputs of autogen.sh and configure. make runs neither when they change.
 	Configure string
-	Linux     Window
+	// Setup is the part of it that matters to a build of the modules alone: Makefile.am of tests change with every new test.
+	Setup string
+	Linux Window
 }
 
 // Window is the first and the last Linux that META names, "4.18" and "6.14". An old META that names none leaves them "".
@@ -42,6 +44,9 @@ var userlandPaths = []string{
 	"module/avl", "module/nvpair", "module/unicode", "module/zcommon", "module/icp",
 }
 
+// setupPaths are what autogen.sh and configure make of kernelPaths, and of the top.
+var setupPaths = []string{"config", "META", "configure.ac", "autogen.sh", "Makefile.am", "scripts/Makefile.am", "scripts/objtool-wrapper.in"}
+
 // describe reads what a tree of git is as OpenZFS.
 func (o *objects) describe(id string) (Tree, error) {
 	t := Tree{ID: id}
@@ -54,7 +59,8 @@ func (o *objects) describe(id string) (Tree, error) {
 		return Tree{}, err
 	}
 	if meta.mode == "" || meta.isDir() || !module.isDir() {
-		return Tree{}, errors.New("this is not OpenZFS: it has no META or no module directory; name a checkout of https://github.com/openzfs/zfs")
+		return Tree{}, errors.New("this is not OpenZFS: it has no META or no module directory;" +
+			" name a checkout of https://github.com/openzfs/zfs")
 	}
 	text, err := o.read(meta.id, "blob")
 	if err != nil {
@@ -72,6 +78,9 @@ func (o *objects) describe(id string) (Tree, error) {
 		return Tree{}, err
 	}
 	if t.Configure, err = o.configured(id, true); err != nil {
+		return Tree{}, err
+	}
+	if t.Setup, err = o.setup(id); err != nil {
 		return Tree{}, err
 	}
 	t.Name = t.Version + "-t" + short(id)
@@ -127,6 +136,29 @@ func (o *objects) hash(tree string, paths []string) (string, error) {
 		fmt.Fprintf(h, "%s %s %s\n", p, e.mode, e.id) //nolint:errcheck // a hash takes all that is written to it
 	}
 	return hex.EncodeToString(h.Sum(nil))[:40], nil
+}
+
+// setup is a hash of setupPaths and of the templates of module/ and include/.
+func (o *objects) setup(tree string) (string, error) {
+	s, err := o.hash(tree, setupPaths)
+	if err != nil {
+		return "", err
+	}
+	for _, name := range []string{"module", "include"} {
+		e, err := o.find(tree, name)
+		if err != nil {
+			return "", err
+		}
+		if e.isDir() {
+			below, err := o.configured(e.id, false)
+			if err != nil {
+				return "", err
+			}
+			s += " " + below
+		}
+	}
+	sum := sha256.Sum256([]byte(s))
+	return hex.EncodeToString(sum[:20]), nil
 }
 
 // configured is a hash of the inputs of autogen.sh and configure below a tree: config/, META and autogen.sh of the top, and the

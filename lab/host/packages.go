@@ -42,7 +42,7 @@ func Libvirt() []Package {
 	}
 }
 
-// Git lists what the lab needs besides to take OpenZFS from a checkout.
+// Git lists what the lab needs besides to build OpenZFS from a checkout.
 func Git() []Package {
 	return []Package{{Needs: "git", Name: "git", Why: "reads checkouts of OpenZFS"}}
 }
@@ -73,7 +73,7 @@ func (c *computer) program(name string) (string, error) {
 			return path, nil
 		}
 	}
-	for _, p := range packages {
+	for _, p := range slices.Concat(packages, Git(), Libvirt()) {
 		if p.Needs == name {
 			return "", fmt.Errorf("%w: %s, which %s: install package %s", exec.ErrNotFound, name, p.Why, p.Name)
 		}
