@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/vdevil/vdevil/images/source"
@@ -34,7 +35,7 @@ const needTree = 3000 << 20
 //
 //	builders/KEY/root/         the system: compiler, autotools, headers and modules of the kernel
 //	builders/KEY/ccache/       objects by what they were made of
-//	builders/KEY/trees/N/      a tree with its objects: src, index, configured, programs, out
+//	builders/KEY/trees/N/      a tree with its objects: src, configured, programs, out
 //	builders/KEY/programs/HASH/  programs by source.Tree.Userland
 //	builders/KEY/failed/ID.json  a build that failed, and its log
 //
@@ -149,12 +150,12 @@ type slot struct {
 }
 
 // slot takes a tree's directory: one that was configured alike, a new one, or the one used longest ago.
-func (b *builder) slot(ctx context.Context, configure string) (*slot, error) {
+func (b *builder) slot(ctx context.Context, setup string) (*slot, error) {
 	var old, alike, fresh []string
 	for n := range maxTrees {
 		dir := b.path("trees", strconv.Itoa(n))
 		switch text, err := os.ReadFile(filepath.Join(dir, "configured")); {
-		case err == nil && string(text) == configure+"\n":
+		case err == nil && strings.HasPrefix(string(text), setup+" "):
 			alike = append(alike, dir)
 		case errors.Is(err, os.ErrNotExist) && !exists(dir):
 			fresh = append(fresh, dir)
@@ -213,7 +214,7 @@ func (b *builder) compile(ctx context.Context, repo *source.Repo, t source.Tree,
 	c := &chroot{
 		name: "compile", first: "enter", progress: p, log: log, grace: grace,
 		argv: []string{"/bin/sh", "-c", text(compileFiles, "compile/enter.sh"), "enter", b.path("root"), at.dir, b.path("ccache"), b.base.Release},
-		env: append(os.Environ(), "PATH="+host.SearchPath(), "LC_ALL=C.UTF-8", "VDEVIL_CONFIGURE="+t.Configure,
+		env: append(os.Environ(), "PATH="+host.SearchPath(), "LC_ALL=C.UTF-8", "VDEVIL_SETUP="+t.Setup, "VDEVIL_CONFIGURE="+t.Configure,
 			"VDEVIL_COMPILE="+text(compileFiles, "compile/compile.sh")),
 	}
 	if os.Getuid() != 0 {

@@ -139,7 +139,7 @@ func (b *builder) make(ctx context.Context, repo *source.Repo, t source.Tree, id
 	} else if free < needTree {
 		return fmt.Errorf("disk full: %s has %d MiB free, compiling a tree needs %d: make room, vdevil gc and vdevil image rm do", b.dir, free>>20, needTree>>20)
 	}
-	at, err := b.slot(ctx, t.Configure)
+	at, err := b.slot(ctx, t.Setup)
 	if err != nil {
 		return err
 	}

@@ -13,6 +13,7 @@ import (
 	"al.essio.dev/pkg/shellescape"
 	"github.com/vdevil/vdevil/lab/atlas"
 	"github.com/vdevil/vdevil/lab/bench"
+	"github.com/vdevil/vdevil/lab/bisect"
 	"github.com/vdevil/vdevil/lab/campaign"
 	"github.com/vdevil/vdevil/lab/crash"
 	"github.com/vdevil/vdevil/lab/host"
@@ -52,6 +53,8 @@ const (
 	KindRun   = "run"
 	KindAtlas = "atlas"
 	KindCrash = "crash"
+	// KindBisect is a search for the commit that changed an outcome.
+	KindBisect = "bisect"
 )
 
 // OpenStore opens the store of the state directory.
@@ -120,9 +123,8 @@ func (l *Lab) Resume(ctx context.Context, c store.Campaign, t Terms) (Shown, err
 		if err := json.Unmarshal(c.Request, q); err != nil {
 			return Shown{}, fmt.Errorf("campaign %s: %w", c.Name, err)
 		}
-		if q.Driver != l.driver.Name() || q.Accel != string(l.driver.Accel()) {
-			return Shown{}, fmt.Errorf("campaign %s was begun with %s and %s, this lab has %s and %s: their rates do not compare",
-				c.Name, q.Driver, q.Accel, l.driver.Name(), l.driver.Accel())
+		if err := l.like(c, q.Driver, q.Accel); err != nil {
+			return Shown{}, err
 		}
 		all, err := l.run(ctx, q, c, t)
 		return Shown{Run: all, Scenarios: q.Scenarios(), Only: q.Only}, err
@@ -134,10 +136,29 @@ func (l *Lab) Resume(ctx context.Context, c store.Campaign, t Terms) (Shown, err
 		t.Name = c.Name
 		m, err := l.atlas(ctx, a, false, t)
 		return Shown{Atlas: &m}, err
+	case KindBisect:
+		b := &bisection{}
+		if err := json.Unmarshal(c.Request, b); err != nil {
+			return Shown{}, fmt.Errorf("campaign %s: %w", c.Name, err)
+		}
+		if err := errors.Join(l.like(c, b.Driver, b.Accel), l.again(ctx, b)); err != nil {
+			return Shown{}, err
+		}
+		s, err := l.bisect(ctx, b, c, t)
+		return Shown{Bisection: &s}, err
 	case KindCrash:
 		return Shown{}, fmt.Errorf("campaign %s was ended with the record of its writes: begin a new one with vdevil crash", c.Name)
 	}
 	return Shown{}, unknown(c)
+}
+
+// like says whether this lab does trials as a campaign has had them.
+func (l *Lab) like(c store.Campaign, driver, accel string) error {
+	if driver == l.driver.Name() && accel == string(l.driver.Accel()) {
+		return nil
+	}
+	return fmt.Errorf("campaign %s was begun with %s and %s, this lab has %s and %s: their rates do not compare",
+		c.Name, driver, accel, l.driver.Name(), l.driver.Accel())
 }
 
 // Show tells what is stored of a campaign. With whole unset all is there that a table shows, and of thousands of trials that ended
@@ -165,6 +186,16 @@ func Show(ctx context.Context, s *store.Store, c store.Campaign, whole bool) (Sh
 		}
 		m := a.Map(done)
 		return Shown{Atlas: &m}, nil
+	case KindBisect:
+		b := &bisection{}
+		if err := json.Unmarshal(c.Request, b); err != nil {
+			return Shown{}, fmt.Errorf("campaign %s: %w", c.Name, err)
+		}
+		if err := b.Plan(); err != nil {
+			return Shown{}, fmt.Errorf("campaign %s: %w", c.Name, err)
+		}
+		s := b.Summary(done)
+		return Shown{Bisection: &s}, nil
 	case KindCrash:
 		var r crash.Request
 		if err := json.Unmarshal(c.Request, &r); err != nil {
@@ -234,12 +265,13 @@ func (l *Lab) Repeat(ctx context.Context, spec trial.Spec) (trial.Result, error)
 	return t.Do(ctx, bench.Options{Bundle: bundle, Repeat: "vdevil repeat " + shellescape.Quote(bundle)})
 }
 
-// Shown is what a campaign shows: a run, an atlas or a study of power cuts.
+// Shown is what a campaign shows: a run, an atlas, a bisection or a study of power cuts.
 type Shown struct {
 	Run       []verdict.Summary
 	Scenarios []*scenarios.Scenario
 	Only      *campaign.Pick
 	Atlas     *bitmap.Map
+	Bisection *bisect.Summary
 	Study     *report.Study
 }
 

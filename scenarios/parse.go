@@ -79,7 +79,7 @@ func (d *decoder) versions(n *node, s *Scenario) {
 			d.version(f.vals[name], *into)
 		}
 	}
-	if s.Since != "" && s.Until != "" && compareVersions(s.Until, s.Since) < 0 {
+	if s.Since != "" && s.Until != "" && CompareVersions(s.Until, s.Since) < 0 {
 		d.wrong(n, "zfs: %s is before %s", "write the older version as since", s.Until, s.Since)
 	}
 }

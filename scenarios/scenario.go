@@ -182,11 +182,11 @@ func (s *Scenario) Applies(version string) bool {
 	if len(s.ZFS) > 0 {
 		return slices.Contains(s.ZFS, version)
 	}
-	return (s.Since == "" || compareVersions(version, s.Since) >= 0) && (s.Until == "" || compareVersions(version, s.Until) <= 0)
+	return (s.Since == "" || CompareVersions(version, s.Since) >= 0) && (s.Until == "" || CompareVersions(version, s.Until) <= 0)
 }
 
-// compareVersions compares by number.
-func compareVersions(a, b string) int { return semver.Compare("v"+a, "v"+b) }
+// CompareVersions orders versions such as 2.3.9 and 2.3.10 by their numbers.
+func CompareVersions(a, b string) int { return semver.Compare("v"+a, "v"+b) }
 
 // Labels are what test filters select by: the cause, the cost, and control when there is a control arm.
 func (s *Scenario) Labels() []string {

@@ -1,13 +1,15 @@
 # Compiles the tree in /build/src for the kernel $RELEASE. Leaves in /build/out: zfs.ko and spl.ko with debug information, and
-# layer.cpio, what a guest gets. $CONFIGURE is a hash of what configure is made of: while it stays, so does what was configured.
-# Programs that are in /build/programs already are not made.
+# layer.cpio, what a guest gets. Programs that are in /build/programs already are not made. make does not see that configure must
+# run again: $SETUP is a hash of what it reads for modules, $CONFIGURE of all that it reads.
 set -eu
 cd /build/src
 jobs=$(nproc)
 linux=/usr/lib/modules/$RELEASE
+modules=/build/depmod/lib/modules/$RELEASE
 quietly() { "$@" >/build/output 2>&1 || { status=$?; cat /build/output; exit $status; }; }
 
-if [ "$(cat /build/configured 2>/dev/null)" != "$CONFIGURE" ]; then
+read -r setup configure </build/configured 2>/dev/null || setup='' configure=''
+if [ "$setup" != "$SETUP" ] || { [ ! -d /build/programs ] && [ "$configure" != "$CONFIGURE" ]; }; then
   echo "@step configure"
   rm -f /build/configured
   quietly sh ./autogen.sh
@@ -15,24 +17,23 @@ if [ "$(cat /build/configured 2>/dev/null)" != "$CONFIGURE" ]; then
   quietly ./configure --prefix=/usr --sysconfdir=/etc --localstatedir=/var --with-config=all --enable-debuginfo --disable-shared \
     --disable-nls --disable-pyzfs --disable-pam --disable-systemd --disable-sysvinit \
     --with-linux="$linux/source" --with-linux-obj="$linux/build"
-  echo "$CONFIGURE" >/build/configured
+  echo "$SETUP $CONFIGURE" >/build/configured
 fi
 
 echo "@step modules"
 make gitrev >/build/output 2>&1 || { cat /build/output; exit 1; }
 make -C module -j"$jobs" 2>&1
 rm -rf /build/out
-mkdir -p /build/out/layer/layer/usr/sbin "/build/out/layer/layer$linux/updates/dkms"
+mkdir -p /build/out/layer/layer/usr/sbin "/build/out/layer/layer$linux/updates"
 for m in $(find module -name '*.ko'); do
   name=$(basename "$m")
   case $name in zfs.ko | spl.ko) cp "$m" /build/out/ ;; esac
-  strip -g -o "$linux/updates/dkms/$name" "$m"
+  strip -g -o "$modules/updates/dkms/$name" "$m"
 done
 readelf -S /build/out/zfs.ko | grep -q ' \.debug_info' || { echo "zfs.ko has no debug information"; exit 1; }
-rm -rf /build/depmod
-depmod -o /build/depmod "$RELEASE"
-cp /build/depmod/lib/modules/"$RELEASE"/modules.* "/build/out/layer/layer$linux/"
-cp "$linux"/updates/dkms/*.ko "/build/out/layer/layer$linux/updates/dkms/"
+depmod -b /build/depmod "$RELEASE"
+cp "$modules"/modules.* "/build/out/layer/layer$linux/"
+cp -r "$modules/updates/dkms" "/build/out/layer/layer$linux/updates/"
 
 if [ ! -d /build/programs ]; then
   echo "@step programs"

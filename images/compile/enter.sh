@@ -3,12 +3,13 @@
 set -eu
 mount --rbind /dev "$1/dev"
 mount --rbind /proc "$1/proc"
-mount --bind "$2" "$1/build"
+# Where depmod finds the kernel's own modules beside those that were compiled.
+rm -rf "$2/depmod"
+mkdir -p "$2/depmod/lib/modules/$4/kernel" "$2/depmod/lib/modules/$4/updates/dkms"
+cp "$1/usr/lib/modules/$4"/modules.builtin* "$1/usr/lib/modules/$4/modules.order" "$2/depmod/lib/modules/$4/"
+mount --bind "$1/usr/lib/modules/$4/kernel" "$2/depmod/lib/modules/$4/kernel"
+mount --rbind "$2" "$1/build"
 mount --bind "$3" "$1/ccache"
-# Where depmod looks for the modules that were compiled.
-rm -rf "$2/updates"
-mkdir -p "$2/updates/dkms" "$1/usr/lib/modules/$4/updates"
-mount --bind "$2/updates" "$1/usr/lib/modules/$4/updates"
 exec chroot "$1" /usr/bin/env -i PATH=/usr/lib/ccache:/usr/sbin:/usr/bin:/sbin:/bin LC_ALL=C.UTF-8 HOME=/tmp TMPDIR=/tmp \
-  CCACHE_DIR=/ccache CCACHE_MAXSIZE=2G CCACHE_NOHASHDIR=1 RELEASE="$4" CONFIGURE="$VDEVIL_CONFIGURE" \
+  CCACHE_DIR=/ccache CCACHE_MAXSIZE=2G CCACHE_NOHASHDIR=1 GIT_CEILING_DIRECTORIES=/build RELEASE="$4" SETUP="$VDEVIL_SETUP" CONFIGURE="$VDEVIL_CONFIGURE" \
   /bin/sh -c "$VDEVIL_COMPILE"

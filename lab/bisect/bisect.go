@@ -24,6 +24,10 @@ type Commit struct {
 	Author  string    `json:"author"`
 	Date    time.Time `json:"date"`
 	Paths   []string  `json:"paths,omitempty"` // that it touches
+	// Also are hashes of other commits that are the same change, InStack functions that it changes and that stand in the stack of a
+	// hit. They are found when the answer is.
+	Also    []string `json:"also,omitempty"`
+	InStack []string `json:"in_stack,omitempty"`
 }
 
 // Candidate is one state of OpenZFS: commits that make the same modules and the same userland.
@@ -87,11 +91,13 @@ type Bisect struct {
 	// Fork is the index of the merge base where history forks: the candidates go from the old end down to it, and from there up to the
 	// new end. It is -1 without.
 	Fork int `json:"fork"`
-	// Text must be in the message of a trial that hits; empty is as the scenario says.
+	// Text must be in the message of a trial that hits: the same panic with another text is no hit. Empty is as the scenario says.
 	Text string `json:"text,omitempty"`
 	// Confidence is the probability that the answer must have.
 	Confidence float64 `json:"confidence"`
 	Priors     []Prior `json:"priors,omitempty"`
+	// Paths are globs as those of priors: only commits that touch one of them can have made the change. None is all.
+	Paths []string `json:"paths,omitempty"`
 	// Skip are hashes whose candidates are never asked.
 	Skip []string `json:"skip,omitempty"`
 	// Most is how many trials a candidate may have, the ends too.
@@ -137,7 +143,7 @@ func (b *Bisect) Plan() (err error) {
 	}
 	b.weights, b.skipped, b.wants = make([]float64, n), make([]bool, n), make([][]campaign.Want, n)
 	for i, c := range b.Candidates {
-		b.weights[i] = weigh(b.Priors, c)
+		b.weights[i] = weigh(b.Priors, b.Paths, c)
 	}
 	for _, hash := range b.Skip {
 		i, err := find(b.Candidates, hash)
@@ -150,7 +156,7 @@ func (b *Bisect) Plan() (err error) {
 		b.skipped[i] = true
 	}
 	if !slices.ContainsFunc(b.priors(), func(w float64) bool { return w > 0 }) {
-		return errors.New("bisect: the priors leave no candidate: at least one must have a weight above 0")
+		return errors.New("bisect: the priors, or the paths, leave no candidate: at least one must have a weight above 0")
 	}
 	return nil
 }
@@ -226,7 +232,7 @@ func (t *tally) add(s *scenarios.Scenario, text string, r trial.Result) {
 	case hit && strings.Contains(r.Text, text):
 		t.hits = append(t.hits, true)
 		t.sum++
-	case hit, r.Outcome.Crash(): // it would have hit, or not, had it not ended so
+	case !hit && r.Outcome.Crash(): // it would have hit, or not, had it not ended so
 		t.other++
 	default:
 		t.hits = append(t.hits, false)
@@ -240,7 +246,7 @@ func (b *Bisect) Next(done campaign.Results) (want []campaign.Want, news []campa
 	s := c.next(t)
 	news = b.news(c, t, s, done)
 	switch {
-	case s.state.over():
+	case s.state.Over():
 		return nil, news
 	case s.state == Searching:
 		return b.spread(c, t, s, done), news

@@ -21,8 +21,8 @@ const (
 	Trouble    State = "too much trouble"  // the lab's own, or an end cannot be tried
 )
 
-// over says whether it is one of the last.
-func (s State) over() bool { return s == Found || s == NotVisible || s == Out || s == Trouble }
+// Over says whether it is one of the last.
+func (s State) Over() bool { return s == Found || s == NotVisible || s == Out || s == Trouble }
 
 const (
 	// tooMany is the share of invalid trials, of at least so many, that ends a bisection: what made them so may have chosen the rest.

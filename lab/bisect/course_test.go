@@ -151,14 +151,14 @@ func TestPriors(t *testing.T) {
 		if err != nil {
 			t.Errorf("%s: %v", text, err)
 		}
-		if got := weigh([]Prior{p}, c); got != want {
+		if got := weigh([]Prior{p}, nil, c); got != want {
 			t.Errorf("%s: %g, want %g", text, got, want)
 		}
 		if p.String() != text {
 			t.Errorf("%s is written %s", text, p)
 		}
 	}
-	if got := weigh([]Prior{{"ddt*", 5}, {"gang", 2}, {"typo", 7}}, c); got != 10 {
+	if got := weigh([]Prior{{"ddt*", 5}, {"gang", 2}, {"typo", 7}}, nil, c); got != 10 {
 		t.Errorf("the better commit has 5 times 2: %g", got)
 	}
 	for _, text := range []string{"", "=5", "ddt", "ddt=", "ddt=x", "ddt=-1", "ddt=NaN", "ddt=+Inf", "(ddt=5"} {

@@ -45,7 +45,7 @@ func (b *Bisect) news(c *course, t []tally, s step, done campaign.Results) (list
 	for _, i := range b.untestable(t, done) {
 		list = append(list, Untestable{b.row(i, &t[i])})
 	}
-	if s.state.over() {
+	if s.state.Over() {
 		list = append(list, Ended{b.summary(c, t, s)})
 	}
 	return list

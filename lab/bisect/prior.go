@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"path"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -43,14 +44,17 @@ func (p Prior) pattern() (*regexp.Regexp, error) {
 }
 
 // weigh is the prior of a candidate: that of its most probable commit, for one of them made the modules what they are. That of a
-// commit is the product of the priors that match it.
-func weigh(priors []Prior, c Candidate) float64 {
+// commit is the product of the priors that match it, and 0 where paths are named and it touches none.
+func weigh(priors []Prior, paths []string, c Candidate) float64 {
 	if len(c.Commits) == 0 {
 		return 1
 	}
 	most := 0.0
 	for _, k := range c.Commits {
 		weight := 1.0
+		if len(paths) > 0 && !slices.ContainsFunc(paths, func(glob string) bool { return Prior{Glob: glob}.touches(k) }) {
+			weight = 0
+		}
 		for _, p := range priors {
 			if p.matches(k) {
 				weight *= p.Weight
@@ -61,20 +65,17 @@ func weigh(priors []Prior, c Candidate) float64 {
 	return most
 }
 
+// touches says whether a commit touches a path that is meant.
+func (p Prior) touches(c Commit) bool {
+	glob, err := p.pattern()
+	return err == nil && slices.ContainsFunc(c.Paths, func(file string) bool { // Plan refuses what is none
+		return glob.MatchString(file) || !strings.Contains(p.Glob, "/") && glob.MatchString(path.Base(file))
+	})
+}
+
 func (p Prior) matches(c Commit) bool {
 	glob, err := p.pattern()
-	if err != nil {
-		return false // Plan refuses it
-	}
-	for _, file := range c.Paths {
-		if glob.MatchString(file) || !strings.Contains(p.Glob, "/") && glob.MatchString(path.Base(file)) {
-			return true
-		}
-	}
-	for _, word := range strings.Fields(c.Subject) {
-		if glob.MatchString(strings.Trim(word, ".,:;()[]\"'`")) {
-			return true
-		}
-	}
-	return false
+	return err == nil && (p.touches(c) || slices.ContainsFunc(strings.Fields(c.Subject), func(word string) bool {
+		return glob.MatchString(strings.Trim(word, ".,:;()[]\"'`"))
+	}))
 }

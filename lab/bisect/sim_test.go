@@ -68,7 +68,7 @@ func (l *lab) bayes(c *course) answer {
 		if s.state == Found {
 			a.after, a.stated = s.gap[0], s.mass
 		}
-		if s.state.over() {
+		if s.state.Over() {
 			return a
 		}
 		switch s.state {

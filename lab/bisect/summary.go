@@ -54,6 +54,8 @@ type Summary struct {
 	// that cannot be tried are among them where no trial tells them from their neighbours.
 	Credible []int `json:"credible,omitempty"`
 	Next     *Next `json:"next,omitempty"`
+	// Repeat are the commands that do a trial of each neighbour again.
+	Repeat []string `json:"repeat,omitempty"`
 	// Trials and Built are how many trials and candidates are done.
 	Trials int `json:"trials"`
 	Built  int `json:"built"`
@@ -130,6 +132,11 @@ func (b *Bisect) summary(c *course, t []tally, s step) Summary {
 		b.searched(&r, c, t, s)
 	}
 	r.Next = r.next(s)
+	if s.state == Found {
+		for _, i := range r.Neighbours {
+			r.Repeat = append(r.Repeat, b.want(i, 1).Repeat)
+		}
+	}
 	return r
 }
 

@@ -239,14 +239,20 @@ func (a *app) resume(ctx context.Context, f labFlags, terms termFlags, word stri
 		return interrupted(ctx, err)
 	}
 	observe := view.event
-	if c.Kind == lab.KindAtlas {
+	switch c.Kind {
+	case lab.KindAtlas:
 		observe = (&flips{note: view.note}).event
+	case lab.KindBisect:
+		observe = (&course{note: view.note}).event
 	}
 	r, err := l.Resume(ctx, c, terms.terms(lab.KeepFailed, observe))
 	closeView()
 	err = interrupted(ctx, errors.Join(err, l.Close()))
 	if r.Atlas != nil {
 		return errors.Join(err, a.draw(atlasFlags{json: asJSON}, *r.Atlas))
+	}
+	if r.Bisection != nil {
+		return a.tellBisection(*r.Bisection, asJSON, err)
 	}
 	run := runFlags{json: asJSON}
 	run.only.Pick = r.Only

@@ -1,0 +1,185 @@
+package lab
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+
+	"github.com/vdevil/vdevil/images/source"
+	"github.com/vdevil/vdevil/lab/bisect"
+	"github.com/vdevil/vdevil/lab/campaign"
+	"github.com/vdevil/vdevil/lab/store"
+	"github.com/vdevil/vdevil/scenarios"
+)
+
+// BisectRequest says what changed and where to look for it.
+type BisectRequest struct {
+	Terms
+	Scenario *scenarios.Scenario
+	// Arm is one of the scenario's, empty for the first.
+	Arm string
+	// Old and New are the ends: two versions of packages, or two revisions of the source.
+	Old, New string
+	// Text, Confidence, Priors, Paths, Skip and Most are as in bisect.Bisect.
+	Text       string
+	Confidence float64
+	Priors     []bisect.Prior
+	Paths      []string
+	Skip       []string
+	Most       int
+	Seed       uint64
+	Flags      string
+}
+
+// bisection is a bisection as it is stored: with what finds its trees again.
+type bisection struct {
+	*bisect.Bisect
+	// Source is the checkout, empty for packages; Old and New are hashes of commits in it.
+	Source string `json:"source,omitempty"`
+	Old    string `json:"old,omitempty"`
+	New    string `json:"new,omitempty"`
+}
+
+// What a build and a trial cost as long as none is known, in seconds: a tree not much like one that was compiled before, and the
+// trial of a fast scenario, both in software emulation on two cores.
+const (
+	buildCost = 150
+	trialCost = 8
+)
+
+// Bisect searches for what changed how a scenario comes out. What is known is returned also with an error.
+func (l *Lab) Bisect(ctx context.Context, r BisectRequest) (bisect.Summary, error) {
+	b := &bisection{Bisect: &bisect.Bisect{
+		Asked: campaign.Ask([]*scenarios.Scenario{r.Scenario})[0], Arm: cmp.Or(r.Arm, r.Scenario.Arms[0].Name),
+		Driver: l.driver.Name(), Accel: string(l.driver.Accel()), Seed: r.Seed, Flags: r.Flags, Text: r.Text, Confidence: r.Confidence,
+		Priors: r.Priors, Paths: r.Paths, Skip: r.Skip, Most: r.Most, Cost: bisect.Cost{Build: buildCost, Trial: trialCost},
+	}}
+	var err error
+	packaged := func(word string) bool { return slices.Contains(l.images.Versions(), word) }
+	switch {
+	case packaged(r.Old) && packaged(r.New):
+		err = l.packages(ctx, b.Bisect, r.Old, r.New)
+	case packaged(r.Old) || packaged(r.New):
+		err = fmt.Errorf("%s and %s: one is a package and the other is not; name a tag of the checkout, as zfs-%s", r.Old, r.New, r.Old)
+	default:
+		err = l.commits(ctx, b, r.Old, r.New)
+	}
+	if err != nil {
+		return bisect.Summary{}, err
+	}
+	return l.bisect(ctx, b, store.NewCampaign(KindBisect, l.name(r.Terms), b, b, l.newDir()), r.Terms)
+}
+
+func (l *Lab) bisect(ctx context.Context, b *bisection, c store.Campaign, t Terms) (bisect.Summary, error) {
+	if err := b.Plan(); err != nil {
+		return bisect.Summary{}, err
+	}
+	done, err := l.campaign(ctx, c, campaign.On{Bench: l.bench}, t, func(campaign.Results) (campaign.Search, error) { return b, nil })
+	return b.Summary(done), err
+}
+
+// packages are the versions from one package to another.
+func (l *Lab) packages(ctx context.Context, b *bisect.Bisect, old, new string) error {
+	all := slices.SortedFunc(slices.Values(l.images.Versions()), scenarios.CompareVersions)
+	from, to := slices.Index(all, old), slices.Index(all, new)
+	if from == to {
+		return fmt.Errorf("%s is both ends: name two versions", old)
+	}
+	if from > to {
+		return fmt.Errorf("%s is newer than %s: swap --old and --new", old, new)
+	}
+	b.Fork = -1
+	for _, version := range all[from : to+1] {
+		img, err := l.Find(ctx, version)
+		if err != nil {
+			return err
+		}
+		b.Candidates = append(b.Candidates, bisect.Candidate{Image: img})
+	}
+	return nil
+}
+
+// commits are those from one revision to another, as candidates: those that follow each other and compile to the same are one.
+func (l *Lab) commits(ctx context.Context, b *bisection, old, new string) error {
+	if l.opts.Source == "" {
+		return errors.New("--old and --new name no packages: name the checkout that they are revisions of with --source DIR")
+	}
+	repo, err := l.Source(ctx, l.opts.Source)
+	if err != nil {
+		return err
+	}
+	from, to, h, err := history(ctx, repo, old, new)
+	if err != nil {
+		return err
+	}
+	b.Source, b.Old, b.New, b.Fork = repo.Dir, from.Commit, to.Commit, -1
+	for i, c := range h.Commits {
+		img, err := l.Plan(ctx, repo, c.Tree)
+		skip := err != nil
+		if skip && ctx.Err() != nil {
+			return err
+		}
+		if skip {
+			img = campaign.Image{ID: "none-" + c.Tree.Kernel, OpenZFS: c.Tree.Name}
+		}
+		one := bisect.Commit{Hash: c.Tree.Commit, Subject: c.Subject, Author: c.Author, Date: c.Date, Paths: c.Paths}
+		n := len(b.Candidates)
+		switch {
+		case n == 0 || b.Candidates[n-1].Image.ID != img.ID:
+			b.Candidates = append(b.Candidates, bisect.Candidate{Image: img, Commits: []bisect.Commit{one}})
+			if skip {
+				b.Skip = append(b.Skip, c.Tree.Commit)
+			}
+		case i <= h.Base: // down to where history forks, the later ones come first
+			b.Candidates[n-1].Commits = slices.Insert(b.Candidates[n-1].Commits, 0, one)
+		default:
+			b.Candidates[n-1].Commits = append(b.Candidates[n-1].Commits, one)
+			b.Candidates[n-1].Image.OpenZFS = img.OpenZFS
+		}
+		if i == h.Base {
+			b.Fork = len(b.Candidates) - 1
+		}
+	}
+	return nil
+}
+
+// history is that between two revisions.
+func history(ctx context.Context, repo *source.Repo, old, new string) (from, to source.Tree, h source.History, err error) {
+	if from, err = repo.Resolve(ctx, old); err != nil {
+		return from, to, h, err
+	}
+	if to, err = repo.Resolve(ctx, new); err != nil {
+		return from, to, h, err
+	}
+	h, err = repo.Between(ctx, from, to)
+	return from, to, h, err
+}
+
+// again finds the trees of a stored bisection.
+func (l *Lab) again(ctx context.Context, b *bisection) error {
+	if b.Source == "" {
+		return nil
+	}
+	repo, err := l.Source(ctx, cmp.Or(l.opts.Source, b.Source))
+	if err != nil {
+		return err
+	}
+	_, _, h, err := history(ctx, repo, b.Old, b.New)
+	if err != nil {
+		return err
+	}
+	planned := map[string]bool{}
+	for _, c := range h.Commits {
+		if img, err := l.Plan(ctx, repo, c.Tree); err == nil {
+			planned[img.ID] = true
+		}
+	}
+	for _, c := range b.Candidates {
+		if !planned[c.Image.ID] && !slices.ContainsFunc(b.Skip, func(hash string) bool { return c.Commits[0].Hash == hash }) {
+			return fmt.Errorf("the images that %s would be put on have changed since the bisection was begun: begin it anew", c.Image.OpenZFS)
+		}
+	}
+	return nil
+}
