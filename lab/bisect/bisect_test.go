@@ -104,7 +104,7 @@ func (w world) do(b *Bisect, s trial.Spec) trial.Result {
 func play(t *testing.T, b *Bisect, w world) campaign.Results {
 	t.Helper()
 	done := campaign.Results{}
-	for range len(b.Candidates) * b.Most {
+	for range len(b.Candidates)*b.Most + 1 {
 		want, _ := b.Next(done)
 		if len(want) == 0 {
 			return done

@@ -225,12 +225,14 @@ func (c *course) seconds(t *tally) float64 {
 
 // best is the candidate to ask next, given that the boundary is between two others, or -1. Of those that are nearly as good as
 // the best it takes the roundest number: so it stays with one while the probabilities move a little, and what is being built for
-// it is not thrown away. New ones are those that are not built.
+// it is not thrown away. The two others are among those that may be asked: when what is between them hits at half the rate of the
+// one, which by chance always hit, and the other by chance never did, only they can tell which is the odd one out. With onlyNew
+// it is one between them that is not built.
 func (c *course) best(t []tally, from, to int, onlyNew bool) (at int) {
 	most := 0.0
-	scores := make([]float64, to-from)
-	for i := from + 1; i < to; i++ {
-		if t[i].done >= c.most || c.mute(&t[i]) || onlyNew && t[i].built {
+	scores := make([]float64, to-from+1)
+	for i := from; i <= to; i++ {
+		if t[i].done >= c.most || c.mute(&t[i]) || onlyNew && (t[i].built || i == from || i == to) {
 			continue
 		}
 		scores[i-from] = c.score(t, i, from, to)
@@ -240,7 +242,7 @@ func (c *course) best(t []tally, from, to int, onlyNew bool) (at int) {
 	if most*c.cost.Trial < nothing {
 		return at
 	}
-	for i := from + 1; i < to; i++ {
+	for i := from; i <= to; i++ {
 		if scores[i-from] >= nearly*most && (at < 0 || bits.TrailingZeros(uint(i)) > bits.TrailingZeros(uint(at))) {
 			at = i
 		}
@@ -276,7 +278,7 @@ func (c *course) following(t []tally, root int, s step) (list []int) {
 // useful are the candidates that are built and worth a trial while nothing better can begin, best first.
 func (c *course) useful(t []tally, root int, s step) (list []int) {
 	limit := leftover * c.score(t, root, s.lo, s.hi)
-	for i := s.lo + 1; i < s.hi; i++ {
+	for i := s.lo; i <= s.hi; i++ {
 		if i != root && t[i].built && t[i].done < c.most && !c.mute(&t[i]) && c.score(t, i, s.lo, s.hi) > limit {
 			list = append(list, i)
 		}

@@ -37,6 +37,24 @@ func TestContradiction(t *testing.T) {
 	}
 }
 
+// TestLuckyEnds has ends that hit always, and never, at a rate of a half by chance: only more trials of them can tell which of the
+// two is unlike all that is between them.
+func TestLuckyEnds(t *testing.T) {
+	state := make([]tally, 41)
+	state[0], state[40] = tallyOf(0, 5), tallyOf(5, 5)
+	for _, i := range []int{1, 4, 16, 36, 39} {
+		state[i] = tallyOf(30, 60)
+	}
+	c := simulatedCourse(41, &rates{})
+	if s := c.next(state); s.state != Searching || s.ask[0] != 0 && s.ask[0] != 40 {
+		t.Errorf("%+v", s)
+	}
+	state[0] = tallyOf(0, 20)
+	if s := c.next(state); s.gap != [2]int{0, 1} {
+		t.Errorf("%+v", s)
+	}
+}
+
 func TestPosterior(t *testing.T) {
 	m := newModel([]float64{1, 1, 2, 0}, &rates{})
 	m.update(0, 4, func(int) counts { return counts{} })
@@ -60,7 +78,7 @@ func TestPosterior(t *testing.T) {
 			}
 			sides[side].hits, sides[side].scored = sides[side].hits+c.hits, sides[side].scored+c.scored
 		}
-		each[b] = m.prior[b] * math.Exp(m.rates.log(sides[0])+m.rates.log(sides[1]))
+		each[b] = m.prior[b] * math.Exp(m.rates.of(sides[0]).log+m.rates.of(sides[1]).log)
 		total += each[b]
 	}
 	for b := range each {
@@ -82,7 +100,7 @@ func TestInformation(t *testing.T) {
 		}
 		return h
 	}
-	for c := 1; c < 5; c++ {
+	for c := range seen {
 		before := bits()
 		told := m.information(c, 0, 5)
 		chance := expected(m, c)
@@ -117,7 +135,7 @@ func TestRates(t *testing.T) {
 		choose, _ := math.Lgamma(13)
 		a, _ := math.Lgamma(float64(k + 1))
 		b, _ := math.Lgamma(float64(13 - k))
-		sum += math.Exp(choose - a - b + r.log(counts{k, 12}))
+		sum += math.Exp(choose - a - b + r.of(counts{k, 12}).log)
 	}
 	if math.Abs(sum-1) > 1e-9 {
 		t.Errorf("the probabilities of 0 to 12 hits are %g together", sum)
@@ -132,7 +150,7 @@ func TestRates(t *testing.T) {
 		{counts{5, 5}, 0.95, 1},
 		{counts{10, 20}, 0.45, 0.55},
 	} {
-		if got := r.belief(tt.seen).rate; got < tt.lo-1e-9 || got > tt.hi+1e-9 {
+		if got := r.of(tt.seen).next.rate; got < tt.lo-1e-9 || got > tt.hi+1e-9 {
 			t.Errorf("after %+v the rate is %g, want %g to %g", tt.seen, got, tt.lo, tt.hi)
 		}
 	}
@@ -208,7 +226,7 @@ func TestWhy(t *testing.T) {
 	}
 	why("08fff", "it cannot be tried: no boot")
 	why("03", "it is skipped")
-	why("00", "it is an end")
+	why("00", "a trial of it would tell ")
 	next := s.Candidates[s.Next.Candidates[0]]
 	if s.State != Searching || next.Information <= 0 || next.Seconds != 245 {
 		t.Errorf("%s, next %+v", s.State, next)

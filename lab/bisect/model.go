@@ -43,8 +43,9 @@ func (m *model) update(lo, hi int, of func(i int) counts) {
 		if b == lo || c.scored > 0 {
 			before.hits, before.scored = before.hits+c.hits, before.scored+c.scored
 			after := counts{all.hits - before.hits, all.scored - before.scored}
-			likelihood = m.rates.log(before) + m.rates.log(after)
-			m.lower[b], m.upper[b] = m.rates.belief(before), m.rates.belief(after)
+			lower, upper := m.rates.of(before), m.rates.of(after)
+			likelihood = lower.log + upper.log
+			m.lower[b], m.upper[b] = lower.next, upper.next
 		} else {
 			m.lower[b], m.upper[b] = m.lower[b-1], m.upper[b-1]
 		}

@@ -30,41 +30,28 @@ var shapes = func() []shape {
 	return all
 }()
 
-// rates knows how likely counts are when the rate is unknown. It remembers what it has computed.
-type rates struct {
-	known   [][]float64 // by trials and hits
-	beliefs [][]belief
+// rates knows how likely counts are when the rate is unknown. It remembers what it has computed; the zero value is ready.
+type rates struct{ known map[counts]known }
+
+// known is the logarithm of the probability of one sequence of outcomes, and what is expected of the next trial after it.
+type known struct {
+	log  float64
+	next belief
 }
 
-// log is the logarithm of the probability of one sequence of outcomes with such counts.
-func (r *rates) log(c counts) float64 {
-	for len(r.known) <= c.scored {
-		r.known = append(r.known, nil)
+func (r *rates) of(c counts) known {
+	k, ok := r.known[c]
+	if ok {
+		return k
 	}
-	if r.known[c.scored] == nil {
-		r.known[c.scored] = slices.Repeat([]float64{math.NaN()}, c.scored+1)
+	if r.known == nil {
+		r.known = map[counts]known{}
 	}
-	p := &r.known[c.scored][c.hits]
-	if math.IsNaN(*p) {
-		*p = marginal(float64(c.hits), float64(c.scored-c.hits))
-	}
-	return *p
-}
-
-// belief is what is expected of the next trial after such counts.
-func (r *rates) belief(c counts) belief {
-	for len(r.beliefs) <= c.scored {
-		r.beliefs = append(r.beliefs, nil)
-	}
-	if r.beliefs[c.scored] == nil {
-		r.beliefs[c.scored] = slices.Repeat([]belief{{rate: -1}}, c.scored+1)
-	}
-	b := &r.beliefs[c.scored][c.hits]
-	if b.rate < 0 {
-		b.rate = math.Exp(marginal(float64(c.hits+1), float64(c.scored-c.hits)) - r.log(c))
-		b.entropy = entropy(b.rate)
-	}
-	return *b
+	k.log = marginal(float64(c.hits), float64(c.scored-c.hits))
+	k.next.rate = math.Exp(marginal(float64(c.hits+1), float64(c.scored-c.hits)) - k.log)
+	k.next.entropy = entropy(k.next.rate)
+	r.known[c] = k
+	return k
 }
 
 // marginal is the beta-binomial likelihood of hits and misses, mixed over the spikes and shapes.

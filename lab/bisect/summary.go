@@ -187,6 +187,8 @@ func (b *Bisect) searched(r *Summary, c *course, t []tally, s step) {
 			row.New = 1
 		case i > s.lo:
 			row.New = c.model.mass(s.lo, i)
+		}
+		if i >= s.lo && i <= s.hi {
 			row.Information = c.model.information(i, s.lo, s.hi)
 		}
 		if i >= s.lo && i < s.hi {
@@ -305,8 +307,6 @@ func (r Summary) standing(row Row) string {
 		return "others are tried next: " + r.Next.Why
 	case row.Index < r.First || row.Index > r.Last:
 		return "it is on the other side of the merge base, where the rate does not change"
-	case row.Index == r.First || row.Index == r.Last:
-		return "it is an end: its rate is known"
 	}
 	best := r.Candidates[r.Next.Candidates[0]]
 	return fmt.Sprintf("a trial of it would tell %s, one of %s, the next, %s", row.worth(), best.Name, best.worth())
