@@ -194,7 +194,7 @@ func used(dir string) time.Time {
 func touch(dir string) { now := time.Now(); _ = os.Chtimes(dir, now, now) }
 
 // compile makes modules and programs of a tree in a slot. What is in out afterwards is moved away by the caller.
-func (b *builder) compile(ctx context.Context, repo *source.Repo, t source.Tree, at *slot, log *logFile, p *progress) error {
+func compile(ctx context.Context, b *builder, repo *source.Repo, t source.Tree, at *slot, log *logFile, p *progress) error {
 	p.begin("checkout")
 	if err := repo.Checkout(ctx, t, filepath.Join(at.dir, "src")); err != nil {
 		return err

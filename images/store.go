@@ -12,9 +12,11 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
+	"github.com/vdevil/vdevil/images/source"
 	"github.com/vdevil/vdevil/lab/host"
 )
 
@@ -39,8 +41,9 @@ type Store struct {
 	recipes []Recipe
 	keys    keys
 	work    string // where chroots are made: workRoot
-	// build makes the image of a recipe in a directory. Tests replace it.
-	build func(ctx context.Context, j *job) error
+	// build makes the image of a recipe in a directory, compile what is in a slot of a builder. Tests replace them.
+	build   func(ctx context.Context, j *job) error
+	compile func(ctx context.Context, b *builder, repo *source.Repo, t source.Tree, at *slot, log *logFile, p *progress) error
 }
 
 // Options of Ensure.
@@ -61,7 +64,10 @@ func Open(ctx context.Context, dirs host.Dirs) (*Store, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Store{dirs: dirs, recipes: recipes, keys: k, work: workRoot, build: func(ctx context.Context, j *job) error { return j.run(ctx) }}, nil
+	return &Store{
+		dirs: dirs, recipes: recipes, keys: k, work: workRoot, compile: compile,
+		build: func(ctx context.Context, j *job) error { return j.run(ctx) },
+	}, nil
 }
 
 // Ensure returns the image of an OpenZFS version, "" being the default one, and builds it if the store has none. It needs
@@ -108,9 +114,12 @@ func (s *Store) lookup(r Recipe) (*Image, error) {
 // complete adds what an image does not know of itself.
 func (s *Store) complete(img *Image) *Image {
 	img.LoginKey, img.HostKey = s.keys.login.Path, s.keys.host.Path+".pub"
-	for _, r := range s.recipes {
-		img.Current = img.Current || img.Dir == s.imageDir(r)
+	of := img
+	if img.Tree != nil {
+		of = img.base
 	}
+	img.Current = slices.ContainsFunc(s.recipes, func(r Recipe) bool { return of.Dir == s.imageDir(r) }) &&
+		(img.Tree == nil || img.ID == TreeID(img.base, *img.Tree))
 	return img
 }
 

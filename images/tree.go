@@ -153,7 +153,7 @@ func (b *builder) make(ctx context.Context, repo *source.Repo, t source.Tree, id
 		return err
 	}
 	defer f.Close()
-	if err := b.compile(ctx, repo, t, at, &logFile{f: f}, p); err != nil {
+	if err := b.store.compile(ctx, b, repo, t, at, &logFile{f: f}, p); err != nil {
 		var exit interface{ ExitCode() int }
 		if ctx.Err() != nil || !errors.As(err, &exit) { // the lab's own trouble is no trait of the tree
 			return errors.Join(err, os.Remove(log))

@@ -77,7 +77,11 @@ func (l *Lab) bisect(ctx context.Context, b *bisection, c store.Campaign, t Term
 		return bisect.Summary{}, err
 	}
 	done, err := l.campaign(ctx, c, campaign.On{Bench: l.bench}, t, func(campaign.Results) (campaign.Search, error) { return b, nil })
-	return b.Summary(done), err
+	s := b.Summary(done)
+	if err == nil {
+		err = l.explain(ctx, b, &s, done)
+	}
+	return s, err
 }
 
 // packages are the versions from one package to another.
@@ -179,6 +183,47 @@ func (l *Lab) again(ctx context.Context, b *bisection) error {
 	for _, c := range b.Candidates {
 		if !planned[c.Image.ID] && !slices.ContainsFunc(b.Skip, func(hash string) bool { return c.Commits[0].Hash == hash }) {
 			return fmt.Errorf("the images that %s would be put on have changed since the bisection was begun: begin it anew", c.Image.OpenZFS)
+		}
+	}
+	return nil
+}
+
+// explain adds to what was found: hashes of the same change elsewhere, and functions of it that stand in the stack of a hit.
+func (l *Lab) explain(ctx context.Context, b *bisection, s *bisect.Summary, done campaign.Results) error {
+	if s.State != bisect.Found || b.Source == "" {
+		return nil
+	}
+	repo, err := l.Source(ctx, cmp.Or(l.opts.Source, b.Source))
+	if err != nil {
+		return err
+	}
+	from, to, h, err := history(ctx, repo, b.Old, b.New)
+	if err != nil {
+		return err
+	}
+	stack := map[string]bool{}
+	for _, r := range done {
+		for _, e := range r.Events {
+			for _, f := range e.Stack {
+				stack[f.Func] = true
+			}
+		}
+	}
+	for _, i := range s.Credible {
+		for k := range s.Candidates[i].Commits {
+			c := &s.Candidates[i].Commits[k]
+			at := slices.IndexFunc(h.Commits, func(one source.Commit) bool { return one.Commit == c.Hash })
+			if at < 0 {
+				continue
+			}
+			if c.Also, err = repo.SameFix(ctx, h.Commits[at], from, to); err != nil {
+				return err
+			}
+			functions, err := repo.Functions(ctx, c.Hash)
+			if err != nil {
+				return err
+			}
+			c.InStack = slices.DeleteFunc(functions, func(name string) bool { return !stack[name] })
 		}
 	}
 	return nil

@@ -342,7 +342,7 @@ func TestPlan(t *testing.T) {
 		"none of the candidates":    func(b *Bisect) { b.Skip = []string{"abc"} },
 		"give more of the hash":     func(b *Bisect) { b.Skip = []string{"0"} },
 		"it is the old end":         func(b *Bisect) { b.Skip = []string{"00"} },
-		"the priors leave no":       func(b *Bisect) { b.Priors = []Prior{{"change", 0}} },
+		"the priors, or the paths, leave no":       func(b *Bisect) { b.Priors = []Prior{{"change", 0}} },
 		"the weight must be":        func(b *Bisect) { b.Priors = []Prior{{"change", -1}} },
 		"missing closing ): `(?i)^": func(b *Bisect) { b.Priors = []Prior{{"(change", 1}} },
 	} {

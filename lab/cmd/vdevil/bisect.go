@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"math/rand/v2"
 
 	"github.com/spf13/cobra"
@@ -163,7 +164,7 @@ func (p *course) event(e campaign.Event) {
 	}
 }
 
-// known reads a stored bisection.
+// knownBisection reads a stored bisection.
 func (a *app) knownBisection(ctx context.Context, word string, tell func(bisect.Summary) error) error {
 	return a.stored(ctx, func(s *store.Store) error {
 		c, err := s.Find(ctx, word)
@@ -210,10 +211,11 @@ func (a *app) bisectWhy() *cobra.Command {
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return a.knownBisection(cmd.Context(), args[0], func(s bisect.Summary) error {
 				text, err := s.Why(args[1])
-				if err == nil {
-					a.say("%s\n", text)
+				if err != nil {
+					return usage(err)
 				}
-				return usage(err)
+				_, err = fmt.Fprintln(a.out, text)
+				return err
 			})
 		},
 	}
@@ -227,8 +229,8 @@ func (a *app) bisectLog() *cobra.Command {
 		Args:    cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return a.knownBisection(cmd.Context(), args[0], func(s bisect.Summary) error {
-				a.say("%s", bisect.Log(s))
-				return nil
+				_, err := io.WriteString(a.out, bisect.Log(s))
+				return err
 			})
 		},
 	}

@@ -153,6 +153,7 @@ type runFlags struct {
 	only     pick
 	keep     choice
 	fixed    bool
+	bisect   bool
 	terms    termFlags
 	json     bool
 }
@@ -186,6 +187,7 @@ the scenario under way without a verdict, and exits with 3.`,
   vdevil run blkptr-dva-flip --zfs 2.1.11,2.3.2 --seed 1
   vdevil run legacy-dedup-gang --zfs zfs-2.3.1,zfs-2.3.5 --source ~/zfs
   vdevil run blkptr-dva-flip --zfs ./zfs --trials 1
+  git bisect run vdevil run legacy-dedup-gang --zfs . --bisect
   vdevil run blkptr-dva-flip --seed 1 --only flip/3 --keep all
   vdevil run ./my-scenario.yaml --trials 3
   vdevil run --name tonight --seed 1 --budget 20m
@@ -207,6 +209,7 @@ the scenario under way without a verdict, and exits with 3.`,
 	flags.Var(&f.only, "only", "repeat one trial")
 	flags.Var(&f.keep, "keep", "the trials whose disks stay in their bundles")
 	f.terms.add(flags)
+	flags.BoolVar(&f.bisect, "bisect", false, "exit as git bisect run wants it: 1 reproduces, 0 does not, 125 cannot be said or compiled, 128 lab trouble")
 	flags.BoolVar(&f.json, "json", false, "print one JSON document instead of tables")
 	f.add(flags)
 	return cmd
@@ -245,6 +248,9 @@ func find(args []string) ([]*scenarios.Scenario, error) {
 
 // check refuses what can be seen to be wrong before a lab is opened.
 func (f *runFlags) check(asked []*scenarios.Scenario) error {
+	if f.bisect && (len(asked) != 1 || len(f.versions) > 1) {
+		return usage(errors.New("--bisect has one answer: name one scenario, and one version"))
+	}
 	if f.only.Pick != nil {
 		if len(asked) != 1 {
 			return usage(errors.New("--only repeats a trial of one scenario: name it"))
@@ -292,7 +298,11 @@ func (a *app) run(ctx context.Context, f runFlags, args []string) error {
 	})
 	closeView()
 	err = interrupted(ctx, errors.Join(err, l.Close()))
-	return a.tell(l.Environment(), f, asked, results, err)
+	told := a.tell(l.Environment(), f, asked, results, err)
+	if f.bisect {
+		return forGit(results, err)
+	}
+	return told
 }
 
 // tell prints the results, also those from before an error, and gives the error that decides the exit status.

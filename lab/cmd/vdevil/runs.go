@@ -13,6 +13,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/vdevil/vdevil/lab"
+	"github.com/vdevil/vdevil/lab/bisect"
 	"github.com/vdevil/vdevil/lab/host"
 	"github.com/vdevil/vdevil/lab/report"
 	"github.com/vdevil/vdevil/lab/report/bitmap"
@@ -174,6 +175,10 @@ func (a *app) show(ctx context.Context, s *store.Store, p place, asJSON bool) er
 		return shown.Atlas.WriteJSON(a.out)
 	case shown.Atlas != nil:
 		return bitmap.Text(a.out, *shown.Atlas)
+	case shown.Bisection != nil && asJSON:
+		return writeJSON(a.out, shown.Bisection)
+	case shown.Bisection != nil:
+		return bisect.Table(a.out, *shown.Bisection)
 	case shown.Study != nil && asJSON:
 		return shown.Study.WriteJSON(a.out)
 	case shown.Study != nil:

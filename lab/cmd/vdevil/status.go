@@ -2,7 +2,10 @@ package main
 
 import (
 	"errors"
+	"fmt"
 
+	"github.com/vdevil/vdevil/images"
+	"github.com/vdevil/vdevil/lab/verdict"
 	"github.com/vdevil/vdevil/scenarios"
 )
 
@@ -33,9 +36,49 @@ type notHeldError struct{ text string }
 
 func (e *notHeldError) Error() string { return e.text }
 
+// The exit statuses of run --bisect, as git bisect run wants them.
+const (
+	gitGood  = 0
+	gitBad   = 1
+	gitSkip  = 125
+	gitAbort = 128
+)
+
+// gitError has the exit status that git bisect run wants.
+type gitError struct {
+	code int
+	text string
+}
+
+func (e *gitError) Error() string { return e.text }
+
+// forGit turns what a run of one scenario on one version says into a status: bad reproduces, good does not, and what cannot be said,
+// or cannot be compiled, is to be skipped. The lab's own trouble ends the bisection.
+func forGit(results []verdict.Summary, err error) error {
+	var built *images.BuildError
+	switch {
+	case errors.As(err, &built) && built.Remedy == "":
+		return &gitError{gitSkip, err.Error()}
+	case err != nil:
+		return &gitError{gitAbort, err.Error()}
+	case len(results) != 1:
+		return &gitError{gitSkip, "the scenario cannot be asked of this version"}
+	}
+	r := results[0]
+	text := fmt.Sprintf("%s: %s", title(r.Scenario, r.OpenZFS), r.Verdict)
+	switch r.Verdict {
+	case scenarios.Reproduces:
+		return &gitError{gitBad, text}
+	case scenarios.DoesNotReproduce:
+		return &gitError{gitGood, text}
+	}
+	return &gitError{gitSkip, text}
+}
+
 // status is the exit status for an error of a command that has run.
 func status(err error) int {
 	var (
+		git    *gitError
 		wrong  *usageError
 		file   *scenarios.Error
 		closed *unreadableError
@@ -44,6 +87,8 @@ func status(err error) int {
 	switch {
 	case err == nil:
 		return held
+	case errors.As(err, &git):
+		return git.code
 	case errors.As(err, &wrong), errors.As(err, &file), errors.As(err, &closed):
 		return misused
 	case errors.As(err, &came):

@@ -1,0 +1,226 @@
+package images
+
+import (
+	"context"
+	"errors"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/vdevil/vdevil/images/source"
+)
+
+// treeOf is a tree for Linux 4.18 to 6.14 whose modules are made of what kernel stands for.
+func treeOf(name, kernel string) source.Tree {
+	return source.Tree{
+		ID: name, Name: name, Version: "2.3.2", Kernel: kernel, Userland: "programs", Setup: "setup", Linux: source.Window{Min: "4.18", Max: "6.14"},
+	}
+}
+
+// newTrees is a store with the default image and a builder that is there already. It counts what is compiled.
+func newTrees(t *testing.T) (s *Store, base *Image, compiled *[]string) {
+	t.Helper()
+	s = newStore(t)
+	compiled = new([]string)
+	base, err := s.On(t.Context(), treeOf("any", "any"), Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if base.OpenZFS != "2.3.2" {
+		t.Fatalf("put on %s", base.OpenZFS)
+	}
+	if err := os.MkdirAll(s.builder(base).path("root"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	s.compile = func(_ context.Context, _ *builder, _ *source.Repo, tree source.Tree, at *slot, _ *logFile, _ *progress) error {
+		*compiled = append(*compiled, tree.Name)
+		err := os.MkdirAll(filepath.Join(at.dir, "out"), 0o755)
+		for _, name := range []string{"zfs.ko", "spl.ko", "layer.cpio"} {
+			err = errors.Join(err, os.WriteFile(filepath.Join(at.dir, "out", name), []byte(name+" of "+tree.Kernel), 0o644))
+		}
+		return err
+	}
+	return s, base, compiled
+}
+
+// TestTrees expects trees that make the same modules and programs to share an image, on the kernel and the root disk of the base.
+func TestTrees(t *testing.T) {
+	s, base, compiled := newTrees(t)
+	img, err := s.EnsureTree(t.Context(), nil, base, treeOf("2.3.2-gfirst", "a"), Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if img.OpenZFS != "2.3.2-gfirst" || img.Kernel != base.Kernel || img.Root != base.Root || img.Release != base.Release || !img.Current || img.Tree == nil {
+		t.Errorf("got %+v", img)
+	}
+	below, err := os.ReadFile(base.Initrd)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if text, err := os.ReadFile(img.Initrd); err != nil || string(text) != string(below)+"layer.cpio of a" {
+		t.Errorf("initrd is %q, %v", text, err)
+	}
+	if err := img.Verify(); err != nil {
+		t.Error(err)
+	}
+	same, err := s.EnsureTree(t.Context(), nil, base, treeOf("2.3.2-gsecond", "a"), Options{})
+	if err != nil || same.ID != img.ID {
+		t.Errorf("another commit with the same modules has %+v, %v", same, err)
+	}
+	other, err := s.EnsureTree(t.Context(), nil, base, treeOf("2.3.2-gthird", "b"), Options{})
+	if err != nil || other.ID == img.ID {
+		t.Errorf("other modules have %+v, %v", other, err)
+	}
+	if want := []string{"2.3.2-gfirst", "2.3.2-gthird"}; !slices.Equal(*compiled, want) {
+		t.Errorf("compiled %q, want %q", *compiled, want)
+	}
+	if all, err := s.List(); err != nil || len(all) != 3 {
+		t.Errorf("the list has %d images, %v", len(all), err)
+	}
+	if err := s.Remove("2.3.2-gfirst"); err != nil {
+		t.Error(err)
+	}
+	if err := s.Remove("2.3.2"); err != nil { // and what is put on it
+		t.Error(err)
+	}
+	if left := content(t, s); len(left) != 0 {
+		t.Errorf("left: %q", left)
+	}
+}
+
+// TestTreeFails expects the compiler's message, and no second try until it is forgotten.
+func TestTreeFails(t *testing.T) {
+	s, base, compiled := newTrees(t)
+	s.compile = func(_ context.Context, _ *builder, _ *source.Repo, tree source.Tree, _ *slot, log *logFile, _ *progress) error {
+		*compiled = append(*compiled, tree.Name)
+		log.write("compile", "  CC [M]  /build/src/module/zfs/spa.o")
+		log.write("compile", "/build/src/module/zfs/spa.c:12:3: error: expected ';' before 'return'")
+		log.write("compile", "make: *** [Makefile:1: modules] Error 2")
+		return exec.Command("false").Run()
+	}
+	broken := treeOf("2.3.2-tbroken", "broken")
+	for range 2 {
+		_, err := s.EnsureTree(t.Context(), nil, base, broken, Options{})
+		var built *BuildError
+		if !errors.As(err, &built) || built.Remedy != "" || len(built.Tail) != 1 || !strings.Contains(err.Error(), "spa.c:12:3: error: expected ';'") {
+			t.Fatalf("got %v", err)
+		}
+		if text, err := os.ReadFile(built.Log); err != nil || !strings.Contains(string(text), "Error 2") {
+			t.Errorf("the log has %q, %v", text, err)
+		}
+	}
+	if len(*compiled) != 1 {
+		t.Errorf("tried %d times", len(*compiled))
+	}
+	if err := s.Remove(broken.Name); err != nil {
+		t.Error(err)
+	}
+	if _, err := s.EnsureTree(t.Context(), nil, base, broken, Options{}); err == nil || len(*compiled) != 2 {
+		t.Errorf("after it was forgotten tried %d times, %v", len(*compiled), err)
+	}
+	s.compile = func(context.Context, *builder, *source.Repo, source.Tree, *slot, *logFile, *progress) error {
+		return errors.New("no space left on device")
+	}
+	full := treeOf("2.3.2-tfull", "full")
+	if _, err := s.EnsureTree(t.Context(), nil, base, full, Options{}); err == nil || errors.As(err, new(*BuildError)) {
+		t.Errorf("what is wrong with this computer is told as %v", err)
+	}
+	if err := s.builder(base).failed(TreeID(base, full)); err != nil {
+		t.Errorf("and is remembered: %v", err)
+	}
+}
+
+// TestUnder expects the kernel that META asks for, and a tree that none fits to be refused by name.
+func TestUnder(t *testing.T) {
+	s := newStore(t)
+	for _, c := range []struct{ min, max, want string }{
+		{"4.18", "6.14", "2.3.2"},
+		{"3.10", "6.1", "2.3.2"},
+		{"", "", "2.3.2"},
+		{"6.2", "6.14", "2.3.9"},
+		{"6.12", "7.2", "2.3.9"},
+		{"3.10", "5.19", ""},
+		{"6.13", "7.2", ""},
+	} {
+		tree := treeOf("2.1.0-gold", "a")
+		tree.Linux = source.Window{Min: c.min, Max: c.max}
+		r, err := s.under(tree)
+		if r.OpenZFS != c.want || (err == nil) == (c.want == "") {
+			t.Errorf("Linux %s to %s is put on %q, %v", c.min, c.max, r.OpenZFS, err)
+		}
+		if err != nil && !strings.Contains(err.Error(), "2.1.0-gold") {
+			t.Errorf("%v names no tree", err)
+		}
+	}
+}
+
+// TestSlots expects a tree to be compiled where one like it was, then where none was, and two never in one place.
+func TestSlots(t *testing.T) {
+	s, base, _ := newTrees(t)
+	b := s.builder(base)
+	take := func(setup string) (name string, unlock func()) {
+		at, err := b.slot(t.Context(), setup)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(filepath.Join(at.dir, "configured"), []byte(setup+" all\n"), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		return filepath.Base(at.dir), at.unlock
+	}
+	first, unlock := take("a")
+	second, unlockSecond := take("a")
+	if first == second {
+		t.Fatal("two have one")
+	}
+	unlock()
+	unlockSecond()
+	third, unlock := take("b")
+	unlock()
+	if third == first || third == second {
+		t.Errorf("another configuration has %s, %s and %s were there", third, first, second)
+	}
+	if again, unlock := take("b"); again != third {
+		t.Errorf("the same configuration has %s, not %s", again, third)
+	} else {
+		unlock()
+	}
+	fourth, unlock := take("c")
+	unlock()
+	past := time.Now().Add(-time.Hour)
+	if err := os.Chtimes(b.path("trees", second), past, past); err != nil {
+		t.Fatal(err)
+	}
+	if fifth, unlock := take("d"); fifth != second {
+		t.Errorf("with %s taken last, %s gives way, not %s which was used longest ago", fourth, fifth, second)
+	} else {
+		unlock()
+	}
+}
+
+// TestTooManyTrees expects images of trees to be removed that were used longest ago, but none of the last hour.
+func TestTooManyTrees(t *testing.T) {
+	s := newStore(t)
+	for name, used := range map[string]time.Duration{"tree-new": time.Minute, "tree-old": 2 * time.Hour, "tree-older": 3 * time.Hour} {
+		dir := filepath.Join(s.dirs.Cache, "images", name)
+		if err := os.MkdirAll(dir, 0o755); err != nil {
+			t.Fatal(err)
+		}
+		file := filepath.Join(dir, "zfs.ko")
+		if err := errors.Join(os.WriteFile(file, nil, 0o644), os.Truncate(file, 4<<30)); err != nil { // sparse
+			t.Fatal(err)
+		}
+		then := time.Now().Add(-used)
+		if err := os.Chtimes(dir, then, then); err != nil {
+			t.Fatal(err)
+		}
+	}
+	removed, err := s.Clean()
+	if err != nil || len(removed) != 1 || filepath.Base(removed[0]) != "tree-older" {
+		t.Errorf("removed %q, %v", removed, err)
+	}
+}
