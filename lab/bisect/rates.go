@@ -9,8 +9,9 @@ import (
 type shape struct{ a, b, weight float64 }
 
 const (
-	// spike is the weight of a rate of exactly 0, and that of exactly 1: most faults do a thing always or never.
-	spike = 0.25
+	// spike is the weight of a rate of exactly 0, and that of exactly 1: many faults do a thing always or never. With more of it a
+	// rate of a half that looks certain by chance makes the answers surer than they are: see the benchmark.
+	spike = 0.1
 	// decades is how many shapes the rest has on each side: the weight is about the same for each power of four down from an even
 	// chance, so that a version that hits once in a thousand trials, of itself, is as likely as one that hits once in ten. With a
 	// flat rest alone one stray hit among hundreds of trials would convict the version it came from.
