@@ -7,9 +7,11 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 
+	"github.com/vdevil/vdevil/images/source"
 	"github.com/vdevil/vdevil/lab/host"
 )
 
@@ -40,7 +42,8 @@ func (s *Store) Clean() (removed []string, err error) {
 		removed = append(removed, path)
 	}
 	trees, err := s.cleanTrees()
-	return append(removed, trees...), errors.Join(append(errs, err)...)
+	sources, serr := source.Clean(filepath.Join(s.dirs.Cache, sourcesDir))
+	return slices.Concat(removed, trees, sources), errors.Join(append(errs, err, serr)...)
 }
 
 // ownerOf reads the process out of a directory's name, which has it at the end or before a random last part.

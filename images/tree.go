@@ -25,6 +25,14 @@ const treePrefix = "tree-"
 // whatTree is what the image of a tree is called in errors.
 func whatTree(name string) string { return "image of OpenZFS " + name }
 
+// sourcesDir is for what must be written to read a checkout.
+const sourcesDir = "sources"
+
+// Source opens the repository that a directory is in.
+func (s *Store) Source(ctx context.Context, dir string) (*source.Repo, error) {
+	return source.Open(ctx, dir, filepath.Join(s.dirs.Cache, sourcesDir))
+}
+
 // On gives the image that a tree's is put on, one of a package: the first whose kernel the tree was written for. It builds it if the
 // store has none.
 func (s *Store) On(ctx context.Context, t source.Tree, o Options) (*Image, error) {

@@ -62,9 +62,12 @@ func (l *Lab) Bisect(ctx context.Context, r BisectRequest) (bisect.Summary, erro
 	case packaged(r.Old) && packaged(r.New):
 		err = l.packages(ctx, b.Bisect, r.Old, r.New)
 	case packaged(r.Old) || packaged(r.New):
-		err = fmt.Errorf("%s and %s: one is a package and the other is not; name a tag of the checkout, as zfs-%s", r.Old, r.New, r.Old)
+		err = misnamed(ctx, fmt.Errorf("%s and %s: one is a package and the other is not; name two packages, or two revisions such as zfs-2.3.2", r.Old, r.New))
 	default:
 		err = l.commits(ctx, b, r.Old, r.New)
+	}
+	if err == nil {
+		err = misnamed(ctx, askable(r.Scenario, b.Bisect))
 	}
 	if err != nil {
 		return bisect.Summary{}, err
@@ -72,9 +75,23 @@ func (l *Lab) Bisect(ctx context.Context, r BisectRequest) (bisect.Summary, erro
 	return l.bisect(ctx, b, store.NewCampaign(KindBisect, l.name(r.Terms), b, b, l.newDir()), r.Terms)
 }
 
+// askable skips candidates that the scenario cannot be asked of. The ends must not be among them.
+func askable(s *scenarios.Scenario, b *bisect.Bisect) error {
+	for i, c := range b.Candidates {
+		if s.Applies(c.Image.OpenZFS) {
+			continue
+		}
+		if i == 0 || i == len(b.Candidates)-1 {
+			return fmt.Errorf("%s cannot be asked of OpenZFS %s, its file says: name another end", s.Name, c.Image.OpenZFS)
+		}
+		b.Skip = append(b.Skip, c.Image.OpenZFS)
+	}
+	return nil
+}
+
 func (l *Lab) bisect(ctx context.Context, b *bisection, c store.Campaign, t Terms) (bisect.Summary, error) {
 	if err := b.Plan(); err != nil {
-		return bisect.Summary{}, err
+		return bisect.Summary{}, misnamed(ctx, err)
 	}
 	done, err := l.campaign(ctx, c, campaign.On{Bench: l.bench}, t, func(campaign.Results) (campaign.Search, error) { return b, nil })
 	s := b.Summary(done)
@@ -89,10 +106,10 @@ func (l *Lab) packages(ctx context.Context, b *bisect.Bisect, old, new string) e
 	all := slices.SortedFunc(slices.Values(l.images.Versions()), scenarios.CompareVersions)
 	from, to := slices.Index(all, old), slices.Index(all, new)
 	if from == to {
-		return fmt.Errorf("%s is both ends: name two versions", old)
+		return misnamed(ctx, fmt.Errorf("%s is both ends: name two versions", old))
 	}
 	if from > to {
-		return fmt.Errorf("%s is newer than %s: swap --old and --new", old, new)
+		return misnamed(ctx, fmt.Errorf("%s is newer than %s: swap --old and --new", old, new))
 	}
 	b.Fork = -1
 	for _, version := range all[from : to+1] {
@@ -108,7 +125,7 @@ func (l *Lab) packages(ctx context.Context, b *bisect.Bisect, old, new string) e
 // commits are those from one revision to another, as candidates: those that follow each other and compile to the same are one.
 func (l *Lab) commits(ctx context.Context, b *bisection, old, new string) error {
 	if l.opts.Source == "" {
-		return errors.New("--old and --new name no packages: name the checkout that they are revisions of with --source DIR")
+		return misnamed(ctx, errors.New("--old and --new name no packages: name the checkout that they are revisions of with --source DIR"))
 	}
 	repo, err := l.Source(ctx, l.opts.Source)
 	if err != nil {
@@ -118,47 +135,52 @@ func (l *Lab) commits(ctx context.Context, b *bisection, old, new string) error 
 	if err != nil {
 		return err
 	}
-	b.Source, b.Old, b.New, b.Fork = repo.Dir, from.Commit, to.Commit, -1
+	b.Source, b.Old, b.New = repo.Dir, from.Commit, to.Commit
+	var skip []string
+	b.Candidates, skip, b.Fork = candidates(h, func(t source.Tree) (campaign.Image, error) { return l.Plan(ctx, repo, t) })
+	b.Skip = append(b.Skip, skip...)
+	return ctx.Err()
+}
+
+// candidates are the commits of a history as the images that they have: those that follow each other and have the same one are one.
+// skip are hashes of those that can have none, as no kernel of the lab is one for them.
+func candidates(h source.History, plan func(source.Tree) (campaign.Image, error)) (all []bisect.Candidate, skip []string, fork int) {
+	fork = -1
 	for i, c := range h.Commits {
-		img, err := l.Plan(ctx, repo, c.Tree)
-		skip := err != nil
-		if skip && ctx.Err() != nil {
-			return err
+		img, err := plan(c.Tree)
+		if err != nil {
+			img = campaign.Image{ID: "none-" + c.Kernel, OpenZFS: c.Name}
 		}
-		if skip {
-			img = campaign.Image{ID: "none-" + c.Tree.Kernel, OpenZFS: c.Tree.Name}
-		}
-		one := bisect.Commit{Hash: c.Tree.Commit, Subject: c.Subject, Author: c.Author, Date: c.Date, Paths: c.Paths}
-		n := len(b.Candidates)
+		one := bisect.Commit{Hash: c.Commit, Subject: c.Subject, Author: c.Author, Date: c.Date, Paths: c.Paths}
+		n := len(all)
 		switch {
-		case n == 0 || b.Candidates[n-1].Image.ID != img.ID:
-			b.Candidates = append(b.Candidates, bisect.Candidate{Image: img, Commits: []bisect.Commit{one}})
-			if skip {
-				b.Skip = append(b.Skip, c.Tree.Commit)
+		case n == 0 || all[n-1].Image.ID != img.ID:
+			all = append(all, bisect.Candidate{Image: img, Commits: []bisect.Commit{one}})
+			if err != nil {
+				skip = append(skip, c.Commit)
 			}
 		case i <= h.Base: // down to where history forks, the later ones come first
-			b.Candidates[n-1].Commits = slices.Insert(b.Candidates[n-1].Commits, 0, one)
+			all[n-1].Commits = slices.Insert(all[n-1].Commits, 0, one)
 		default:
-			b.Candidates[n-1].Commits = append(b.Candidates[n-1].Commits, one)
-			b.Candidates[n-1].Image.OpenZFS = img.OpenZFS
+			all[n-1].Commits = append(all[n-1].Commits, one)
 		}
 		if i == h.Base {
-			b.Fork = len(b.Candidates) - 1
+			fork = len(all) - 1
 		}
 	}
-	return nil
+	return all, skip, fork
 }
 
 // history is that between two revisions.
 func history(ctx context.Context, repo *source.Repo, old, new string) (from, to source.Tree, h source.History, err error) {
 	if from, err = repo.Resolve(ctx, old); err != nil {
-		return from, to, h, err
+		return from, to, h, misnamed(ctx, err)
 	}
 	if to, err = repo.Resolve(ctx, new); err != nil {
-		return from, to, h, err
+		return from, to, h, misnamed(ctx, err)
 	}
 	h, err = repo.Between(ctx, from, to)
-	return from, to, h, err
+	return from, to, h, misnamed(ctx, err)
 }
 
 // again finds the trees of a stored bisection.

@@ -29,6 +29,21 @@ func IsDir(word string) bool {
 	return err == nil
 }
 
+// VersionError says that a word names no version, or two words nothing to search between.
+type VersionError struct{ Err error }
+
+func (e *VersionError) Error() string { return e.Err.Error() }
+
+func (e *VersionError) Unwrap() error { return e.Err }
+
+// misnamed makes an error about words one of that kind, unless the user has had enough.
+func misnamed(ctx context.Context, err error) error {
+	if err == nil || ctx.Err() != nil {
+		return err
+	}
+	return &VersionError{err}
+}
+
 // tree is one that can be compiled.
 type tree struct {
 	repo *source.Repo
@@ -85,7 +100,8 @@ func (l *Lab) Source(ctx context.Context, dir string) (*source.Repo, error) {
 	if err := host.Install(ctx, host.Missing(host.Git()...), l.opts.Install); err != nil {
 		return nil, err
 	}
-	return source.Open(ctx, dir, filepath.Join(l.opts.Dirs.Cache, "sources"))
+	repo, err := l.images.Source(ctx, dir)
+	return repo, misnamed(ctx, err)
 }
 
 func (l *Lab) resolve(ctx context.Context, word string) (*source.Repo, source.Tree, error) {
@@ -94,8 +110,8 @@ func (l *Lab) resolve(ctx context.Context, word string) (*source.Repo, source.Tr
 		dir = word
 	}
 	if dir == "" {
-		return nil, source.Tree{}, fmt.Errorf("there is no recipe for OpenZFS %q, and no checkout to take it from: write %s, name a checkout with --source DIR, or a directory as ./DIR",
-			word, strings.Join(l.images.Versions(), ", "))
+		return nil, source.Tree{}, misnamed(ctx, fmt.Errorf("there is no recipe for OpenZFS %q, and no checkout to take it from: write %s, name a checkout with --source DIR, or a directory as ./DIR",
+			word, strings.Join(l.images.Versions(), ", ")))
 	}
 	repo, err := l.Source(ctx, dir)
 	if err != nil {
@@ -107,7 +123,7 @@ func (l *Lab) resolve(ctx context.Context, word string) (*source.Repo, source.Tr
 	} else {
 		t, err = repo.Resolve(ctx, word)
 	}
-	return repo, t, err
+	return repo, t, misnamed(ctx, err)
 }
 
 // packaged is the image of a recipe.

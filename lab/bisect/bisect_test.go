@@ -333,18 +333,18 @@ func TestUntestable(t *testing.T) {
 
 func TestPlan(t *testing.T) {
 	for name, change := range map[string]func(*Bisect){
-		"two are needed":            func(b *Bisect) { b.Candidates = b.Candidates[:1] },
-		"has no arm":                func(b *Bisect) { b.Arm = "flap" },
-		"the merge base":            func(b *Bisect) { b.Fork = 5 },
-		"confidence":                func(b *Bisect) { b.Confidence = 1 },
-		"at least one":              func(b *Bisect) { b.Most = 0 },
-		"takes some time":           func(b *Bisect) { b.Cost.Trial = 0 },
-		"none of the candidates":    func(b *Bisect) { b.Skip = []string{"abc"} },
-		"give more of the hash":     func(b *Bisect) { b.Skip = []string{"0"} },
-		"it is the old end":         func(b *Bisect) { b.Skip = []string{"00"} },
-		"the priors, or the paths, leave no":       func(b *Bisect) { b.Priors = []Prior{{"change", 0}} },
-		"the weight must be":        func(b *Bisect) { b.Priors = []Prior{{"change", -1}} },
-		"missing closing ): `(?i)^": func(b *Bisect) { b.Priors = []Prior{{"(change", 1}} },
+		"two are needed":                     func(b *Bisect) { b.Candidates = b.Candidates[:1] },
+		"has no arm":                         func(b *Bisect) { b.Arm = "flap" },
+		"the merge base":                     func(b *Bisect) { b.Fork = 5 },
+		"confidence":                         func(b *Bisect) { b.Confidence = 1 },
+		"at least one":                       func(b *Bisect) { b.Most = 0 },
+		"takes some time":                    func(b *Bisect) { b.Cost.Trial = 0 },
+		"none of the candidates":             func(b *Bisect) { b.Skip = []string{"abc"} },
+		"give more of the hash":              func(b *Bisect) { b.Skip = []string{"0"} },
+		"it is the old end":                  func(b *Bisect) { b.Skip = []string{"00"} },
+		"the priors, or the paths, leave no": func(b *Bisect) { b.Priors = []Prior{{"change", 0}} },
+		"the weight must be":                 func(b *Bisect) { b.Priors = []Prior{{"change", -1}} },
+		"missing closing ): `(?i)^":          func(b *Bisect) { b.Priors = []Prior{{"(change", 1}} },
 	} {
 		b := newBisect(t, 5, nil)
 		change(b)

@@ -15,16 +15,7 @@ import (
 func Table(w io.Writer, r Summary) error {
 	var b strings.Builder
 	fmt.Fprintf(&b, "%s, arm %s: %s\n\n", r.Scenario, r.Arm, r.said())
-	tab := tabwriter.NewWriter(&b, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(tab, "  \tversion\tcommits\ttrials\thits\trate\t95 % interval\tother\tprobability\t")
-	for _, row := range r.Candidates {
-		if row.Trials == 0 && row.Untestable == "" && row.Posterior < 0.005 {
-			continue
-		}
-		fmt.Fprintf(tab, "  %s\t%s\t%d\t%d\t%d\t%s\t%s\t%s\t%s\t\n", row.end(r), row.OpenZFS, len(row.Commits), row.Scored, row.Hits, row.rate(), row.interval(),
-			row.others(), row.probability(r))
-	}
-	tab.Flush() //nolint:errcheck // a builder takes all
+	b.WriteString(r.candidates())
 	if list := r.answers(); list != "" {
 		fmt.Fprintf(&b, "\n%s", list)
 	}
@@ -34,6 +25,23 @@ func Table(w io.Writer, r Summary) error {
 	fmt.Fprintf(&b, "\n%d trials of %d candidates, of %d.\n", r.Trials, r.Built, len(r.Candidates))
 	_, err := io.WriteString(w, b.String())
 	return err
+}
+
+// candidates are those of which something is known, one in a line.
+func (r Summary) candidates() string {
+	var b, text strings.Builder
+	text.WriteString("  \tversion\tcommits\ttrials\thits\trate\t95 % interval\tother\tprobability\t\n")
+	for _, row := range r.Candidates {
+		if row.Trials == 0 && row.Untestable == "" && row.Posterior < 0.005 {
+			continue
+		}
+		fmt.Fprintf(&text, "  %s\t%s\t%d\t%d\t%d\t%s\t%s\t%s\t%s\t\n", row.end(r), row.OpenZFS, len(row.Commits), row.Scored, row.Hits, row.rate(),
+			row.interval(), row.others(), row.probability(r))
+	}
+	tab := tabwriter.NewWriter(&b, 0, 0, 2, ' ', 0)
+	_, _ = io.WriteString(tab, text.String()) // a builder takes all
+	_ = tab.Flush()
+	return b.String()
 }
 
 // said is the state in a sentence.
@@ -82,7 +90,9 @@ func (s Side) String() string {
 	return fmt.Sprintf("%d of %d (%.0f to %.0f %%)", s.Hits, s.Scored, 100*s.CI95[0], 100*s.CI95[1])
 }
 
-func (row Row) side() Side { return Side{Scored: row.Scored, Hits: row.Hits, Rate: row.Rate, CI95: row.CI95} }
+func (row Row) side() Side {
+	return Side{Scored: row.Scored, Hits: row.Hits, Rate: row.Rate, CI95: row.CI95}
+}
 
 func (row Row) end(r Summary) string {
 	switch row.Index {
@@ -135,9 +145,9 @@ func (row Row) probability(r Summary) string {
 
 // names are some candidates' versions.
 func (r Summary) names(of []int) string {
-	var list []string
-	for _, i := range of {
-		list = append(list, r.Candidates[i].OpenZFS)
+	list := make([]string, len(of))
+	for n, i := range of {
+		list[n] = r.Candidates[i].OpenZFS
 	}
 	return strings.Join(list, " and ")
 }

@@ -185,8 +185,10 @@ func (a *app) knownBisection(ctx context.Context, word string, tell func(bisect.
 func (a *app) bisectStatus() *cobra.Command {
 	var asJSON bool
 	cmd := &cobra.Command{
-		Use:     "status RUN",
-		Short:   "Show what a bisection knows, and what comes next",
+		Use:   "status RUN",
+		Short: "Show what a bisection knows, and what comes next",
+		Long: `Status shows the candidates that were tried with their rates, how probable each is to have made the change, and what is tried
+next, and why. The bisection may be under way.`,
 		Example: `  vdevil bisect status tonight`,
 		Args:    cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -204,8 +206,10 @@ func (a *app) bisectStatus() *cobra.Command {
 
 func (a *app) bisectWhy() *cobra.Command {
 	return &cobra.Command{
-		Use:     "why RUN COMMIT",
-		Short:   "Say what is known of a commit, and why it is, or is not, tried next",
+		Use:   "why RUN COMMIT",
+		Short: "Say what is known of a commit, and why it is, or is not, tried next",
+		Long: `Why finds the candidate that has the commit, and says what its trials showed, how probable it is, and how much a trial of it
+would tell for the time it takes.`,
 		Example: `  vdevil bisect why tonight 1a2b3c4`,
 		Args:    cobra.ExactArgs(2),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -223,8 +227,10 @@ func (a *app) bisectWhy() *cobra.Command {
 
 func (a *app) bisectLog() *cobra.Command {
 	return &cobra.Command{
-		Use:     "log RUN",
-		Short:   "Print a bisection as git bisect replay reads it",
+		Use:   "log RUN",
+		Short: "Print a bisection as git bisect replay reads it",
+		Long: `Log marks the commits of which the side is known with the confidence that was asked for as old or new, and those that cannot be
+tried as skipped.`,
 		Example: `  vdevil bisect log tonight > log && git bisect replay log`,
 		Args:    cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {

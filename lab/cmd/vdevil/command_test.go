@@ -45,6 +45,7 @@ func own(t *testing.T) host.Dirs {
 	t.Cleanup(func() { os.RemoveAll(run) })
 	t.Setenv("XDG_CACHE_HOME", t.TempDir())
 	t.Setenv("XDG_STATE_HOME", t.TempDir())
+	t.Setenv("VDEVIL_ZFS_SOURCE", "")
 	t.Setenv("XDG_RUNTIME_DIR", run)
 	t.Setenv(libvirt.StorageVariable, t.TempDir())
 	dirs, err := host.DefaultDirs()
@@ -82,6 +83,7 @@ func TestWrongUsage(t *testing.T) {
 		{"run --only flip/0", "such as no-fault/3"},
 		{"run --only flip/3", "--only repeats a trial of one scenario: name it"},
 		{"run blkptr-dva-flip --only flop/3", "--only: scenario blkptr-dva-flip has no arm \"flop\"; write flip"},
+		{"run --zfs nowhere/zfs", `no recipe for OpenZFS "nowhere/zfs"`},
 		{"run --zfs 2.3.1", `no recipe for OpenZFS "2.3.1"; write 2.1.11, 2.3.2,`},
 		{"run legacy-dedup-gang --zfs 2.1.11", "--zfs: none of the scenarios can be asked of OpenZFS 2.1.11"},
 		{"run blkptr-dva-flap", `there is no scenario "blkptr-dva-flap"; write blkptr-dva-flip`},
@@ -105,6 +107,14 @@ func TestWrongUsage(t *testing.T) {
 		{"rm tonight", `no campaign "tonight" was stored`},
 		{"repeat nowhere", "is no bundle and names no trial; write RUN/SCENARIO/ARM/N or the directory of a bundle"},
 		{"repeat /proc/self", "/proc/self is no bundle of a trial"},
+		{"run --bisect", "--bisect has one answer: name one scenario, and one version"},
+		{"run blkptr-dva-flip --bisect --zfs 2.3.2,2.3.9", "--bisect has one answer"},
+		{"bisect", "accepts 1 arg(s), received 0"},
+		{"bisect blkptr-dva-flip --old 2.3.2", "name both ends with --old and --new"},
+		{"bisect blkptr-dva-flip --old 2.3.1 --new 2.3.2", `no recipe for OpenZFS "2.3.1"; write 2.1.11, 2.3.2, 2.3.9 or 2.4.4, a revision of a checkout with --source DIR`},
+		{"bisect blkptr-dva-flip --old 2.3.2 --new 2.3.9 --prior x", "--prior: prior \"x\": it must be GLOB=WEIGHT"},
+		{"bisect blkptr-dva-flip --old 2.3.2 --new 2.3.9 --arm flop", "--arm: scenario blkptr-dva-flip has no arm \"flop\"; write flip"},
+		{"bisect status tonight", `no campaign "tonight" was stored`},
 		{"shell", "accepts 1 arg(s), received 0"},
 		{"shell blkptr-dva-flip --arm flop", "--arm: scenario blkptr-dva-flip has no arm \"flop\"; write flip"},
 		{"shell blkptr-dva-flip --zfs 2.3.1", `no recipe for OpenZFS "2.3.1"`},

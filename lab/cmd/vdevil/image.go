@@ -142,6 +142,10 @@ type imageEntry struct {
 	Current bool `json:"current"`
 }
 
+func entryOf(i *images.Image) imageEntry {
+	return imageEntry{i.ID, i.Dir, i.Release, i.Built, i.Seconds, i.Current}
+}
+
 func openStore(ctx context.Context) (*images.Store, error) {
 	dirs, err := host.DefaultDirs()
 	if err != nil {
@@ -161,20 +165,19 @@ func versionEntries(ctx context.Context) ([]versionEntry, error) {
 		return nil, err
 	}
 	built, damaged := store.List()
-	list := make([]versionEntry, len(recipes))
-	for i, r := range recipes {
-		list[i] = versionEntry{OpenZFS: r.OpenZFS, Suite: r.Suite, Default: r.Default, Images: []imageEntry{}}
+	list := make([]versionEntry, 0, len(recipes))
+	for _, r := range recipes {
+		v := versionEntry{OpenZFS: r.OpenZFS, Suite: r.Suite, Default: r.Default, Images: []imageEntry{}}
 		for _, img := range built {
 			if img.OpenZFS == r.OpenZFS {
-				e := imageEntry{img.ID, img.Dir, img.Release, img.Built, img.Seconds, img.Current}
-				list[i].Images = append(list[i].Images, e)
+				v.Images = append(v.Images, entryOf(img))
 			}
 		}
+		list = append(list, v)
 	}
 	for _, img := range built {
 		if img.Tree != nil {
-			e := imageEntry{img.ID, img.Dir, img.Release, img.Built, img.Seconds, img.Current}
-			list = append(list, versionEntry{OpenZFS: img.OpenZFS, Commit: img.Tree.Commit, Images: []imageEntry{e}})
+			list = append(list, versionEntry{OpenZFS: img.OpenZFS, Commit: img.Tree.Commit, Images: []imageEntry{entryOf(img)}})
 		}
 	}
 	return list, damaged

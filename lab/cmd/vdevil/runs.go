@@ -151,6 +151,23 @@ that vdevil runs lists; without one it is the latest.`,
 	return cmd
 }
 
+// drawing shows a campaign that is no run.
+func (a *app) drawing(shown lab.Shown, asJSON bool) error {
+	switch {
+	case shown.Atlas != nil && asJSON:
+		return shown.Atlas.WriteJSON(a.out)
+	case shown.Atlas != nil:
+		return bitmap.Text(a.out, *shown.Atlas)
+	case shown.Bisection != nil && asJSON:
+		return writeJSON(a.out, shown.Bisection)
+	case shown.Bisection != nil:
+		return bisect.Table(a.out, *shown.Bisection)
+	case asJSON:
+		return shown.Study.WriteJSON(a.out)
+	}
+	return shown.Study.Table(a.out)
+}
+
 func (a *app) show(ctx context.Context, s *store.Store, p place, asJSON bool) error {
 	c, err := s.Find(ctx, p.run)
 	if err != nil {
@@ -170,19 +187,8 @@ func (a *app) show(ctx context.Context, s *store.Store, p place, asJSON bool) er
 	if err != nil {
 		return err
 	}
-	switch {
-	case shown.Atlas != nil && asJSON:
-		return shown.Atlas.WriteJSON(a.out)
-	case shown.Atlas != nil:
-		return bitmap.Text(a.out, *shown.Atlas)
-	case shown.Bisection != nil && asJSON:
-		return writeJSON(a.out, shown.Bisection)
-	case shown.Bisection != nil:
-		return bisect.Table(a.out, *shown.Bisection)
-	case shown.Study != nil && asJSON:
-		return shown.Study.WriteJSON(a.out)
-	case shown.Study != nil:
-		return shown.Study.Table(a.out)
+	if shown.Run == nil && shown.Scenarios == nil {
+		return a.drawing(shown, asJSON)
 	}
 	if p.filter.Scenario != "" {
 		shown.Run = slices.DeleteFunc(shown.Run, func(s verdict.Summary) bool {

@@ -5,6 +5,7 @@ import (
 	"fmt"
 
 	"github.com/vdevil/vdevil/images"
+	"github.com/vdevil/vdevil/lab"
 	"github.com/vdevil/vdevil/lab/verdict"
 	"github.com/vdevil/vdevil/scenarios"
 )
@@ -83,13 +84,14 @@ func status(err error) int {
 		file   *scenarios.Error
 		closed *unreadableError
 		came   *notHeldError
+		named  *lab.VersionError
 	)
 	switch {
 	case err == nil:
 		return held
 	case errors.As(err, &git):
 		return git.code
-	case errors.As(err, &wrong), errors.As(err, &file), errors.As(err, &closed):
+	case errors.As(err, &wrong), errors.As(err, &file), errors.As(err, &closed), errors.As(err, &named):
 		return misused
 	case errors.As(err, &came):
 		return notHeld

@@ -1,0 +1,79 @@
+package lab
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/vdevil/vdevil/images/source"
+	"github.com/vdevil/vdevil/lab/bisect"
+	"github.com/vdevil/vdevil/lab/campaign"
+	"github.com/vdevil/vdevil/scenarios"
+)
+
+// historyOf is one whose commits have the kernels that letters stand for.
+func historyOf(kernels string, base int) source.History {
+	h := source.History{Base: base}
+	for i, k := range kernels {
+		t := source.Tree{Commit: fmt.Sprintf("%c%d", k, i), Name: fmt.Sprintf("2.3.%d-g%c%d", i, k, i), Kernel: string(k)}
+		h.Commits = append(h.Commits, source.Commit{Tree: t})
+	}
+	return h
+}
+
+// TestCandidates expects neighbours with the same image to be one candidate, oldest commit first, and those without a kernel skipped.
+func TestCandidates(t *testing.T) {
+	plan := func(t source.Tree) (campaign.Image, error) {
+		if t.Kernel == "x" {
+			return campaign.Image{}, errors.New("no kernel")
+		}
+		return campaign.Image{ID: t.Kernel, OpenZFS: t.Name}, nil
+	}
+	for _, c := range []struct {
+		kernels string
+		base    int
+		want    string // the commits of each
+		skip    []string
+		fork    int
+	}{
+		{"abc", -1, "a0 b1 c2", nil, -1},
+		{"aabbbc", -1, "a0,a1 b2,b3,b4 c5", nil, -1},
+		{"aba", -1, "a0 b1 a2", nil, -1}, // reverted: another place on the way
+		{"axxb", -1, "a0 x1,x2 b3", []string{"x1"}, -1},
+		{"aabbc", 3, "a1,a0 b3,b2 c4", nil, 1}, // down to b3, up to c4
+	} {
+		all, skip, fork := candidates(historyOf(c.kernels, c.base), plan)
+		var got []string
+		for _, one := range all {
+			var hashes []string
+			for _, k := range one.Commits {
+				hashes = append(hashes, k.Hash)
+			}
+			got = append(got, strings.Join(hashes, ","))
+		}
+		if strings.Join(got, " ") != c.want || !slices.Equal(skip, c.skip) || fork != c.fork {
+			t.Errorf("%s: %q, skipped %q, forks at %d", c.kernels, got, skip, fork)
+		}
+	}
+}
+
+// TestAskable expects candidates between the ends to be skipped that a scenario cannot be asked of, and an end to be refused.
+func TestAskable(t *testing.T) {
+	s := &scenarios.Scenario{Name: "mine", Since: "2.3.1"}
+	of := func(versions ...string) *bisect.Bisect {
+		b := &bisect.Bisect{}
+		for _, v := range versions {
+			b.Candidates = append(b.Candidates, bisect.Candidate{Image: campaign.Image{OpenZFS: v}})
+		}
+		return b
+	}
+	b := of("2.3.1", "2.3.0-gbeef", "2.3.2")
+	if err := askable(s, b); err != nil || !slices.Equal(b.Skip, []string{"2.3.0-gbeef"}) {
+		t.Errorf("skipped %q, %v", b.Skip, err)
+	}
+	if err := askable(s, of("2.3.0", "2.3.2")); err == nil || !strings.Contains(err.Error(), "mine cannot be asked of OpenZFS 2.3.0") {
+		t.Errorf("got %v", err)
+	}
+}
