@@ -88,6 +88,9 @@ func TestScale(t *testing.T) {
 			t.Errorf("Scale(%v).Limit(1s) = %s, want %s", float64(tt.scale), got, tt.want)
 		}
 	}
+	if got := Scale(1e9).Limit(24 * time.Hour); got <= 0 {
+		t.Errorf("a day, stretched beyond measure, is %s", got)
+	}
 }
 
 func TestErrorShowsEvidence(t *testing.T) {

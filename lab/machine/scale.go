@@ -1,6 +1,9 @@
 package machine
 
-import "time"
+import (
+	"math"
+	"time"
+)
 
 // Scale stretches time limits from the reference, a KVM host with idle cores, to this host. A limit is written as what
 // the reference needs, with room, and asked for as Scale.Limit(d).
@@ -26,7 +29,11 @@ func Measured(d time.Duration) Scale {
 	return Scale(max(1, float64(d)/float64(referenceBoot)))
 }
 
-// Limit stretches d.
+// Limit stretches d, at most to the longest time that there is.
 func (s Scale) Limit(d time.Duration) time.Duration {
-	return time.Duration(float64(d) * float64(max(s, 1)))
+	stretched := float64(d) * float64(max(s, 1))
+	if stretched >= math.MaxInt64 {
+		return math.MaxInt64
+	}
+	return time.Duration(stretched)
 }
