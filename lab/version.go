@@ -147,20 +147,17 @@ func (l *Lab) step(version string) func(images.Step) {
 // ensure is an image that is there, or is built.
 func (l *Lab) ensure(ctx context.Context, at campaign.Image) (*images.Image, error) {
 	if known, ok := l.known.Load(at.ID); ok {
-		return known.(*images.Image), nil
+		return called(known.(*images.Image), at.OpenZFS), nil
 	}
 	if found, ok := l.trees.Load(at.ID); ok {
 		t := found.(tree)
 		img, err := l.images.EnsureTree(ctx, t.repo, t.base, t.tree, images.Options{Mirror: l.opts.Mirror, Progress: l.step(t.tree.Name)})
-		if err == nil {
-			l.known.Store(at.ID, img)
-		}
-		return img, err
+		return called(img, at.OpenZFS), err
 	}
 	img, err := l.images.Tree(at.ID)
 	switch {
 	case err != nil || img != nil:
-		return img, err
+		return called(img, at.OpenZFS), err
 	case slices.Contains(l.images.Versions(), at.OpenZFS):
 		if img, err = l.packaged(ctx, at.OpenZFS); err == nil && img.ID != at.ID {
 			err = fmt.Errorf("the trial is one with image %s, here OpenZFS %s has image %s", at.ID, at.OpenZFS, img.ID)
@@ -168,6 +165,16 @@ func (l *Lab) ensure(ctx context.Context, at campaign.Image) (*images.Image, err
 		return img, err
 	}
 	return nil, fmt.Errorf("the image of OpenZFS %s is gone: build it anew with vdevil image build %s --source DIR", at.OpenZFS, at.OpenZFS)
+}
+
+// called is an image under the name of one of its trees: several share it.
+func called(img *images.Image, name string) *images.Image {
+	if img == nil || img.OpenZFS == name {
+		return img
+	}
+	named := *img
+	named.OpenZFS = name
+	return &named
 }
 
 // imageOf is the image that a spec asks for. One with the same OpenZFS and other content would be another trial.
