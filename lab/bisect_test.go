@@ -45,13 +45,13 @@ func TestCandidates(t *testing.T) {
 		{"aabbc", 3, "a1,a0 b3,b2 c4", nil, 1}, // down to b3, up to c4
 	} {
 		all, skip, fork := candidates(historyOf(c.kernels, c.base), plan)
-		var got []string
-		for _, one := range all {
+		got := make([]string, len(all))
+		for i, one := range all {
 			var hashes []string
 			for _, k := range one.Commits {
 				hashes = append(hashes, k.Hash)
 			}
-			got = append(got, strings.Join(hashes, ","))
+			got[i] = strings.Join(hashes, ",")
 		}
 		if strings.Join(got, " ") != c.want || !slices.Equal(skip, c.skip) || fork != c.fork {
 			t.Errorf("%s: %q, skipped %q, forks at %d", c.kernels, got, skip, fork)

@@ -12,13 +12,13 @@ import (
 // TestClean expects what a killed command left to go, and all of a repository that nobody opens any more, but nothing of others.
 func TestClean(t *testing.T) {
 	cache := t.TempDir()
-	var own []string
-	for range 2 {
+	own := make([]string, 2)
+	for i := range own {
 		r, err := Open(t.Context(), newRepo(t), cache)
 		if err != nil {
 			t.Fatal(err)
 		}
-		own = append(own, r.own)
+		own[i] = r.own
 	}
 	left, used := filepath.Join(own[0], "edited-left"), filepath.Join(own[0], "edited-used")
 	aged := func(path string, age time.Duration) error {
