@@ -143,41 +143,23 @@ func (j *job) builder(ctx context.Context, b *builder) error {
 	return nil
 }
 
-// slot is a tree's directory that nobody else uses.
-type slot struct {
-	dir    string
-	unlock func()
-}
-
 // slot takes a tree's directory: one that was configured alike, a new one, or the one used longest ago.
-func (b *builder) slot(ctx context.Context, setup string) (*slot, error) {
-	var old, alike, fresh []string
+func (b *builder) slot(setup string) (dir string, err error) {
+	var old, fresh []string
 	for n := range maxTrees {
 		dir := b.path("trees", strconv.Itoa(n))
 		switch text, err := os.ReadFile(filepath.Join(dir, "configured")); {
 		case err == nil && strings.HasPrefix(string(text), setup+" "):
-			alike = append(alike, dir)
-		case errors.Is(err, os.ErrNotExist) && !exists(dir):
+			return dir, nil
+		case !exists(dir):
 			fresh = append(fresh, dir)
 		default:
 			old = append(old, dir)
 		}
 	}
 	slices.SortFunc(old, func(x, y string) int { return used(x).Compare(used(y)) })
-	all := slices.Concat(alike, fresh, old)
-	for _, dir := range all {
-		unlock, err := host.TryLock(dir + ".lock")
-		var locked *host.LockedError
-		if errors.As(err, &locked) {
-			continue
-		}
-		if err != nil {
-			return nil, err
-		}
-		return &slot{dir, unlock}, os.MkdirAll(dir, 0o755)
-	}
-	unlock, err := host.Lock(ctx, all[0]+".lock", nil)
-	return &slot{all[0], unlock}, err
+	dir = slices.Concat(fresh, old)[0]
+	return dir, os.MkdirAll(dir, 0o755)
 }
 
 func exists(path string) bool { _, err := os.Lstat(path); return err == nil }
@@ -194,14 +176,14 @@ func used(dir string) time.Time {
 func touch(dir string) { now := time.Now(); _ = os.Chtimes(dir, now, now) }
 
 // compile makes modules and programs of a tree in a slot. What is in out afterwards is moved away by the caller.
-func compile(ctx context.Context, b *builder, repo *source.Repo, t source.Tree, at *slot, log *logFile, p *progress) error {
+func compile(ctx context.Context, b *builder, repo *source.Repo, t source.Tree, at string, log *logFile, p *progress) error {
 	p.begin("checkout")
-	if err := repo.Checkout(ctx, t, filepath.Join(at.dir, "src")); err != nil {
+	if err := repo.Checkout(ctx, t, filepath.Join(at, "src")); err != nil {
 		return err
 	}
 	p.end("checkout")
 	kept := b.path("programs", t.Userland)
-	programs := filepath.Join(at.dir, "programs")
+	programs := filepath.Join(at, "programs")
 	if err := os.RemoveAll(programs); err != nil {
 		return err
 	}
@@ -213,7 +195,7 @@ func compile(ctx context.Context, b *builder, repo *source.Repo, t source.Tree, 
 	}
 	c := &chroot{
 		name: "compile", first: "enter", progress: p, log: log, grace: grace,
-		argv: []string{"/bin/sh", "-c", text(compileFiles, "compile/enter.sh"), "enter", b.path("root"), at.dir, b.path("ccache"), b.base.Release},
+		argv: []string{"/bin/sh", "-c", text(compileFiles, "compile/enter.sh"), "enter", b.path("root"), at, b.path("ccache"), b.base.Release},
 		env: append(os.Environ(), "PATH="+host.SearchPath(), "LC_ALL=C.UTF-8", "VDEVIL_SETUP="+t.Setup, "VDEVIL_CONFIGURE="+t.Configure,
 			"VDEVIL_COMPILE="+text(compileFiles, "compile/compile.sh")),
 	}
@@ -226,7 +208,7 @@ func compile(ctx context.Context, b *builder, repo *source.Repo, t source.Tree, 
 	if err := c.run(ctx); err != nil {
 		return err
 	}
-	touch(at.dir)
+	touch(at)
 	touch(b.dir)
 	if !exists(kept) {
 		return b.keep(programs, kept)

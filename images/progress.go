@@ -78,7 +78,7 @@ func newProgress(phases []phase, tell func(Step)) *progress {
 func (p *progress) wait(h host.Holder) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.tell(Step{Name: fmt.Sprintf("waiting for %s, which builds it", h)})
+	p.tell(Step{Name: fmt.Sprintf("waiting for %s, which builds", h)})
 }
 
 // begin and end report a phase; ids that are none are ignored.

@@ -41,9 +41,9 @@ type Store struct {
 	recipes []Recipe
 	keys    keys
 	work    string // where chroots are made: workRoot
-	// build makes the image of a recipe in a directory, compile what is in a slot of a builder. Tests replace them.
+	// build makes the image of a recipe in a directory, compile a tree in a slot of a builder. Tests replace them.
 	build   func(ctx context.Context, j *job) error
-	compile func(ctx context.Context, b *builder, repo *source.Repo, t source.Tree, at *slot, log *logFile, p *progress) error
+	compile func(ctx context.Context, b *builder, repo *source.Repo, t source.Tree, at string, log *logFile, p *progress) error
 }
 
 // Options of Ensure.

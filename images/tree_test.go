@@ -36,11 +36,11 @@ func newTrees(t *testing.T) (s *Store, base *Image, compiled *[]string) {
 	if err := os.MkdirAll(s.builder(base).path("root"), 0o755); err != nil {
 		t.Fatal(err)
 	}
-	s.compile = func(_ context.Context, _ *builder, _ *source.Repo, tree source.Tree, at *slot, _ *logFile, _ *progress) error {
+	s.compile = func(_ context.Context, _ *builder, _ *source.Repo, tree source.Tree, at string, _ *logFile, _ *progress) error {
 		*compiled = append(*compiled, tree.Name)
-		err := os.MkdirAll(filepath.Join(at.dir, "out"), 0o755)
+		err := os.MkdirAll(filepath.Join(at, "out"), 0o755)
 		for _, name := range []string{"zfs.ko", "spl.ko", "layer.cpio"} {
-			err = errors.Join(err, os.WriteFile(filepath.Join(at.dir, "out", name), []byte(name+" of "+tree.Kernel), 0o644))
+			err = errors.Join(err, os.WriteFile(filepath.Join(at, "out", name), []byte(name+" of "+tree.Kernel), 0o644))
 		}
 		return err
 	}
@@ -95,7 +95,7 @@ func TestTrees(t *testing.T) {
 // TestTreeFails expects the compiler's message, and no second try until it is forgotten.
 func TestTreeFails(t *testing.T) {
 	s, base, compiled := newTrees(t)
-	s.compile = func(_ context.Context, _ *builder, _ *source.Repo, tree source.Tree, _ *slot, log *logFile, _ *progress) error {
+	s.compile = func(_ context.Context, _ *builder, _ *source.Repo, tree source.Tree, _ string, log *logFile, _ *progress) error {
 		*compiled = append(*compiled, tree.Name)
 		log.write("compile", "  CC [M]  /build/src/module/zfs/spa.o")
 		log.write("compile", "/build/src/module/zfs/spa.c:12:3: error: expected ';' before 'return'")
@@ -122,7 +122,7 @@ func TestTreeFails(t *testing.T) {
 	if _, err := s.EnsureTree(t.Context(), nil, base, broken, Options{}); err == nil || len(*compiled) != 2 {
 		t.Errorf("after it was forgotten tried %d times, %v", len(*compiled), err)
 	}
-	s.compile = func(context.Context, *builder, *source.Repo, source.Tree, *slot, *logFile, *progress) error {
+	s.compile = func(context.Context, *builder, *source.Repo, source.Tree, string, *logFile, *progress) error {
 		return errors.New("no space left on device")
 	}
 	full := treeOf("2.3.2-tfull", "full")
@@ -158,47 +158,36 @@ func TestUnder(t *testing.T) {
 	}
 }
 
-// TestSlots expects a tree to be compiled where one like it was, then where none was, and two never in one place.
+// TestSlots expects a tree to be compiled where one configured alike was, then where none was, then where one was longest ago.
 func TestSlots(t *testing.T) {
 	s, base, _ := newTrees(t)
 	b := s.builder(base)
-	take := func(setup string) (name string, unlock func()) {
-		at, err := b.slot(t.Context(), setup)
+	take := func(setup string) string {
+		at, err := b.slot(setup)
 		if err != nil {
 			t.Fatal(err)
 		}
-		if err := os.WriteFile(filepath.Join(at.dir, "configured"), []byte(setup+" all\n"), 0o644); err != nil {
+		if err := os.WriteFile(filepath.Join(at, "configured"), []byte(setup+" all\n"), 0o644); err != nil {
 			t.Fatal(err)
 		}
-		return filepath.Base(at.dir), at.unlock
+		return filepath.Base(at)
 	}
-	first, unlock := take("a")
-	second, unlockSecond := take("a")
-	if first == second {
-		t.Fatal("two have one")
+	var all []string
+	for _, setup := range []string{"a", "b", "c", "d"} {
+		all = append(all, take(setup))
 	}
-	unlock()
-	unlockSecond()
-	third, unlock := take("b")
-	unlock()
-	if third == first || third == second {
-		t.Errorf("another configuration has %s, %s and %s were there", third, first, second)
+	if len(slices.Compact(slices.Sorted(slices.Values(all)))) != maxTrees {
+		t.Errorf("four configurations have %q", all)
 	}
-	if again, unlock := take("b"); again != third {
-		t.Errorf("the same configuration has %s, not %s", again, third)
-	} else {
-		unlock()
+	if again := take("b"); again != all[1] {
+		t.Errorf("the same configuration has %s, not %s", again, all[1])
 	}
-	fourth, unlock := take("c")
-	unlock()
 	past := time.Now().Add(-time.Hour)
-	if err := os.Chtimes(b.path("trees", second), past, past); err != nil {
+	if err := os.Chtimes(b.path("trees", all[2]), past, past); err != nil {
 		t.Fatal(err)
 	}
-	if fifth, unlock := take("d"); fifth != second {
-		t.Errorf("with %s taken last, %s gives way, not %s which was used longest ago", fourth, fifth, second)
-	} else {
-		unlock()
+	if fifth := take("e"); fifth != all[2] {
+		t.Errorf("%s gives way, not %s which was used longest ago", fifth, all[2])
 	}
 }
 

@@ -99,9 +99,8 @@ func (s *Store) removeTrees(version string) (found bool, err error) {
 
 // RemoveBuilders deletes what compiles trees, and what it keeps.
 func (s *Store) RemoveBuilders() error {
-	locks, _ := filepath.Glob(filepath.Join(s.dirs.Cache, "builders", "*", "trees", "*.lock"))
-	more, _ := filepath.Glob(filepath.Join(s.dirs.Cache, "builders", "*", "lock"))
-	for _, path := range append(locks, more...) {
+	locks, _ := filepath.Glob(filepath.Join(s.dirs.Cache, "builders", "*", "*lock"))
+	for _, path := range locks {
 		unlock, err := host.TryLock(path)
 		if err != nil {
 			return fmt.Errorf("image rm: %w", err)

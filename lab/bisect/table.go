@@ -32,7 +32,7 @@ func (r Summary) candidates() string {
 	var b, text strings.Builder
 	text.WriteString("  \tversion\tcommits\ttrials\thits\trate\t95 % interval\tother\tprobability\t\n")
 	for _, row := range r.Candidates {
-		if row.Trials == 0 && row.Untestable == "" && row.Posterior < 0.005 {
+		if row.Trials == 0 && row.Untestable == "" && row.Posterior < 0.01 {
 			continue
 		}
 		fmt.Fprintf(&text, "  %s\t%s\t%d\t%d\t%d\t%s\t%s\t%s\t%s\t\n", row.end(r), row.OpenZFS, len(row.Commits), row.Scored, row.Hits, row.rate(),
