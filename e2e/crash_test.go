@@ -32,12 +32,12 @@ func crashSpecs(b *bench) {
 			Expect(kinds).To(HaveLen(3))
 		}, NodeTimeout(patience(3*time.Minute)))
 
-		It("are cleared away when a study is interrupted, and those that were judged are told", func(ctx SpecContext) {
+		It("are cleared away when a study is interrupted, which goes on from what was judged, and one is judged again", func(ctx SpecContext) {
 			h := b.furnished()
-			session := h.start("crash", "crash-storm", "--states", "50", "--json")
+			session := h.start("crash", "crash-storm", "--states", "20", "--json", "--name", "cut")
 			Eventually(ctx, func(g Gomega) {
 				runs(session)
-				g.Expect(string(session.Err.Contents())).To(ContainSubstring(" of 50 states, "))
+				g.Expect(string(session.Err.Contents())).To(ContainSubstring(" of 20 states, "))
 			}).Should(Succeed())
 			interrupt(session)
 			Eventually(ctx, session).Should(gexec.Exit(trouble))
@@ -45,8 +45,22 @@ func crashSpecs(b *bench) {
 			Expect(h.owned(session.Command.Process.Pid)).To(BeEmpty())
 			var r report.Study
 			Expect(json.Unmarshal(session.Out.Contents(), &r)).To(Succeed())
-			Expect(r.Planned).To(Equal(50))
-			Expect(len(r.States)).To(And(BeNumerically(">", 0), BeNumerically("<", 50)))
+			Expect(r.Planned).To(Equal(20))
+			Expect(len(r.States)).To(And(BeNumerically(">", 0), BeNumerically("<", 20)))
+
+			session = h.start("resume", "cut", "--json")
+			Eventually(ctx, session).Should(gexec.Exit(held))
+			var whole report.Study
+			Expect(json.Unmarshal(session.Out.Contents(), &whole)).To(Succeed())
+			Expect(whole.States).To(HaveLen(20))
+			Expect(whole.Bytes).To(Equal(r.Bytes), "it has another record")
+			for _, before := range r.States {
+				Expect(whole.States[before.Number-1].Started).To(Equal(before.Started), "state %d was judged again", before.Number)
+			}
+
+			session = h.start("repeat", "cut/crash-storm/storm/7", "--json")
+			Eventually(ctx, session).Should(gexec.Exit(held))
+			Expect(h.owned(session.Command.Process.Pid)).To(BeEmpty())
 		}, NodeTimeout(patience(3*time.Minute)))
 	})
 }

@@ -147,7 +147,7 @@ func (l *Lab) Resume(ctx context.Context, c store.Campaign, t Terms) (Shown, err
 		s, err := l.bisect(ctx, b, c, t)
 		return Shown{Bisection: &s}, err
 	case KindCrash:
-		return Shown{}, fmt.Errorf("campaign %s was ended with the record of its writes: begin a new one with vdevil crash", c.Name)
+		return l.resumeCrash(ctx, c, t)
 	}
 	return Shown{}, unknown(c)
 }
@@ -255,7 +255,7 @@ func Remove(ctx context.Context, d host.Dirs, s *store.Store, c store.Campaign) 
 // Repeat does a trial again. It is not stored; its evidence is in the bundle that the result names.
 func (l *Lab) Repeat(ctx context.Context, spec trial.Spec) (trial.Result, error) {
 	if spec.Cut != nil {
-		return trial.Result{}, errors.New("the trial is one of disks after a power cut, and the record of what was written to them is gone")
+		return l.repeatCut(ctx, spec)
 	}
 	t, err := l.bench.Prepare(ctx, spec)
 	if err != nil {

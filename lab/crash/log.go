@@ -56,7 +56,12 @@ func NewLog(dir string, limit int64) (*Log, error) {
 }
 
 // Close drops the log.
-func (l *Log) Close() error { return l.spool.Close() }
+func (l *Log) Close() error {
+	if l.spool == nil {
+		return nil
+	}
+	return l.spool.Close()
+}
 
 // Len is how many events there are: the time on the clock of the record.
 func (l *Log) Len() int {

@@ -75,8 +75,27 @@ type Study struct {
 	made      int
 }
 
-// Record runs the workload, once, and chooses the states. It is to be called first; Close lets go of what it has made.
+// Record runs the workload, once, and chooses the states. It, or Recall, is to be called first; Close lets go of what it has made.
 func (s *Study) Record(ctx context.Context) (err error) {
+	if err := s.begin(ctx); err != nil {
+		return err
+	}
+	start := time.Now()
+	if s.record, err = s.run(ctx); err != nil {
+		return err
+	}
+	log := s.record.log
+	states, flushes := s.plan()
+	s.Recorded = Recorded{
+		ID: rand.Text(), Writes: log.Len() - flushes, Flushes: flushes, Bytes: log.size, Promised: len(s.record.promises),
+		Seconds: time.Since(start).Seconds(),
+	}
+	s.choose(states)
+	return nil
+}
+
+// begin reads the scenario and boots the guest that states are judged in.
+func (s *Study) begin(ctx context.Context) (err error) {
 	if s.scenario, err = scenarios.Parse(s.Asked.File, []byte(s.Asked.Text)); err != nil {
 		return err
 	}
@@ -86,26 +105,23 @@ func (s *Study) Record(ctx context.Context) (err error) {
 	// States are judged one by one, each by commands that wait for one another: more CPUs would wait too.
 	judges := s.resolved.Machine
 	judges.CPUs = 1
-	if s.booted, err = s.Checkpoints.Booted(ctx, s.OnImage, judges); err != nil {
-		return err
-	}
-	start := time.Now()
-	if s.record, err = s.run(ctx); err != nil {
-		return err
-	}
-	log := s.record.log
-	states, flushes := log.Plan(s.States, s.Flush, mathrand.New(mathrand.NewPCG(s.Seed, 2)))
-	s.Recorded = Recorded{
-		ID: rand.Text(), Writes: log.Len() - flushes, Flushes: flushes, Bytes: log.size, Promised: len(s.record.promises),
-		Seconds: time.Since(start).Seconds(),
-	}
+	s.booted, err = s.Checkpoints.Booted(ctx, s.OnImage, judges)
+	return err
+}
+
+// plan chooses the states: the same ones of the same record.
+func (s *Study) plan() (states []*State, flushes int) {
+	return s.record.log.Plan(s.States, s.Flush, mathrand.New(mathrand.NewPCG(s.Seed, 2)))
+}
+
+// choose wants the states judged.
+func (s *Study) choose(states []*State) {
 	s.states = states
 	for _, m := range states {
 		w := campaign.WantOf(s.spec(m.Number))
 		w.Bundle = fmt.Sprintf("state-%04d", m.Number)
 		s.wants = append(s.wants, w)
 	}
-	return nil
 }
 
 // Close ends the guests and drops the record.

@@ -45,7 +45,8 @@ With --flush lying the disks answer a flush without doing anything, and lose wha
 
 The exit status is 0 when every state was consistent and no promise was broken, 1 otherwise; with lying disks it is 0, as
 nothing is promised then. A state is not audited when its pool uses what the audit does not know: that counts for nothing,
-and zdb's word is shown. A study that is interrupted reports the states that were judged, and exits with 3.`,
+and zdb's word is shown. A study that is interrupted reports the states that were judged, and exits with 3. Its record lies with the campaign,
+so that vdevil resume goes on with it and vdevil repeat judges a state again; vdevil rm removes it.`,
 		Example: `  vdevil crash
   vdevil crash crash-storm --states 500 --json
   vdevil crash --flush lying --cache 8 --states 100
@@ -106,11 +107,16 @@ func (a *app) crash(ctx context.Context, f crashFlags, args []string) error {
 	stop()
 	view.close()
 	err = interrupted(ctx, errors.Join(err, l.Close()))
+	return a.tellStudy(study, f.json, err)
+}
+
+// tellStudy prints what was judged, and gives the error that decides the exit status.
+func (a *app) tellStudy(study report.Study, asJSON bool, err error) error {
 	if len(study.States) == 0 {
 		return err
 	}
 	print := study.Table
-	if f.json {
+	if asJSON {
 		print = study.WriteJSON
 	}
 	if err := errors.Join(err, print(a.out)); err != nil {

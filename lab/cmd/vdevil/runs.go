@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -74,11 +75,8 @@ func (a *app) list(all []store.Campaign) error {
 	b.WriteString("NAME\tID\tKIND\tBEGUN\tTRIALS\tINVALID\tTOOK\tSTATE\n")
 	for _, c := range all {
 		state := "to resume"
-		switch {
-		case c.Over:
+		if c.Over {
 			state = "done"
-		case c.Kind == lab.KindCrash:
-			state = "ended early"
 		}
 		fmt.Fprintf(&b, "%s\t%s\t%s\t%s\t%d\t%d\t%s\t%s\n", c.Name, c.ID, c.Kind, c.Created.Local().Format("2006-01-02 15:04"), c.Trials, c.Invalid,
 			clock(seconds(c.Seconds)), state)
@@ -255,6 +253,8 @@ func (a *app) resume(ctx context.Context, f labFlags, terms termFlags, word stri
 		observe = (&flips{note: view.note}).event
 	case lab.KindBisect:
 		observe = (&course{note: view.note}).event
+	case lab.KindCrash:
+		observe = (&crashes{note: view.note, now: time.Now}).event
 	}
 	r, err := l.Resume(ctx, c, terms.terms(lab.KeepFailed, observe))
 	closeView()
@@ -264,6 +264,9 @@ func (a *app) resume(ctx context.Context, f labFlags, terms termFlags, word stri
 	}
 	if r.Bisection != nil {
 		return a.tellBisection(*r.Bisection, asJSON, err)
+	}
+	if r.Study != nil {
+		return a.tellStudy(*r.Study, asJSON, err)
 	}
 	run := runFlags{json: asJSON}
 	run.only.Pick = r.Only
