@@ -137,7 +137,10 @@ func (l *Lab) repeatCut(ctx context.Context, spec trial.Spec) (_ trial.Result, e
 	if err != nil {
 		return trial.Result{}, err
 	}
-	at := slices.IndexFunc(all, func(dir string) bool { r, err := crash.ReadRequest(dir); return err == nil && r.Recorded.ID == spec.Cut.Record })
+	at := slices.IndexFunc(all, func(dir string) bool {
+		r, err := crash.ReadRequest(dir)
+		return err == nil && r.Recorded.ID == spec.Cut.Record
+	})
 	if at < 0 {
 		return trial.Result{}, errors.New("the trial is one of disks after a power cut, and the record of what was written to them is not here")
 	}
