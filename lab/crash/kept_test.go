@@ -41,7 +41,7 @@ func TestKept(t *testing.T) {
 	if again.record, err = k.open(dir); err != nil {
 		t.Fatal(err)
 	}
-	defer again.record.close() //nolint:errcheck // of files that were read
+	defer again.record.close()
 	want, _ := s.plan()
 	got, _ := again.plan()
 	if !reflect.DeepEqual(want, got) || !reflect.DeepEqual(again.record.promises, s.record.promises) {
