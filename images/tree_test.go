@@ -172,10 +172,7 @@ func TestSlots(t *testing.T) {
 		}
 		return filepath.Base(at)
 	}
-	var all []string
-	for _, setup := range []string{"a", "b", "c", "d"} {
-		all = append(all, take(setup))
-	}
+	all := []string{take("a"), take("b"), take("c"), take("d")}
 	if len(slices.Compact(slices.Sorted(slices.Values(all)))) != maxTrees {
 		t.Errorf("four configurations have %q", all)
 	}
