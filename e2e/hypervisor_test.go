@@ -42,8 +42,8 @@ prepare:
   - sync
 `
 
-// spin needs pages that were not touched before, again and again.
-const spin = "while :; do head -c 64M /dev/zero >/dev/shm/x; done"
+// spin needs pages that were not touched before, for a while: what is written over again has the pages that it had.
+const spin = "i=0; while :; do head -c 1M /dev/zero >/dev/shm/x$i; i=$(((i + 1) % 400)); done"
 
 // spun are the kinds of trials: what is added to the scenario.
 var spun = map[string]string{
