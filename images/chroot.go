@@ -8,17 +8,18 @@ import (
 
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
 	"sync"
 	"syscall"
 	"time"
 )
 
-// chroot is one run of mmdebstrap: it makes a Debian system in a temporary directory, runs our scripts on it and throws it
-// away.
+// chroot is one run of mmdebstrap, which makes a Debian system in a temporary directory, runs our scripts on it and throws it away,
+// or of a script in a builder.
 type chroot struct {
 	name string   // for the log
-	argv []string // mmdebstrap and its arguments
+	argv []string // the program and its arguments
 	env  []string
 	// dir is open as fd 3 in the scripts. It must stay the only one: mmdebstrap itself writes ">&N" into shell commands,
 	// where N may have one digit.
@@ -82,7 +83,7 @@ func (c *chroot) run(ctx context.Context) error {
 		return ctx.Err()
 	}
 	if err != nil {
-		return fmt.Errorf("mmdebstrap (%s): %w", c.name, err)
+		return fmt.Errorf("%s (%s): %w", filepath.Base(c.argv[0]), c.name, err)
 	}
 	c.progress.end(phase)
 	return nil
