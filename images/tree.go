@@ -43,6 +43,9 @@ func (s *Store) On(ctx context.Context, t source.Tree, o Options) (*Image, error
 	return s.Ensure(ctx, r.OpenZFS, o)
 }
 
+// ErrNoKernel says that a tree is for other kernels than the lab has.
+var ErrNoKernel = errors.New("no kernel for it")
+
 // under is the recipe of the image that a tree's is put on.
 func (s *Store) under(t source.Tree) (Recipe, error) {
 	var kernels []string
@@ -59,8 +62,8 @@ func (s *Store) under(t source.Tree) (Recipe, error) {
 		}
 		kernels = append(kernels, r.Kernel)
 	}
-	return Recipe{}, fmt.Errorf("OpenZFS %s is for Linux %s to %s, its META says, and the lab has %s: choose another revision",
-		t.Name, t.Linux.Min, t.Linux.Max, strings.Join(kernels, " and "))
+	return Recipe{}, fmt.Errorf("OpenZFS %s: %w: its META says Linux %s to %s, and the lab has %s; choose another revision",
+		t.Name, ErrNoKernel, t.Linux.Min, t.Linux.Max, strings.Join(kernels, " and "))
 }
 
 // older compares versions of Linux as far as META has them: 6.1 and 6.12.

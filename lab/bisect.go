@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"slices"
 
+	"github.com/vdevil/vdevil/images"
 	"github.com/vdevil/vdevil/images/source"
 	"github.com/vdevil/vdevil/lab/bisect"
 	"github.com/vdevil/vdevil/lab/campaign"
@@ -137,17 +138,20 @@ func (l *Lab) commits(ctx context.Context, b *bisection, old, new string) error 
 	}
 	b.Source, b.Old, b.New = repo.Dir, from.Commit, to.Commit
 	var skip []string
-	b.Candidates, skip, b.Fork = candidates(h, func(t source.Tree) (campaign.Image, error) { return l.Plan(ctx, repo, t) })
+	b.Candidates, skip, b.Fork, err = candidates(h, func(t source.Tree) (campaign.Image, error) { return l.Plan(ctx, repo, t) })
 	b.Skip = append(b.Skip, skip...)
-	return ctx.Err()
+	return err
 }
 
 // candidates are the commits of a history as the images that they have: those that follow each other and have the same one are one.
 // skip are hashes of those that can have none, as no kernel of the lab is one for them.
-func candidates(h source.History, plan func(source.Tree) (campaign.Image, error)) (all []bisect.Candidate, skip []string, fork int) {
+func candidates(h source.History, plan func(source.Tree) (campaign.Image, error)) (all []bisect.Candidate, skip []string, fork int, err error) {
 	fork = -1
 	for i, c := range h.Commits {
 		img, err := plan(c.Tree)
+		if err != nil && !errors.Is(err, images.ErrNoKernel) {
+			return nil, nil, 0, err
+		}
 		if err != nil {
 			img = campaign.Image{ID: "none-" + c.Kernel, OpenZFS: c.Name}
 		}
@@ -168,7 +172,7 @@ func candidates(h source.History, plan func(source.Tree) (campaign.Image, error)
 			fork = len(all) - 1
 		}
 	}
-	return all, skip, fork
+	return all, skip, fork, nil
 }
 
 // history is that between two revisions.

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/vdevil/vdevil/images"
 	"github.com/vdevil/vdevil/images/source"
 	"github.com/vdevil/vdevil/lab/bisect"
 	"github.com/vdevil/vdevil/lab/campaign"
@@ -27,7 +28,7 @@ func historyOf(kernels string, base int) source.History {
 func TestCandidates(t *testing.T) {
 	plan := func(t source.Tree) (campaign.Image, error) {
 		if t.Kernel == "x" {
-			return campaign.Image{}, errors.New("no kernel")
+			return campaign.Image{}, fmt.Errorf("2.0.0: %w", images.ErrNoKernel)
 		}
 		return campaign.Image{ID: t.Kernel, OpenZFS: t.Name}, nil
 	}
@@ -44,7 +45,10 @@ func TestCandidates(t *testing.T) {
 		{"axxb", -1, "a0 x1,x2 b3", []string{"x1"}, -1},
 		{"aabbc", 3, "a1,a0 b3,b2 c4", nil, 1}, // down to b3, up to c4
 	} {
-		all, skip, fork := candidates(historyOf(c.kernels, c.base), plan)
+		all, skip, fork, err := candidates(historyOf(c.kernels, c.base), plan)
+		if err != nil {
+			t.Fatal(err)
+		}
 		got := make([]string, len(all))
 		for i, one := range all {
 			var hashes []string
@@ -56,6 +60,15 @@ func TestCandidates(t *testing.T) {
 		if strings.Join(got, " ") != c.want || !slices.Equal(skip, c.skip) || fork != c.fork {
 			t.Errorf("%s: %q, skipped %q, forks at %d", c.kernels, got, skip, fork)
 		}
+	}
+}
+
+// TestCandidatesFail expects what is wrong with this computer to skip no commit.
+func TestCandidatesFail(t *testing.T) {
+	full := errors.New("no space left on device")
+	_, _, _, err := candidates(historyOf("ab", -1), func(source.Tree) (campaign.Image, error) { return campaign.Image{}, full })
+	if !errors.Is(err, full) {
+		t.Errorf("got %v", err)
 	}
 }
 

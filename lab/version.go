@@ -3,6 +3,7 @@ package lab
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -87,6 +88,9 @@ func (l *Lab) Find(ctx context.Context, word string) (campaign.Image, error) {
 // Plan says which image a tree has. It is compiled when it is needed.
 func (l *Lab) Plan(ctx context.Context, repo *source.Repo, t source.Tree) (campaign.Image, error) {
 	base, err := l.images.On(ctx, t, images.Options{Mirror: l.opts.Mirror, Progress: l.step("image under it")})
+	if errors.Is(err, images.ErrNoKernel) {
+		err = misnamed(ctx, err)
+	}
 	if err != nil {
 		return campaign.Image{}, err
 	}
