@@ -2,7 +2,6 @@ package source
 
 import (
 	"fmt"
-	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -173,27 +172,5 @@ func TestSameFix(t *testing.T) {
 	again, err := r.SameFix(t.Context(), Commit{}, old, new)
 	if err != nil || len(again) != 0 {
 		t.Errorf("edits are the same as %q, %v", again, err)
-	}
-}
-
-// BenchmarkBetween measures real history: VDEVIL_OPENZFS names a repository of OpenZFS.
-func BenchmarkBetween(b *testing.B) {
-	dir := os.Getenv("VDEVIL_OPENZFS")
-	if dir == "" {
-		b.Skip("VDEVIL_OPENZFS names no repository of OpenZFS")
-	}
-	r := openRepo(b, dir)
-	old, new := resolve(b, r, "zfs-2.3.2"), resolve(b, r, "zfs-2.3.9")
-	for b.Loop() {
-		h, err := r.Between(b.Context(), old, new)
-		if err != nil {
-			b.Fatal(err)
-		}
-		kernels := map[string]bool{}
-		for _, c := range h.Commits[1:] {
-			kernels[c.Kernel] = true
-		}
-		b.ReportMetric(float64(len(h.Commits)-1), "commits")
-		b.ReportMetric(float64(len(kernels)), "kernels")
 	}
 }

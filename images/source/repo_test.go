@@ -10,6 +10,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/vdevil/vdevil/lab/host/hosttest"
 )
 
 const meta = "Meta:          1\nName:          zfs\nVersion:       2.3.4\nRelease:       rc1\nLinux-Maximum: 6.14\nLinux-Minimum: 4.18\n"
@@ -27,7 +29,7 @@ func openzfs() map[string]string {
 // gitIn runs the user's git, with a time of its own for every commit.
 func gitIn(t testing.TB, dir string, args ...string) string {
 	t.Helper()
-	cmd := exec.Command("git", append([]string{
+	cmd := exec.Command(hosttest.Program(t, "makes the repositories of tests", "git"), append([]string{
 		"-c", "protocol.file.allow=always", "-c", "maintenance.auto=false", "-c", "gc.auto=0",
 		"-c", "user.name=Ann", "-c", "user.email=ann@example.org",
 	}, args...)...)

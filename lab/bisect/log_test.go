@@ -7,6 +7,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/vdevil/vdevil/lab/host/hosttest"
 )
 
 // repository is one that the test makes.
@@ -17,9 +19,7 @@ type repository struct {
 
 func newRepository(t *testing.T) *repository {
 	t.Helper()
-	if _, err := exec.LookPath("git"); err != nil {
-		t.Skip("git is not installed")
-	}
+	hosttest.Program(t, "makes the repositories of tests", "git")
 	r := &repository{t, t.TempDir()}
 	r.git("init", "--quiet", "--initial-branch=main")
 	return r
