@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"io"
 	"path"
 	"strings"
 )
@@ -37,11 +38,21 @@ type Window struct{ Min, Max string }
 // kernelPaths are read by a build of the modules. The Makefile.am of the top only descends into include and module.
 var kernelPaths = []string{"module", "include", "config", "META", "configure.ac"}
 
+// notKernel is what no build of the modules for Linux reads of them.
+var notKernel = []string{"module/os/freebsd", "include/os/freebsd"}
+
 // userlandPaths are read by a build of the programs.
 var userlandPaths = []string{
 	"cmd", "lib", "include", "config", "META", "configure.ac", "Makefile.am", "autogen.sh", "etc", "udev", "scripts/Makefile.am",
 	// libavl, libnvpair, libunicode, libzfs and libicp are of these.
 	"module/avl", "module/nvpair", "module/unicode", "module/zcommon", "module/icp",
+}
+
+// notUserland is what no build of the programs for Linux reads of them: lib/libspl has headers of its own in the place of the kernel's,
+// and config/kernel-*.m4 ask what the kernel has.
+var notUserland = []string{
+	"cmd/*/os/freebsd", "lib/*/os/freebsd", "lib/*/include/os/freebsd", "include/os/freebsd", "include/os/linux/kernel", "include/os/linux/spl",
+	"config/kernel-*.m4",
 }
 
 // setupPaths are what autogen.sh and configure make of kernelPaths, and of the top.
@@ -71,10 +82,10 @@ func (o *objects) describe(id string) (Tree, error) {
 		return Tree{}, err
 	}
 	t.Linux = Window{Min: fields["Linux-Minimum"], Max: fields["Linux-Maximum"]}
-	if t.Kernel, err = o.hash(id, kernelPaths); err != nil {
+	if t.Kernel, err = o.hash(id, kernelPaths, notKernel); err != nil {
 		return Tree{}, err
 	}
-	if t.Userland, err = o.hash(id, userlandPaths); err != nil {
+	if t.Userland, err = o.hash(id, userlandPaths, notUserland); err != nil {
 		return Tree{}, err
 	}
 	if t.Configure, err = o.configured(id, true); err != nil {
@@ -125,22 +136,54 @@ func version(v string) (string, error) {
 	return v, nil
 }
 
-// hash is of what a tree has at some paths.
-func (o *objects) hash(tree string, paths []string) (string, error) {
+// hash is of what a tree has at some paths, without what lies there and matches a pattern of path.Match.
+func (o *objects) hash(tree string, paths, without []string) (string, error) {
 	h := sha256.New()
 	for _, p := range paths {
 		e, err := o.find(tree, p)
+		if err == nil {
+			err = o.digest(h, p, e, without)
+		}
 		if err != nil {
 			return "", err
 		}
-		fmt.Fprintf(h, "%s %s %s\n", p, e.mode, e.id) //nolint:errcheck // a hash takes all that is written to it
 	}
 	return hex.EncodeToString(h.Sum(nil))[:40], nil
 }
 
+// digest goes below an entry only where there may be something to leave out.
+func (o *objects) digest(h io.Writer, at string, e entry, without []string) error {
+	below := false
+	for _, pattern := range without {
+		if ok, err := path.Match(pattern, at); ok || err != nil {
+			return err
+		}
+		below = below || above(at, pattern)
+	}
+	if !below || !e.isDir() {
+		_, err := fmt.Fprintf(h, "%s %s %s\n", at, e.mode, e.id)
+		return err
+	}
+	entries, err := o.tree(e.id)
+	for _, c := range entries {
+		if err == nil {
+			err = o.digest(h, path.Join(at, c.name), c, without)
+		}
+	}
+	return err
+}
+
+// above says whether what a pattern matches may lie below a path.
+func above(at, pattern string) bool {
+	depth := strings.Count(at, "/") + 1
+	parts := strings.Split(pattern, "/")
+	ok, _ := path.Match(strings.Join(parts[:min(depth, len(parts))], "/"), at)
+	return ok && depth < len(parts)
+}
+
 // setup is a hash of setupPaths and of the templates of module/ and include/.
 func (o *objects) setup(tree string) (string, error) {
-	s, err := o.hash(tree, setupPaths)
+	s, err := o.hash(tree, setupPaths, nil)
 	if err != nil {
 		return "", err
 	}
