@@ -11,6 +11,7 @@ import (
 	"github.com/vdevil/vdevil/images/source"
 	"github.com/vdevil/vdevil/lab/bisect"
 	"github.com/vdevil/vdevil/lab/campaign"
+	"github.com/vdevil/vdevil/lab/report"
 	"github.com/vdevil/vdevil/lab/store"
 	"github.com/vdevil/vdevil/scenarios"
 )
@@ -51,7 +52,7 @@ const (
 )
 
 // Bisect searches for what changed how a scenario comes out. What is known is returned also with an error.
-func (l *Lab) Bisect(ctx context.Context, r BisectRequest) (bisect.Summary, error) {
+func (l *Lab) Bisect(ctx context.Context, r BisectRequest) (report.Bisection, error) {
 	b := &bisection{Bisect: &bisect.Bisect{
 		Asked: campaign.Ask([]*scenarios.Scenario{r.Scenario})[0], Arm: cmp.Or(r.Arm, r.Scenario.Arms[0].Name),
 		Driver: l.driver.Name(), Accel: string(l.driver.Accel()), Seed: r.Seed, Flags: r.Flags, Text: r.Text, Confidence: r.Confidence,
@@ -71,7 +72,7 @@ func (l *Lab) Bisect(ctx context.Context, r BisectRequest) (bisect.Summary, erro
 		err = misnamed(ctx, askable(r.Scenario, b.Bisect))
 	}
 	if err != nil {
-		return bisect.Summary{}, err
+		return report.Bisection{}, err
 	}
 	return l.bisect(ctx, b, store.NewCampaign(KindBisect, l.name(r.Terms), b, b, l.newDir()), r.Terms)
 }
@@ -90,9 +91,9 @@ func askable(s *scenarios.Scenario, b *bisect.Bisect) error {
 	return nil
 }
 
-func (l *Lab) bisect(ctx context.Context, b *bisection, c store.Campaign, t Terms) (bisect.Summary, error) {
+func (l *Lab) bisect(ctx context.Context, b *bisection, c store.Campaign, t Terms) (report.Bisection, error) {
 	if err := b.Plan(); err != nil {
-		return bisect.Summary{}, misnamed(ctx, err)
+		return report.Bisection{}, misnamed(ctx, err)
 	}
 	done, err := l.campaign(ctx, c, campaign.On{Bench: l.bench}, t, func(campaign.Results) (campaign.Search, error) { return b, nil })
 	s := b.Summary(done)
@@ -155,11 +156,11 @@ func candidates(h source.History, plan func(source.Tree) (campaign.Image, error)
 		if err != nil {
 			img = campaign.Image{ID: "none-" + c.Kernel, OpenZFS: c.Name}
 		}
-		one := bisect.Commit{Hash: c.Commit, Subject: c.Subject, Author: c.Author, Date: c.Date, Paths: c.Paths}
+		one := report.Commit{Hash: c.Commit, Subject: c.Subject, Author: c.Author, Date: c.Date, Paths: c.Paths}
 		n := len(all)
 		switch {
 		case n == 0 || all[n-1].Image.ID != img.ID:
-			all = append(all, bisect.Candidate{Image: img, Commits: []bisect.Commit{one}})
+			all = append(all, bisect.Candidate{Image: img, Commits: []report.Commit{one}})
 			if err != nil {
 				skip = append(skip, c.Commit)
 			}
@@ -215,8 +216,8 @@ func (l *Lab) again(ctx context.Context, b *bisection) error {
 }
 
 // explain adds to what was found: hashes of the same change elsewhere, and functions of it that stand in the stack of a hit.
-func (l *Lab) explain(ctx context.Context, b *bisection, s *bisect.Summary, done campaign.Results) error {
-	if s.State != bisect.Found || b.Source == "" {
+func (l *Lab) explain(ctx context.Context, b *bisection, s *report.Bisection, done campaign.Results) error {
+	if s.State != report.StageFound || b.Source == "" {
 		return nil
 	}
 	repo, err := l.Source(ctx, cmp.Or(l.opts.Source, b.Source))

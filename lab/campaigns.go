@@ -13,7 +13,6 @@ import (
 	"al.essio.dev/pkg/shellescape"
 	"github.com/vdevil/vdevil/lab/atlas"
 	"github.com/vdevil/vdevil/lab/bench"
-	"github.com/vdevil/vdevil/lab/bisect"
 	"github.com/vdevil/vdevil/lab/campaign"
 	"github.com/vdevil/vdevil/lab/crash"
 	"github.com/vdevil/vdevil/lab/host"
@@ -271,7 +270,7 @@ type Shown struct {
 	Scenarios []*scenarios.Scenario
 	Only      *campaign.Pick
 	Atlas     *bitmap.Map
-	Bisection *bisect.Summary
+	Bisection *report.Bisection
 	Study     *report.Study
 }
 

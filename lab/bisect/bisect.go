@@ -9,67 +9,28 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-	"time"
 
 	"github.com/vdevil/vdevil/lab/campaign"
+	"github.com/vdevil/vdevil/lab/report"
 	"github.com/vdevil/vdevil/lab/trial"
 	"github.com/vdevil/vdevil/lab/verdict"
 	"github.com/vdevil/vdevil/scenarios"
 )
 
-// Commit is one of OpenZFS.
-type Commit struct {
-	Hash    string    `json:"hash"`
-	Subject string    `json:"subject"`
-	Author  string    `json:"author"`
-	Date    time.Time `json:"date"`
-	Paths   []string  `json:"paths,omitempty"` // that it touches
-	// Also are hashes of other commits that are the same change, InStack functions that it changes and that stand in the stack of a
-	// hit. They are found when the answer is.
-	Also    []string `json:"also,omitempty"`
-	InStack []string `json:"in_stack,omitempty"`
-}
-
 // Candidate is one state of OpenZFS: commits that make the same modules and the same userland.
 type Candidate struct {
 	// Image has the ID that its content will have: it is known before the image is built.
-	Image   campaign.Image `json:"image"`
-	Commits []Commit       `json:"commits,omitempty"` // oldest first; none for a package
+	Image   campaign.Image  `json:"image"`
+	Commits []report.Commit `json:"commits,omitempty"` // oldest first; none for a package
 }
 
 // Name is the short hash of the newest commit, or the version of a package.
 func (c Candidate) Name() string {
 	if n := len(c.Commits); n > 0 {
-		return short(c.Commits[n-1].Hash)
+		return c.Commits[n-1].Short()
 	}
 	return c.Image.OpenZFS
 }
-
-// has says whether a word names one of the commits, by its hash or the beginning of it, or the version.
-func (c Candidate) has(word string) bool {
-	named := func(k Commit) bool { return strings.HasPrefix(k.Hash, word) }
-	return word != "" && (c.Image.OpenZFS == word || slices.ContainsFunc(c.Commits, named))
-}
-
-// find gives the index of the one candidate that a word names.
-func find(all []Candidate, word string) (int, error) {
-	at := -1
-	for i, c := range all {
-		if !c.has(word) {
-			continue
-		}
-		if at >= 0 {
-			return -1, fmt.Errorf("it may be candidate %s or %s: give more of the hash", all[at].Name(), c.Name())
-		}
-		at = i
-	}
-	if at < 0 {
-		return -1, errors.New("it is in none of the candidates")
-	}
-	return at, nil
-}
-
-func short(hash string) string { return hash[:min(len(hash), 10)] }
 
 // Cost is what a candidate and a trial cost, in seconds, for choosing the next.
 type Cost struct {
@@ -142,11 +103,13 @@ func (b *Bisect) Plan() (err error) {
 		}
 	}
 	b.weights, b.skipped, b.wants = make([]float64, n), make([]bool, n), make([][]campaign.Want, n)
+	named := make([]report.Candidate, n)
 	for i, c := range b.Candidates {
 		b.weights[i] = weigh(b.Priors, b.Paths, c)
+		named[i] = report.Candidate{Name: c.Name(), OpenZFS: c.Image.OpenZFS, Commits: c.Commits}
 	}
 	for _, hash := range b.Skip {
-		i, err := find(b.Candidates, hash)
+		i, err := report.FindCandidate(named, hash)
 		switch {
 		case err != nil:
 			return fmt.Errorf("skip %s: %w", hash, err)
@@ -248,7 +211,7 @@ func (b *Bisect) Next(done campaign.Results) (want []campaign.Want, news []campa
 	switch {
 	case s.state.Over():
 		return nil, news
-	case s.state == Searching:
+	case s.state == report.StageSearching:
 		return b.spread(c, t, s, done), news
 	}
 	return b.turns(s.ask, t, done), news

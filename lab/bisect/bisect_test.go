@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/vdevil/vdevil/lab/campaign"
+	"github.com/vdevil/vdevil/lab/report"
 	"github.com/vdevil/vdevil/lab/trial"
 )
 
@@ -68,7 +69,7 @@ func newBisect(t *testing.T, n int, change func(*Bisect)) *Bisect {
 	for i := range n {
 		b.Candidates = append(b.Candidates, Candidate{
 			Image:   campaign.Image{ID: fmt.Sprintf("image-%d", i), OpenZFS: fmt.Sprintf("2.3.%d", i)},
-			Commits: []Commit{{Hash: fmt.Sprintf("%02d", i) + strings.Repeat("f", 38), Subject: fmt.Sprintf("change %d", i)}},
+			Commits: []report.Commit{{Hash: fmt.Sprintf("%02d", i) + strings.Repeat("f", 38), Subject: fmt.Sprintf("change %d", i)}},
 		})
 	}
 	if change != nil {
@@ -124,64 +125,64 @@ func TestSearch(t *testing.T) {
 		n         int
 		change    func(*Bisect)
 		world     world
-		state     State
-		direction Direction
+		state     report.Stage
+		direction report.Direction
 		credible  []int // in any order
 	}{
-		{"certain and introduced", 30, nil, world{rate: changes(17, 0, 1)}, Found, Introduced, []int{18}},
-		{"certain and mended", 30, nil, world{rate: changes(3, 1, 0)}, Found, Mended, []int{4}},
-		{"the first boundary", 30, nil, world{rate: changes(0, 0, 1)}, Found, Introduced, []int{1}},
-		{"the last boundary", 30, nil, world{rate: changes(28, 0, 1)}, Found, Introduced, []int{29}},
-		{"two candidates", 2, nil, world{rate: changes(0, 0, 1)}, Found, Introduced, []int{1}},
-		{"every second", 30, nil, world{rate: changes(11, 0, 0.5)}, Found, Introduced, []int{12}},
-		{"every fifth, with stray hits", 30, nil, world{rate: changes(20, 0.2, 0.005)}, Found, Mended, []int{21}},
-		{"one of twenty", 12, nil, world{rate: changes(5, 0, 0.05)}, Found, Introduced, []int{6}},
-		{"rarer, but not gone", 12, nil, world{rate: changes(8, 0.9, 0.3)}, Found, Mended, []int{9}},
+		{"certain and introduced", 30, nil, world{rate: changes(17, 0, 1)}, report.StageFound, report.Introduced, []int{18}},
+		{"certain and mended", 30, nil, world{rate: changes(3, 1, 0)}, report.StageFound, report.Mended, []int{4}},
+		{"the first boundary", 30, nil, world{rate: changes(0, 0, 1)}, report.StageFound, report.Introduced, []int{1}},
+		{"the last boundary", 30, nil, world{rate: changes(28, 0, 1)}, report.StageFound, report.Introduced, []int{29}},
+		{"two candidates", 2, nil, world{rate: changes(0, 0, 1)}, report.StageFound, report.Introduced, []int{1}},
+		{"every second", 30, nil, world{rate: changes(11, 0, 0.5)}, report.StageFound, report.Introduced, []int{12}},
+		{"every fifth, with stray hits", 30, nil, world{rate: changes(20, 0.2, 0.005)}, report.StageFound, report.Mended, []int{21}},
+		{"one of twenty", 12, nil, world{rate: changes(5, 0, 0.05)}, report.StageFound, report.Introduced, []int{6}},
+		{"rarer, but not gone", 12, nil, world{rate: changes(8, 0.9, 0.3)}, report.StageFound, report.Mended, []int{9}},
 		{
 			"on the way down to the merge base", 20, func(b *Bisect) { b.Fork = 8 },
-			world{rate: changes(4, 1, 0)}, Found, Mended, []int{4},
+			world{rate: changes(4, 1, 0)}, report.StageFound, report.Mended, []int{4},
 		},
 		{
 			"on the way up from the merge base", 20, func(b *Bisect) { b.Fork = 8 },
-			world{rate: changes(12, 1, 0)}, Found, Mended, []int{13},
+			world{rate: changes(12, 1, 0)}, report.StageFound, report.Mended, []int{13},
 		},
 		{
 			"where history forks, every fifth", 20, func(b *Bisect) { b.Fork = 8 },
-			world{rate: changes(7, 0, 0.2)}, Found, Introduced, []int{7},
+			world{rate: changes(7, 0, 0.2)}, report.StageFound, report.Introduced, []int{7},
 		},
 		{
 			"a merge base that cannot be tried", 20, func(b *Bisect) { b.Fork = 8 },
-			world{rate: changes(8, 1, 0), untestable: map[int]string{8: "does not build"}}, Found, Mended, []int{7, 9},
+			world{rate: changes(8, 1, 0), untestable: map[int]string{8: "does not build"}}, report.StageFound, report.Mended, []int{7, 9},
 		},
 		{
 			"untestable ones on the way", 30, nil,
-			world{rate: changes(20, 0, 1), untestable: map[int]string{14: "no boot", 15: "no boot", 16: "no boot"}}, Found, Introduced, []int{21},
+			world{rate: changes(20, 0, 1), untestable: map[int]string{14: "no boot", 15: "no boot", 16: "no boot"}}, report.StageFound, report.Introduced, []int{21},
 		},
 		{
 			"untestable ones at the boundary", 30, nil,
-			world{rate: changes(15, 0, 0.5), untestable: map[int]string{15: "no boot", 16: "no boot"}}, Found, Introduced, []int{15, 16, 17},
+			world{rate: changes(15, 0, 0.5), untestable: map[int]string{15: "no boot", 16: "no boot"}}, report.StageFound, report.Introduced, []int{15, 16, 17},
 		},
 		{
 			"all between the ends untestable", 4, nil,
-			world{rate: changes(1, 0, 1), untestable: map[int]string{1: "no boot", 2: "no boot"}}, Found, Introduced, []int{1, 2, 3},
+			world{rate: changes(1, 0, 1), untestable: map[int]string{1: "no boot", 2: "no boot"}}, report.StageFound, report.Introduced, []int{1, 2, 3},
 		},
 		{
 			"skipped at the boundary", 30, func(b *Bisect) { b.Skip = []string{"16ffff"} },
-			world{rate: changes(15, 0, 1)}, Found, Introduced, []int{16, 17},
+			world{rate: changes(15, 0, 1)}, report.StageFound, report.Introduced, []int{16, 17},
 		},
-		{"other panics", 30, nil, world{rate: changes(15, 0, 0.5), other: 0.4}, Found, Introduced, []int{16}},
-		{"some trouble", 30, nil, world{rate: changes(15, 0, 1), invalid: 0.1}, Found, Introduced, []int{16}},
-		{"too much trouble", 30, nil, world{rate: changes(15, 0, 1), invalid: 0.7}, Trouble, "", nil},
-		{"an end that cannot be tried", 30, nil, world{rate: changes(15, 0, 1), untestable: map[int]string{29: "no boot"}}, Trouble, "", nil},
-		{"nothing to see", 30, func(b *Bisect) { b.Most = 20 }, world{rate: changes(15, 0, 0)}, NotVisible, "", nil},
+		{"other panics", 30, nil, world{rate: changes(15, 0, 0.5), other: 0.4}, report.StageFound, report.Introduced, []int{16}},
+		{"some trouble", 30, nil, world{rate: changes(15, 0, 1), invalid: 0.1}, report.StageFound, report.Introduced, []int{16}},
+		{"too much trouble", 30, nil, world{rate: changes(15, 0, 1), invalid: 0.7}, report.StageTrouble, "", nil},
+		{"an end that cannot be tried", 30, nil, world{rate: changes(15, 0, 1), untestable: map[int]string{29: "no boot"}}, report.StageTrouble, "", nil},
+		{"nothing to see", 30, func(b *Bisect) { b.Most = 20 }, world{rate: changes(15, 0, 0)}, report.StageNotVisible, "", nil},
 		{
 			"the message lacks the text", 30, func(b *Bisect) { b.Most, b.Text = 20, "size=1000" },
-			world{rate: changes(15, 0, 1)}, NotVisible, "", nil,
+			world{rate: changes(15, 0, 1)}, report.StageNotVisible, "", nil,
 		},
-		{"the message has the text", 30, func(b *Bisect) { b.Text = "size=200" }, world{rate: changes(15, 0, 1)}, Found, Introduced, []int{16}},
+		{"the message has the text", 30, func(b *Bisect) { b.Text = "size=200" }, world{rate: changes(15, 0, 1)}, report.StageFound, report.Introduced, []int{16}},
 		{
 			"the priors exclude it", 6, func(b *Bisect) { b.Priors, b.Most = []Prior{{"3", 0}}, 100 },
-			world{rate: changes(2, 0, 1)}, Out, Introduced, nil,
+			world{rate: changes(2, 0, 1)}, report.StageOut, report.Introduced, nil,
 		},
 	}
 	for _, tt := range tests {
@@ -195,10 +196,10 @@ func TestSearch(t *testing.T) {
 			if s.State != tt.state || s.Direction != tt.direction {
 				t.Fatalf("%s, %q (%s); want %s, %q", s.State, s.Direction, s.Message, tt.state, tt.direction)
 			}
-			if got := slices.Sorted(slices.Values(s.Credible)); s.State == Found && !slices.Equal(got, tt.credible) {
+			if got := slices.Sorted(slices.Values(s.Credible)); s.State == report.StageFound && !slices.Equal(got, tt.credible) {
 				t.Errorf("credible: %v, want %v", got, tt.credible)
 			}
-			if s.State != Found {
+			if s.State != report.StageFound {
 				return
 			}
 			if s.Probability < b.Confidence || s.NeighboursP >= alpha {
@@ -237,7 +238,7 @@ func TestNotVisible(t *testing.T) {
 	}
 	ended, ok := news[len(news)-1].(Ended)
 	const text = "the difference is not visible: 3/20 against 2/20, p = 1.0; "
-	if !ok || ended.Summary.State != NotVisible || !strings.HasPrefix(ended.Summary.Message, text) {
+	if !ok || ended.Summary.State != report.StageNotVisible || !strings.HasPrefix(ended.Summary.Message, text) {
 		t.Fatalf("got %+v", news)
 	}
 	more := 0
@@ -285,7 +286,7 @@ func TestResume(t *testing.T) {
 		}
 		done[want[0].ID] = w.do(b, want[0].Spec)
 	}
-	if s := b.Summary(done); s.State != Found || !slices.Equal(s.Credible, []int{7}) {
+	if s := b.Summary(done); s.State != report.StageFound || !slices.Equal(s.Credible, []int{7}) {
 		t.Errorf("%s: %v", s.State, s.Credible)
 	}
 }

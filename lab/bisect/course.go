@@ -5,24 +5,9 @@ import (
 	"fmt"
 	"math/bits"
 	"slices"
+
+	"github.com/vdevil/vdevil/lab/report"
 )
-
-// State is how far a bisection has come.
-type State string
-
-// The states. The last four end a bisection.
-const (
-	Ends       State = "ends"       // whether the ends differ, and on which side of the merge base, is not known yet
-	Searching  State = "searching"  // between them
-	Confirming State = "confirming" // both neighbours of the boundary are tried again
-	Found      State = "found"
-	NotVisible State = "not visible"       // the trials that an end may have do not separate the ends
-	Out        State = "out of candidates" // nothing is left to ask, and more than one answer possible
-	Trouble    State = "too much trouble"  // the lab's own, or an end cannot be tried
-)
-
-// Over says whether it is one of the last.
-func (s State) Over() bool { return s == Found || s == NotVisible || s == Out || s == Trouble }
 
 const (
 	// tooMany is the share of invalid trials, of at least so many, that ends a bisection: what made them so may have chosen the rest.
@@ -69,7 +54,7 @@ func newCourse(b *Bisect, prior []float64, r *rates) *course {
 
 // step is what comes next.
 type step struct {
-	state State
+	state report.Stage
 	// ask are the candidates whose trials are wanted, in turns.
 	ask    []int
 	lo, hi int // the half that is searched
@@ -82,15 +67,15 @@ type step struct {
 // next may be asked again when there are more trials, never fewer.
 func (c *course) next(t []tally) step {
 	last := len(t) - 1
-	s := step{state: Ends, hi: last}
+	s := step{state: report.StageEnds, hi: last}
 	if text := trouble(t); text != "" {
-		s.state, s.message = Trouble, text
+		s.state, s.message = report.StageTrouble, text
 		return s
 	}
 	old, end := &t[0], &t[last]
 	if c.ends.look(old, end, old.done >= c.most && end.done >= c.most); c.ends.sign == 0 {
 		if s.ask = c.askable(t, 0, last); len(s.ask) == 0 {
-			s.state, s.message = NotVisible, invisible(old.counts(), end.counts())
+			s.state, s.message = report.StageNotVisible, invisible(old.counts(), end.counts())
 		}
 		return s
 	}
@@ -116,7 +101,7 @@ func (c *course) half(t []tally, s *step) bool {
 			if fisher(base.counts(), t[last].counts()) < fisher(base.counts(), other.counts()) {
 				other = &t[last]
 			}
-			s.state, s.message = NotVisible, "where history forks, "+invisible(base.counts(), other.counts())
+			s.state, s.message = report.StageNotVisible, "where history forks, "+invisible(base.counts(), other.counts())
 		}
 		return false
 	case up.sign == 0, down.sign != 0 && down.at < up.at, down.sign != 0 && down.at == up.at && down.sign == c.ends.sign:
@@ -186,18 +171,18 @@ func (c *course) search(t []tally, s step) step {
 	}
 	if s.mass >= c.confidence {
 		a, b := t[s.gap[0]].counts(), t[s.gap[1]].counts()
-		s.state = Found
+		s.state = report.StageFound
 		if s.ask = c.unconfirmed(t, s.gap); len(s.ask) > 0 {
-			s.state = Confirming
+			s.state = report.StageConfirming
 		} else if fisher(a, b) >= alpha {
-			s.state, s.message = Out, "at the most probable boundary "+invisible(a, b)
+			s.state, s.message = report.StageOut, "at the most probable boundary "+invisible(a, b)
 		}
 		return s
 	}
-	s.state = Searching
+	s.state = report.StageSearching
 	root := c.best(t, s.lo, s.hi, false)
 	if root < 0 {
-		s.state, s.message = Out, "all candidates that can be tried have had the trials that they may have"
+		s.state, s.message = report.StageOut, "all candidates that can be tried have had the trials that they may have"
 		return s
 	}
 	s.ask = []int{root}

@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"github.com/vdevil/vdevil/lab/campaign"
+	"github.com/vdevil/vdevil/lab/report"
 )
 
 // tallyOf has so many trials, the hits spread evenly.
@@ -28,11 +29,11 @@ func TestContradiction(t *testing.T) {
 	state[0], state[9] = tallyOf(0, 40), tallyOf(20, 40)
 	state[3], state[4] = tallyOf(0, 12), tallyOf(5, 8)
 	s := simulatedCourse(10, &rates{}).next(state)
-	if s.state != Confirming || s.gap != [2]int{3, 4} || !slices.Equal(s.ask, []int{3, 4}) {
+	if s.state != report.StageConfirming || s.gap != [2]int{3, 4} || !slices.Equal(s.ask, []int{3, 4}) {
 		t.Fatalf("%+v", s)
 	}
 	state[3], state[4] = tallyOf(12, 28), tallyOf(14, 28)
-	if s = simulatedCourse(10, &rates{}).next(state); s.state != Searching || s.gap == [2]int{3, 4} || s.ask[0] > 2 {
+	if s = simulatedCourse(10, &rates{}).next(state); s.state != report.StageSearching || s.gap == [2]int{3, 4} || s.ask[0] > 2 {
 		t.Errorf("%+v", s)
 	}
 }
@@ -46,7 +47,7 @@ func TestLuckyEnds(t *testing.T) {
 		state[i] = tallyOf(30, 60)
 	}
 	c := simulatedCourse(41, &rates{})
-	if s := c.next(state); s.state != Searching || s.ask[0] != 0 && s.ask[0] != 40 {
+	if s := c.next(state); s.state != report.StageSearching || s.ask[0] != 0 && s.ask[0] != 40 {
 		t.Errorf("%+v", s)
 	}
 	state[0] = tallyOf(0, 20)
@@ -157,7 +158,7 @@ func TestRates(t *testing.T) {
 }
 
 func TestPriors(t *testing.T) {
-	c := Candidate{Commits: []Commit{
+	c := Candidate{Commits: []report.Commit{
 		{Hash: "a", Subject: "Fix a typo", Paths: []string{"man/man8/zpool.8"}},
 		{Hash: "b", Subject: "ddt: lock the (gang) header.", Paths: []string{"module/zfs/ddt.c", "include/sys/ddt.h"}},
 	}}
@@ -211,15 +212,15 @@ func TestWhy(t *testing.T) {
 	done := campaign.Results{}
 	why := func(word, want string) {
 		t.Helper()
-		got, err := b.Summary(done).Why(word)
+		got, err := Why(b.Summary(done), word)
 		if err != nil || !strings.Contains(got, want) {
 			t.Errorf("%s: %q, %v; want %q", word, got, err, want)
 		}
 	}
 	why("00", "it is tried next: whether the ends differ is not known yet")
 	why("05", "others are tried next: whether the ends differ")
-	var s Summary
-	for s.Candidates == nil || s.State == Ends || s.Candidates[8].Untestable == "" {
+	var s report.Bisection
+	for s.Candidates == nil || s.State == report.StageEnds || s.Candidates[8].Untestable == "" {
 		want, _ := b.Next(done)
 		done[want[0].ID] = w.do(b, want[0].Spec)
 		s = b.Summary(done)
@@ -228,12 +229,12 @@ func TestWhy(t *testing.T) {
 	why("03", "it is skipped")
 	why("00", "a trial of it would tell ")
 	next := s.Candidates[s.Next.Candidates[0]]
-	if s.State != Searching || next.Information <= 0 || next.Seconds != 245 {
+	if s.State != report.StageSearching || next.Information <= 0 || next.Seconds != 245 {
 		t.Errorf("%s, next %+v", s.State, next)
 	}
 	why(next.Name, "a trial of it tells most for its time: ")
 	why("14", "a trial of it would tell ")
-	if _, err := s.Why("abc"); err == nil {
+	if _, err := Why(s, "abc"); err == nil {
 		t.Error("a commit that is none was found")
 	}
 	done = play(t, b, w)

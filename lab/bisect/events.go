@@ -1,10 +1,12 @@
 package bisect
 
 import (
+	"fmt"
 	"slices"
 	"time"
 
 	"github.com/vdevil/vdevil/lab/campaign"
+	"github.com/vdevil/vdevil/lab/report"
 )
 
 // Begun opens a bisection.
@@ -15,18 +17,18 @@ type Begun struct {
 
 // Differ says that the ends are separated.
 type Differ struct {
-	Direction Direction
-	Old, New  Row
+	Direction report.Direction
+	Old, New  report.Candidate
 }
 
 // Halved says in which half of a forked history the rate changes.
-type Halved struct{ First, Last Row }
+type Halved struct{ First, Last report.Candidate }
 
 // Untestable says that a candidate cannot be tried.
-type Untestable struct{ Candidate Row }
+type Untestable struct{ Candidate report.Candidate }
 
 // Ended closes a bisection.
-type Ended struct{ Summary Summary }
+type Ended struct{ Summary report.Bisection }
 
 // news are in the order in which they become known, so that what was said stays said.
 func (b *Bisect) news(c *course, t []tally, s step, done campaign.Results) (list []campaign.Event) {
@@ -69,4 +71,19 @@ func (b *Bisect) untestable(t []tally, done campaign.Results) (list []int) {
 	}
 	slices.SortStableFunc(list, func(x, y int) int { return when[x].Compare(when[y]) })
 	return list
+}
+
+// Tell is news in a sentence, empty for what is none.
+func Tell(e campaign.Event) string {
+	switch e := e.(type) {
+	case Begun:
+		return fmt.Sprintf("%d candidates, %d commits, at most %d trials of each", e.Candidates, e.Commits, e.Most)
+	case Differ:
+		return fmt.Sprintf("the ends differ, %s: %s has %s, %s %s", e.Direction, e.Old.OpenZFS, e.Old.Side(), e.New.OpenZFS, e.New.Side())
+	case Halved:
+		return fmt.Sprintf("the rate changes between %s and %s", e.First.OpenZFS, e.Last.OpenZFS)
+	case Ended:
+		return e.Summary.Said()
+	}
+	return ""
 }

@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/vdevil/vdevil/lab/host/hosttest"
+	"github.com/vdevil/vdevil/lab/report"
 )
 
 // repository is one that the test makes.
@@ -52,7 +53,7 @@ func (r *repository) candidates(branch string, n int) (list []Candidate) {
 		for k := range 2 {
 			subject := fmt.Sprintf("%s %d, part %d", branch, i, k)
 			r.git("commit", "--quiet", "--allow-empty", "-m", subject)
-			c.Commits = append(c.Commits, Commit{Hash: r.git("rev-parse", "HEAD"), Subject: subject})
+			c.Commits = append(c.Commits, report.Commit{Hash: r.git("rev-parse", "HEAD"), Subject: subject})
 		}
 		list = append(list, c)
 	}
@@ -99,22 +100,22 @@ func TestLog(t *testing.T) {
 			done := play(t, b, tt.world)
 			s := b.Summary(done)
 			file := filepath.Join(r.dir, "log")
-			if err := os.WriteFile(file, []byte(Log(s)), 0o600); err != nil {
+			if err := os.WriteFile(file, []byte(s.Log()), 0o600); err != nil {
 				t.Fatal(err)
 			}
 			out, err := r.try("bisect", "replay", file)
 			first := b.Candidates[tt.culprit].Commits[0].Hash
 			if tt.skipped {
 				if err == nil || !strings.Contains(out, "only 'skip'ped commits left") || !strings.Contains(out, first) {
-					t.Fatalf("%v\n%s\nof\n%s", err, out, Log(s))
+					t.Fatalf("%v\n%s\nof\n%s", err, out, s.Log())
 				}
 				return
 			}
 			if err != nil || !strings.Contains(out, first+" is the first new commit") {
-				t.Fatalf("%v\n%s\nof\n%s", err, out, Log(s))
+				t.Fatalf("%v\n%s\nof\n%s", err, out, s.Log())
 			}
-			if want := "# first new commit: [" + first + "]"; !strings.Contains(Log(s), want) {
-				t.Errorf("the log lacks %q:\n%s", want, Log(s))
+			if want := "# first new commit: [" + first + "]"; !strings.Contains(s.Log(), want) {
+				t.Errorf("the log lacks %q:\n%s", want, s.Log())
 			}
 		})
 	}
@@ -122,7 +123,7 @@ func TestLog(t *testing.T) {
 
 func TestLogOfBeginning(t *testing.T) {
 	b := newBisect(t, 14, nil)
-	if got := Log(b.Summary(nil)); !strings.HasPrefix(got, "# asked, arm flip: ends\ngit bisect start ") || strings.Contains(got, "git bisect old") {
+	if got := b.Summary(nil).Log(); !strings.HasPrefix(got, "# asked, arm flip: ends\ngit bisect start ") || strings.Contains(got, "git bisect old") {
 		t.Errorf("got\n%s", got)
 	}
 }

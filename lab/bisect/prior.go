@@ -7,6 +7,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"github.com/vdevil/vdevil/lab/report"
 )
 
 // Prior makes commits more or less probable before anything is tried: those that touch a path, or whose subject has a word, that
@@ -66,14 +68,14 @@ func weigh(priors []Prior, paths []string, c Candidate) float64 {
 }
 
 // touches says whether a commit touches a path that is meant.
-func (p Prior) touches(c Commit) bool {
+func (p Prior) touches(c report.Commit) bool {
 	glob, err := p.pattern()
 	return err == nil && slices.ContainsFunc(c.Paths, func(file string) bool { // Plan refuses what is none
 		return glob.MatchString(file) || !strings.Contains(p.Glob, "/") && glob.MatchString(path.Base(file))
 	})
 }
 
-func (p Prior) matches(c Commit) bool {
+func (p Prior) matches(c report.Commit) bool {
 	glob, err := p.pattern()
 	return err == nil && (p.touches(c) || slices.ContainsFunc(strings.Fields(c.Subject), func(word string) bool {
 		return glob.MatchString(strings.Trim(word, ".,:;()[]\"'`"))

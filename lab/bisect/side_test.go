@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"github.com/vdevil/vdevil/lab/campaign"
+	"github.com/vdevil/vdevil/lab/report"
 )
 
 // TestSideBySide has several trials run at once, as the runner has them: those that are not wanted any more are broken off. A build
@@ -18,7 +19,7 @@ func TestSideBySide(t *testing.T) {
 				b := newBisect(t, 60, nil)
 				r := sideBySide(b, w, jobs)
 				s := b.Summary(r.done)
-				if s.State != Found || !slices.Equal(s.Credible, []int{38}) {
+				if s.State != report.StageFound || !slices.Equal(s.Credible, []int{38}) {
 					t.Fatalf("%s: %v", s.State, s.Credible)
 				}
 				alone := newBisect(t, 60, nil)

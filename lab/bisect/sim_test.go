@@ -5,6 +5,8 @@ import (
 	"math"
 	"math/rand/v2"
 	"testing"
+
+	"github.com/vdevil/vdevil/lab/report"
 )
 
 // stray is the rate of the side on which the fault does nothing, in simulations: something else may look like it.
@@ -62,19 +64,19 @@ func (l *lab) bayes(c *course) answer {
 	a := answer{after: -1, first: -1}
 	for {
 		s := c.next(t)
-		if a.first < 0 && (s.state == Found || s.state == Confirming) {
+		if a.first < 0 && (s.state == report.StageFound || s.state == report.StageConfirming) {
 			a.first, a.firstStated = s.gap[0], s.mass
 		}
-		if s.state == Found {
+		if s.state == report.StageFound {
 			a.after, a.stated = s.gap[0], s.mass
 		}
 		if s.state.Over() {
 			return a
 		}
 		switch s.state {
-		case Ends:
+		case report.StageEnds:
 			a.ends++
-		case Confirming:
+		case report.StageConfirming:
 			a.again++
 		}
 		i := s.ask[0]

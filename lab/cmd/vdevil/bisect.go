@@ -12,6 +12,7 @@ import (
 	"github.com/vdevil/vdevil/lab"
 	"github.com/vdevil/vdevil/lab/bisect"
 	"github.com/vdevil/vdevil/lab/campaign"
+	"github.com/vdevil/vdevil/lab/report"
 	"github.com/vdevil/vdevil/lab/store"
 )
 
@@ -123,16 +124,16 @@ func (a *app) bisect(ctx context.Context, f bisectFlags, args []string) error {
 }
 
 // tellBisection prints what is known. A bisection that found nothing did not hold what was expected of it.
-func (a *app) tellBisection(s bisect.Summary, asJSON bool, err error) error {
+func (a *app) tellBisection(s report.Bisection, asJSON bool, err error) error {
 	if len(s.Candidates) == 0 {
 		return err
 	}
 	if asJSON {
 		err = errors.Join(err, writeJSON(a.out, s))
 	} else {
-		err = errors.Join(err, bisect.Table(a.out, s))
+		err = errors.Join(err, s.Table(a.out))
 	}
-	if err == nil && s.State.Over() && s.State != bisect.Found {
+	if err == nil && s.State.Over() && s.State != report.StageFound {
 		return &notHeldError{"no commit was found: " + s.Message}
 	}
 	return err
@@ -165,7 +166,7 @@ func (p *course) event(e campaign.Event) {
 }
 
 // knownBisection reads a stored bisection.
-func (a *app) knownBisection(ctx context.Context, word string, tell func(bisect.Summary) error) error {
+func (a *app) knownBisection(ctx context.Context, word string, tell func(report.Bisection) error) error {
 	return a.stored(ctx, func(s *store.Store) error {
 		c, err := s.Find(ctx, word)
 		if err != nil {
@@ -192,11 +193,11 @@ next, and why. The bisection may be under way.`,
 		Example: `  vdevil bisect status tonight`,
 		Args:    cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return a.knownBisection(cmd.Context(), args[0], func(s bisect.Summary) error {
+			return a.knownBisection(cmd.Context(), args[0], func(s report.Bisection) error {
 				if asJSON {
 					return writeJSON(a.out, s)
 				}
-				return bisect.Table(a.out, s)
+				return s.Table(a.out)
 			})
 		},
 	}
@@ -213,8 +214,8 @@ would tell for the time it takes.`,
 		Example: `  vdevil bisect why tonight 1a2b3c4`,
 		Args:    cobra.ExactArgs(2),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return a.knownBisection(cmd.Context(), args[0], func(s bisect.Summary) error {
-				text, err := s.Why(args[1])
+			return a.knownBisection(cmd.Context(), args[0], func(s report.Bisection) error {
+				text, err := bisect.Why(s, args[1])
 				if err != nil {
 					return usage(err)
 				}
@@ -234,8 +235,8 @@ tried as skipped.`,
 		Example: `  vdevil bisect log tonight > log && git bisect replay log`,
 		Args:    cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return a.knownBisection(cmd.Context(), args[0], func(s bisect.Summary) error {
-				_, err := io.WriteString(a.out, bisect.Log(s))
+			return a.knownBisection(cmd.Context(), args[0], func(s report.Bisection) error {
+				_, err := io.WriteString(a.out, s.Log())
 				return err
 			})
 		},

@@ -14,7 +14,6 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/vdevil/vdevil/lab"
-	"github.com/vdevil/vdevil/lab/bisect"
 	"github.com/vdevil/vdevil/lab/host"
 	"github.com/vdevil/vdevil/lab/report"
 	"github.com/vdevil/vdevil/lab/report/bitmap"
@@ -159,7 +158,7 @@ func (a *app) drawing(shown lab.Shown, asJSON bool) error {
 	case shown.Bisection != nil && asJSON:
 		return writeJSON(a.out, shown.Bisection)
 	case shown.Bisection != nil:
-		return bisect.Table(a.out, *shown.Bisection)
+		return shown.Bisection.Table(a.out)
 	case asJSON:
 		return shown.Study.WriteJSON(a.out)
 	}

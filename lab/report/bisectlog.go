@@ -1,4 +1,4 @@
-package bisect
+package report
 
 import (
 	"fmt"
@@ -6,11 +6,11 @@ import (
 	"strings"
 )
 
-// Log is the summary as a git bisect log, which git bisect replay reads. Of the candidates that were tried it marks those of which the
+// Log is the bisection as a git bisect log, which git bisect replay reads. Of the candidates that were tried it marks those of which the
 // side is known with the confidence. Old and new are those of git, earlier and later in history: where the change is on the way
 // down from the old end to the merge base, git's old commits are those like the new end.
-func Log(r Summary) string {
-	l := &log{summary: r}
+func (r Bisection) Log() string {
+	l := &bisectLog{summary: r}
 	l.line("# %s, arm %s: %s", r.Scenario, r.Arm, r.State)
 	if r.Message != "" {
 		l.line("# %s", r.Message)
@@ -19,7 +19,7 @@ func Log(r Summary) string {
 	if r.Direction == "" {
 		return l.String()
 	}
-	l.line("# %s: Fisher's p of the two ends is %s", r.Direction, pValue(r.EndsP))
+	l.line("# %s: Fisher's p of the two ends is %s", r.Direction, probability(r.EndsP))
 	if r.Down {
 		l.line("# the rate changes between the old end and the merge base: old is the merge base here, new the old end")
 	}
@@ -27,7 +27,7 @@ func Log(r Summary) string {
 		return l.String()
 	}
 	l.marks(slices.Clone(r.Candidates[r.First : r.Last+1]))
-	if r.State == Found {
+	if r.State == StageFound {
 		for _, i := range r.Credible {
 			row := r.Candidates[i]
 			word := "possible first new commit"
@@ -42,20 +42,20 @@ func Log(r Summary) string {
 	return l.String()
 }
 
-type log struct {
+type bisectLog struct {
 	strings.Builder
-	summary Summary
+	summary Bisection
 }
 
-func (l *log) line(format string, of ...any) { l.WriteString(fmt.Sprintf(format, of...) + "\n") }
+func (l *bisectLog) line(format string, of ...any) { l.WriteString(fmt.Sprintf(format, of...) + "\n") }
 
 // marks names the old ones in the order of history, then the new ones from the last to the first: git forgets a new one when it is
 // told another.
-func (l *log) marks(rows []Row) {
+func (l *bisectLog) marks(rows []Candidate) {
 	if l.summary.Down {
 		slices.Reverse(rows)
 	}
-	var late []Row
+	var late []Candidate
 	for _, row := range rows {
 		if (row.New < 0.5) == l.summary.Down {
 			late = append(late, row)
@@ -70,7 +70,7 @@ func (l *log) marks(rows []Row) {
 }
 
 // mark says on which side a candidate is, by the commit of it that tells git most.
-func (l *log) mark(row Row) {
+func (l *bisectLog) mark(row Candidate) {
 	if row.Untestable != "" || row.Skipped {
 		for _, k := range row.Commits {
 			l.line("# skip: %s", title(k))
