@@ -38,10 +38,11 @@ type BisectRequest struct {
 // bisection is a bisection as it is stored: with what finds its trees again.
 type bisection struct {
 	*bisect.Bisect
-	// Source is the checkout, empty for packages; Old and New are hashes of commits in it.
-	Source string `json:"source,omitempty"`
-	Old    string `json:"old,omitempty"`
-	New    string `json:"new,omitempty"`
+	// Source is the checkout, empty for packages, Backports the list of patches that some revisions need; Old and New are hashes of commits in it.
+	Source    string `json:"source,omitempty"`
+	Old       string `json:"old,omitempty"`
+	New       string `json:"new,omitempty"`
+	Backports string `json:"backports,omitempty"`
 }
 
 // What a build and a trial cost as long as none is known, in seconds: a tree not much like one that was compiled before, and the
@@ -129,7 +130,7 @@ func (l *Lab) commits(ctx context.Context, b *bisection, old, new string) error 
 	if l.opts.Source == "" {
 		return misnamed(ctx, errors.New("--old and --new name no packages: name the checkout that they are revisions of with --source DIR"))
 	}
-	repo, err := l.Source(ctx, l.opts.Source)
+	repo, err := l.Source(ctx, l.opts.Source, l.opts.Backports)
 	if err != nil {
 		return err
 	}
@@ -137,7 +138,7 @@ func (l *Lab) commits(ctx context.Context, b *bisection, old, new string) error 
 	if err != nil {
 		return err
 	}
-	b.Source, b.Old, b.New = repo.Dir, from.Commit, to.Commit
+	b.Source, b.Old, b.New, b.Backports = repo.Dir, from.Commit, to.Commit, l.opts.Backports
 	var skip []string
 	b.Candidates, skip, b.Fork, err = candidates(h, func(t source.Tree) (campaign.Image, error) { return l.Plan(ctx, repo, t) })
 	b.Skip = append(b.Skip, skip...)
@@ -193,7 +194,7 @@ func (l *Lab) again(ctx context.Context, b *bisection) error {
 	if b.Source == "" {
 		return nil
 	}
-	repo, err := l.Source(ctx, cmp.Or(l.opts.Source, b.Source))
+	repo, err := l.Source(ctx, cmp.Or(l.opts.Source, b.Source), cmp.Or(l.opts.Backports, b.Backports))
 	if err != nil {
 		return err
 	}
@@ -220,7 +221,7 @@ func (l *Lab) explain(ctx context.Context, b *bisection, s *report.Bisection, do
 	if s.State != report.StageFound || b.Source == "" {
 		return nil
 	}
-	repo, err := l.Source(ctx, cmp.Or(l.opts.Source, b.Source))
+	repo, err := l.Source(ctx, cmp.Or(l.opts.Source, b.Source), cmp.Or(l.opts.Backports, b.Backports))
 	if err != nil {
 		return err
 	}

@@ -38,6 +38,8 @@ type Options struct {
 	Mirror string
 	// Source is the git checkout of OpenZFS whose revisions can be named as versions; empty for none.
 	Source string
+	// Backports is a list of patches that revisions need to be compiled, as source.Repo.Backport reads it; empty for none.
+	Backports string
 	// Install says what to do about packages that this computer lacks.
 	Install host.InstallOptions
 	// Jobs is how many trials run at once, 0 for one per CPU, and more while CPUs have nothing to do.

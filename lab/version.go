@@ -87,6 +87,10 @@ func (l *Lab) Find(ctx context.Context, word string) (campaign.Image, error) {
 
 // Plan says which image a tree has. It is compiled when it is needed.
 func (l *Lab) Plan(ctx context.Context, repo *source.Repo, t source.Tree) (campaign.Image, error) {
+	t, err := repo.Patched(ctx, t)
+	if err != nil {
+		return campaign.Image{}, misnamed(ctx, err)
+	}
 	base, err := l.images.On(ctx, t, images.Options{Mirror: l.opts.Mirror, Progress: l.step("image under it")})
 	if errors.Is(err, images.ErrNoKernel) {
 		err = misnamed(ctx, err)
@@ -99,12 +103,15 @@ func (l *Lab) Plan(ctx context.Context, repo *source.Repo, t source.Tree) (campa
 	return campaign.Image{ID: id, OpenZFS: t.Name}, nil
 }
 
-// Source opens the checkout that revisions are taken from.
-func (l *Lab) Source(ctx context.Context, dir string) (*source.Repo, error) {
+// Source opens the checkout that revisions are taken from, and reads the list of patches that some need, if there is one.
+func (l *Lab) Source(ctx context.Context, dir, backports string) (*source.Repo, error) {
 	if err := host.Install(ctx, host.Missing(host.Git()...), l.opts.Install); err != nil {
 		return nil, err
 	}
 	repo, err := l.images.Source(ctx, dir)
+	if err == nil && backports != "" {
+		err = repo.Backport(ctx, backports)
+	}
 	return repo, misnamed(ctx, err)
 }
 
@@ -117,7 +124,7 @@ func (l *Lab) resolve(ctx context.Context, word string) (*source.Repo, source.Tr
 		return nil, source.Tree{}, misnamed(ctx, fmt.Errorf("there is no recipe for OpenZFS %q, and no checkout to take it from: write %s, name a checkout with --source DIR, or a directory as ./DIR",
 			word, strings.Join(l.images.Versions(), ", ")))
 	}
-	repo, err := l.Source(ctx, dir)
+	repo, err := l.Source(ctx, dir, l.opts.Backports)
 	if err != nil {
 		return nil, source.Tree{}, err
 	}

@@ -33,6 +33,8 @@ type Repo struct {
 	top     string // of the checkout; "" for a bare repository
 	own     string // a git directory of ours: objects and index files of edited trees; those of theirs are borrowed
 	shallow bool
+
+	backports []backport
 }
 
 // Open finds the repository that dir is in. cache is a directory of the caller's for objects and index files of edited trees;

@@ -33,11 +33,14 @@ type labFlags struct {
 	driver driverFlags
 	jobs   uint
 	source string
+	// backports is a file that goes with the source.
+	backports string
 }
 
 func (f *labFlags) add(flags *pflag.FlagSet) {
 	flags.BoolVar(&f.yes, "yes", false, "install missing host packages without asking, as CI=true does")
 	flags.StringVar(&f.source, "source", os.Getenv("VDEVIL_ZFS_SOURCE"), "`DIR` of a git checkout of OpenZFS, whose revisions can be named as versions (or $VDEVIL_ZFS_SOURCE)")
+	flags.StringVar(&f.backports, "backports", "", "`FILE` with patches that old revisions need to compile, each line a range and a patch: zfs-2.1.0..zfs-2.1.5 objtool.patch")
 	flags.StringVar(&f.mirror, "mirror", "", "`URL` to take the guests' packages from (default: the suite's own)")
 	f.driver.add(flags)
 }
@@ -70,6 +73,9 @@ func (f *labFlags) repeat() []string {
 	words := f.driver.repeat()
 	if f.source != "" {
 		words = append(words, "--source", shellescape.Quote(f.source))
+	}
+	if f.backports != "" {
+		words = append(words, "--backports", shellescape.Quote(f.backports))
 	}
 	return words
 }
@@ -105,8 +111,8 @@ func (a *app) open(ctx context.Context, f labFlags, view observer) (*lab.Lab, er
 		return nil, err
 	}
 	return lab.Open(ctx, lab.Options{
-		Dirs: dirs, Driver: f.driver.name.value, Connect: f.driver.connect, Mirror: f.mirror, Source: f.source, Jobs: int(f.jobs),
-		Progress: view.progress, Install: a.install(ctx, f.yes, dirs),
+		Dirs: dirs, Driver: f.driver.name.value, Connect: f.driver.connect, Mirror: f.mirror, Source: f.source, Backports: f.backports,
+		Jobs: int(f.jobs), Progress: view.progress, Install: a.install(ctx, f.yes, dirs),
 	})
 }
 
