@@ -81,7 +81,7 @@ func (h home) dirs() host.Dirs {
 
 // command is vdevil with arguments. It does not take CI's word for a user's yes.
 func (h home) command(args ...string) *exec.Cmd {
-	if slices.Contains([]string{"run", "resume", "repeat", "atlas", "peek", "shell", "crash"}, args[0]) {
+	if slices.Contains([]string{"run", "resume", "repeat", "atlas", "peek", "shell", "crash", "bisect"}, args[0]) {
 		args = append(args, h.driver...)
 	}
 	return h.plain(args...)

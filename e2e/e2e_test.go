@@ -120,6 +120,7 @@ func TestE2E(t *testing.T) {
 	atlasSpecs(b)
 	auditSpecs(b)
 	crashSpecs(b)
+	sourceSpecs(b)
 	RunSpecs(t, "vdevil", suite, reporter)
 }
 

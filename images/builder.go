@@ -210,7 +210,7 @@ func compile(ctx context.Context, b *builder, repo *source.Repo, t source.Tree, 
 	}
 	touch(at)
 	touch(b.dir)
-	if !exists(kept) {
+	if exists(programs) && !exists(kept) {
 		return b.keep(programs, kept)
 	}
 	return nil

@@ -53,6 +53,12 @@ var treePhases = []phase{
 	{id: "layer", name: "packing", expected: time.Second},
 }
 
+// unpackPhases are those of the source of a package.
+var unpackPhases = []phase{
+	{id: "download", name: "downloading the package", expected: 30 * time.Second},
+	{id: "unpack", name: "unpacking it", expected: 2 * time.Second},
+}
+
 func (p phase) guess() time.Duration {
 	if p.parallel {
 		return p.expected * 2 / time.Duration(max(2, runtime.NumCPU()))

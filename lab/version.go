@@ -115,6 +115,14 @@ func (l *Lab) Source(ctx context.Context, dir, backports string) (*source.Repo, 
 	return repo, misnamed(ctx, err)
 }
 
+// Unpack makes dir a checkout of what the package of a version, "" being the default one, compiles.
+func (l *Lab) Unpack(ctx context.Context, version, dir string) error {
+	if err := host.Install(ctx, host.Missing(host.Git()...), l.opts.Install); err != nil {
+		return err
+	}
+	return l.images.Unpack(ctx, version, dir, images.Options{Mirror: l.opts.Mirror, Progress: l.told("source of OpenZFS " + version)})
+}
+
 func (l *Lab) resolve(ctx context.Context, word string) (*source.Repo, source.Tree, error) {
 	dir := l.opts.Source
 	if IsDir(word) {
@@ -147,10 +155,12 @@ func (l *Lab) packaged(ctx context.Context, version string) (*images.Image, erro
 }
 
 // step tells of the steps of a build.
-func (l *Lab) step(version string) func(images.Step) {
+func (l *Lab) step(version string) func(images.Step) { return l.told("image of OpenZFS " + version) }
+
+func (l *Lab) told(what string) func(images.Step) {
 	return func(s images.Step) {
 		l.opts.Progress(Progress{
-			What: "image of OpenZFS " + version + ": " + s.Name, Index: s.Index, Of: s.Of, Expected: s.Expected, Took: s.Elapsed, Done: s.Done,
+			What: what + ": " + s.Name, Index: s.Index, Of: s.Of, Expected: s.Expected, Took: s.Elapsed, Done: s.Done,
 		})
 	}
 }

@@ -1,6 +1,7 @@
 # Compiles the tree in /build/src for the kernel $RELEASE. Leaves in /build/out: zfs.ko and spl.ko with debug information, and
 # layer.cpio, what a guest gets. Programs that are in /build/programs already are not made. make does not see that configure must
-# run again: $SETUP is a hash of what it reads for modules, $CONFIGURE of all that it reads.
+# run again: $SETUP is a hash of what it reads for modules, $CONFIGURE of all that it reads. A tree without programs, as
+# the package of the modules has it, gives modules alone.
 set -eu
 cd /build/src
 jobs=$(nproc)
@@ -14,7 +15,8 @@ if [ "$setup" != "$SETUP" ] || { [ ! -d /build/programs ] && [ "$configure" != "
   rm -f /build/configured
   quietly sh ./autogen.sh
   # A version that may not know the kernel yet, or not any more, is for whoever asked for it to judge.
-  quietly ./configure --prefix=/usr --sysconfdir=/etc --localstatedir=/var --with-config=all --enable-debuginfo --disable-shared \
+  [ -d cmd ] && config=all || config=kernel
+  quietly ./configure --prefix=/usr --sysconfdir=/etc --localstatedir=/var --with-config=$config --enable-debuginfo --disable-shared \
     --disable-nls --disable-pyzfs --disable-pam --disable-systemd --disable-sysvinit \
     --with-linux="$linux/source" --with-linux-obj="$linux/build"
   echo "$SETUP $CONFIGURE" >/build/configured
@@ -35,7 +37,7 @@ depmod -b /build/depmod "$RELEASE"
 cp "$modules"/modules.* "/build/out/layer/layer$linux/"
 cp -r "$modules/updates/dkms" "/build/out/layer/layer$linux/updates/"
 
-if [ ! -d /build/programs ]; then
+if [ -d cmd ] && [ ! -d /build/programs ]; then
   echo "@step programs"
   programs="zfs zpool zdb zinject ztest raidz_test zgenhostid mount.zfs zstream"
   # Since 2.2 one Makefile makes all programs, and before that each directory has its own.
@@ -55,7 +57,7 @@ if [ ! -d /build/programs ]; then
 fi
 
 echo "@step layer"
-cp /build/programs/* /build/out/layer/layer/usr/sbin/
+[ ! -d /build/programs ] || cp /build/programs/* /build/out/layer/layer/usr/sbin/
 cd /build/out/layer
 find . | cpio -o --quiet -H newc -R 0:0 >../layer.cpio
 cd ..

@@ -173,3 +173,22 @@ func TestEnvironment(t *testing.T) {
 		t.Errorf("error %v, want ErrUnknown", err)
 	}
 }
+
+// TestBegin makes a checkout of files that somebody has without a history, ignored ones too.
+func TestBegin(t *testing.T) {
+	gitIn(t, t.TempDir(), "version") // installs git where it is missing
+	dir := t.TempDir()
+	files := openzfs()
+	files["module/zfs/spa.o"] = "ignored\n"
+	write(t, dir, files)
+	must0(t, Begin(t.Context(), dir, "all of it"))
+	if out := gitIn(t, dir, "log", "--format=%s by %an"); out != "all of it by vdevil" {
+		t.Errorf("history is %q", out)
+	}
+	if out := gitIn(t, dir, "ls-files", "module/zfs/spa.o"); out == "" {
+		t.Error("an ignored file was left out")
+	}
+	if tree := edited(t, openRepo(t, dir)); tree.Commit == "" || tree.Version != "2.3.4" {
+		t.Errorf("got %+v", tree)
+	}
+}

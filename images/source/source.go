@@ -97,6 +97,26 @@ func open(ctx context.Context, dir, cache string) (*Repo, error) {
 	return r, r.makeOwn(cache)
 }
 
+// Begin makes a directory a checkout with one commit of all that is in it.
+func Begin(ctx context.Context, dir, subject string) error {
+	git, err := host.Program("git")
+	if err != nil {
+		return err
+	}
+	r := &Repo{git: git}
+	const who = "vdevil"
+	for _, args := range [][]string{
+		{"init", "--quiet", "--initial-branch=main"},
+		{"add", "--all", "--force"},
+		{"-c", "user.name=" + who, "-c", "user.email=" + who + "@localhost", "commit", "--quiet", "-m", subject},
+	} {
+		if _, err := r.run(ctx, call{dir: dir, env: []string{"GIT_DIR=" + filepath.Join(dir, ".git"), "GIT_WORK_TREE=" + dir}, args: args}); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 func notRepository(dir string, err error) error {
 	text := err.Error()
 	switch {

@@ -109,6 +109,8 @@ func TestWrongUsage(t *testing.T) {
 		{"repeat /proc/self", "/proc/self is no bundle of a trial"},
 		{"run --bisect", "--bisect has one answer: name one scenario, and one version"},
 		{"run blkptr-dva-flip --bisect --zfs 2.3.2,2.3.9", "--bisect has one answer"},
+		{"image source 2.3.2", "accepts 2 arg(s), received 1"},
+		{"image source 2.3.1 zfs", `there is no recipe for OpenZFS "2.3.1"`},
 		{"bisect", "accepts 1 arg(s), received 0"},
 		{"bisect blkptr-dva-flip --old 2.3.2", "name both ends with --old and --new"},
 		{"bisect blkptr-dva-flip --old 2.3.1 --new 2.3.2", `no recipe for OpenZFS "2.3.1"; write 2.1.11, 2.3.2, 2.3.9 or 2.4.4, a revision of a checkout with --source DIR`},

@@ -52,11 +52,12 @@ checkout, or a checkout as it is. It is built when it is first needed, and kept 
 		Example: `  vdevil image list
   vdevil image build 2.3.2 2.3.9
   vdevil image build zfs-2.3.4 --source ~/zfs
+  vdevil image source 2.3.2 ./zfs
   vdevil image rm 2.1.11`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
-	cmd.AddCommand(a.imageBuild(), a.imageList(), a.imageRemove())
+	cmd.AddCommand(a.imageBuild(), a.imageList(), a.imageSource(), a.imageRemove())
 	return cmd
 }
 
@@ -203,6 +204,34 @@ func (a *app) printImages(list []versionEntry) error {
 		}
 	}
 	return columns(a.out, b.String())
+}
+
+func (a *app) imageSource() *cobra.Command {
+	var f labFlags
+	cmd := &cobra.Command{
+		Use:   "source VERSION DIR",
+		Short: "Unpack the source of a package as a checkout",
+		Long: `Source makes a new directory a git checkout of what the package of a version compiles its modules of: something to edit, and to
+run with --zfs DIR. It has no programs, so that a guest keeps those of the package.`,
+		Example: `  vdevil image source 2.3.2 ./zfs
+  vdevil run blkptr-dva-flip --zfs ./zfs --trials 1`,
+		Args: cobra.ExactArgs(2),
+		RunE: func(cmd *cobra.Command, args []string) (err error) {
+			if err := f.checkVersions(args[0]); err != nil {
+				return err
+			}
+			view := a.observer()
+			defer view.close()
+			l, err := a.open(cmd.Context(), f, view)
+			if err != nil {
+				return interrupted(cmd.Context(), err)
+			}
+			defer func() { err = errors.Join(err, l.Close()) }()
+			return interrupted(cmd.Context(), l.Unpack(cmd.Context(), args[0], args[1]))
+		},
+	}
+	f.add(cmd.Flags())
+	return cmd
 }
 
 func (a *app) imageRemove() *cobra.Command {
