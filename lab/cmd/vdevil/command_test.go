@@ -170,12 +170,21 @@ func TestList(t *testing.T) {
 	if code != held || stderr != "" {
 		t.Fatalf("status %d, %s", code, stderr)
 	}
-	for _, s := range all {
-		for _, want := range []string{s.Name, s.Question, string(s.Expect.Verdict), s.Arms[0].Name} {
+	if n := strings.Count(out, "\n"); n != len(all)+1 {
+		t.Errorf("%d lines for %d scenarios:\n%s", n, len(all), out)
+	}
+	has := func(out string, words ...string) {
+		t.Helper()
+		for _, want := range words {
 			if !strings.Contains(out, want) {
 				t.Errorf("the list lacks %q:\n%s", want, out)
 			}
 		}
+	}
+	for _, s := range all {
+		has(out, s.Name, s.Question, string(s.Expect.Verdict))
+		_, details, _ := command(t, "list", s.Name)
+		has(details, s.Question, string(s.Cause), s.Expect.Signature, s.Arms[0].Name)
 	}
 	_, out, _ = command(t, "list", "--json")
 	var list []entry

@@ -15,9 +15,10 @@ func (a *app) listCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "list [SCENARIO...]",
 		Short: "List scenarios and their questions",
-		Long: `List shows the lab's own scenarios, or those named: what each asks, which of the suspects it puts on trial, what it costs,
-its arms with their trials, and what is expected. Naming a file checks it.`,
+		Long: `List shows the lab's own scenarios, each in a line: what it costs, what is expected, what it asks. Of those that are named it
+shows more: which of the suspects is put on trial, the claim, the arms with their trials. Naming a file checks it.`,
 		Example: `  vdevil list
+  vdevil list blkptr-dva-flip
   vdevil list --json
   vdevil list ./my-scenario.yaml`,
 		RunE: func(_ *cobra.Command, args []string) error {
@@ -30,6 +31,9 @@ its arms with their trials, and what is expected. Naming a file checks it.`,
 			}
 			if asJSON {
 				return writeJSON(a.out, entries(all))
+			}
+			if len(args) == 0 {
+				return table(a.out, all)
 			}
 			return writeList(a.out, all)
 		},
@@ -57,6 +61,20 @@ func entries(all []*scenarios.Scenario) []entry {
 		list[i] = entry{s.Name, s.File, s.Question, s.Claim, s.Cause, s.Cost, s.Default, s.Arms, s.Expect}
 	}
 	return list
+}
+
+// table writes a line a scenario.
+func table(w io.Writer, all []*scenarios.Scenario) error {
+	var b strings.Builder
+	b.WriteString("SCENARIO\tCOST\tEXPECTED\tQUESTION\n")
+	for _, s := range all {
+		cost := string(s.Cost)
+		if s.Default {
+			cost += ", default"
+		}
+		fmt.Fprintf(&b, "%s\t%s\t%s\t%s\n", s.Name, cost, s.Expect.Verdict, s.Question)
+	}
+	return columns(w, b.String())
 }
 
 // writeList writes a paragraph a scenario: questions are too long for a table.
