@@ -237,6 +237,6 @@ func (c Comparison) rest(b *bytes.Buffer) {
 		}
 	}
 	if len(c.Nights) > 1 {
-		fmt.Fprintf(b, "\n%s Where nothing changes, %.3g are named in a year of nights of so many cells, at most and on average.\n", c.Corrected, c.FalseAlarms)
+		fmt.Fprintf(b, "\n%s Where nothing changes, at most %.3g changes are named in a year of nights of so many cells, on average.\n", c.Corrected, c.FalseAlarms)
 	}
 }
