@@ -19,7 +19,8 @@ func apply(known []scenarios.Known, r *report.Comparison) (list []report.Known) 
 			list = append(list, report.Known{Known: k, State: report.KnownExpired})
 			continue
 		}
-		row, matches := report.Known{Known: k}, 0
+		row := report.Known{Known: k}
+		var matches int
 		if k.Rate == nil {
 			matches = knownVerdict(&row, r.Questions)
 		} else {
@@ -40,6 +41,7 @@ func apply(known []scenarios.Known, r *report.Comparison) (list []report.Known) 
 	return list
 }
 
+// knownVerdict looks for what an entry is about, and says how much there is.
 func knownVerdict(k *report.Known, all []report.Question) (matches int) {
 	for i := range all {
 		q := &all[i]
@@ -59,7 +61,7 @@ func knownVerdict(k *report.Known, all []report.Question) (matches int) {
 	return matches
 }
 
-// knownRate has a rate hold as long as the interval of tonight, or that of all nights since the last change, has it: what people write
+// knownRate does so for a rate. It holds as long as the interval of tonight, or that of all nights since the last change, has it: what people write
 // is rounded.
 func knownRate(k *report.Known, all []report.Cell) (matches int) {
 	for i := range all {

@@ -351,7 +351,7 @@ func TestVerdicts(t *testing.T) {
 		{"the expectation took note of it", []string{text, text, edited}, []int{10, 0, 0}, false, 0},
 		{"and then it changes again", []string{text, text, edited}, []int{10, 0, 0, 10}, true, 3},
 	} {
-		var all []Night
+		all := make([]Night, 0, len(tt.hits))
 		for i, hits := range tt.hits {
 			with := text
 			if len(tt.texts) > 0 {
@@ -369,7 +369,7 @@ func TestVerdicts(t *testing.T) {
 
 // TestUnexpected has a rate change, and single trials too, without a verdict that does.
 func TestUnexpected(t *testing.T) {
-	var all []Night
+	all := make([]Night, 0, 25)
 	for i := range 20 {
 		all = append(all, asks(t, i, text, "i", 10))
 	}
@@ -397,7 +397,7 @@ func TestKnown(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	var all []Night
+	all := make([]Night, 0, 8)
 	for i := range 5 {
 		all = append(all, asks(t, i, text, "i", 10))
 	}
@@ -427,7 +427,7 @@ func TestKnown(t *testing.T) {
 }
 
 func TestDurations(t *testing.T) {
-	var all []Night
+	all := make([]Night, 0, 12)
 	for i := range 12 {
 		n := asks(t, i, text, "i", 10)
 		for _, c := range n.Cells {

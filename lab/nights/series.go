@@ -92,7 +92,8 @@ func (s *series) boundaries(r *stats.Rates, apart bool) *stats.Boundaries {
 	m.None = 1
 	if apart {
 		for _, h := range s.hosts {
-			m.Strata = append(m.Strata, func(i int) stats.Counts { return s.by[h][i] })
+			of := s.by[h]
+			m.Strata = append(m.Strata, func(i int) stats.Counts { return of[i] })
 		}
 	}
 	return m
@@ -219,7 +220,7 @@ func (s *series) row(m *stats.Boundaries, c change, end int) (report.Change, int
 // test compares both sides of a boundary: within each host, when hosts did other shares of the trials before than after.
 func (s *series) test(from, at, to int) (string, *float64) {
 	a, b := between(s.all, from, at), between(s.all, at+1, to)
-	var strata [][2]stats.Counts
+	strata := make([][2]stats.Counts, 0, len(s.hosts))
 	shares := true
 	for _, h := range s.hosts {
 		x, y := between(s.by[h], from, at), between(s.by[h], at+1, to)

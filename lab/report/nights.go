@@ -194,7 +194,7 @@ func (c Comparison) durations(b *bytes.Buffer) {
 func (m Median) String() string { return fmt.Sprintf("%.3g s of %d", m.Seconds, m.Trials) }
 
 func (c Comparison) known(b *bytes.Buffer) {
-	var rows [][]string
+	rows := make([][]string, 0, len(c.Known))
 	for _, k := range c.Known {
 		says, arm := string(k.Verdict), ""
 		if k.Rate != nil {

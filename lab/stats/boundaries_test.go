@@ -133,10 +133,11 @@ func TestNowhere(t *testing.T) {
 			}
 			return (of(both) + of(strata[0])*of(strata[1])) / 2
 		}
-		want := []float64{3 * likelihood(4)}
+		want := make([]float64, 1+len(m.Prior))
+		want[0] = 3 * likelihood(4)
 		total := want[0]
 		for b, w := range m.Prior {
-			want = append(want, w*likelihood(b))
+			want[b+1] = w * likelihood(b)
 			total += want[b+1]
 		}
 		for i, got := range append([]float64{m.Nowhere}, m.Post...) {
