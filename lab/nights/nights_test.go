@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"math/rand/v2"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -125,6 +126,17 @@ func TestRow(t *testing.T) {
 	}
 	if k.Test != "Fisher" || k.P == nil || *k.P != stats.Fisher(200, 0, 37, 13) || k.Probability < Confidence || len(k.Confounded) > 0 {
 		t.Errorf("%+v", k)
+	}
+}
+
+// TestNext has a change begin on a night before the one that made it certain: what comes after is compared with all nights since it began.
+func TestNext(t *testing.T) {
+	c := Compare(hitsOf10(slices.Concat(repeat(10, 30), []int{8, 7, 8, 7, 8, 7, 8, 7}, repeat(0, 2))...), nil).Cells[0]
+	if got := changesOf(c); !slices.Equal(got, []string{"since 30 named 31 changed again 38", "since 38 named 38 there"}) {
+		t.Fatalf("%q", got)
+	}
+	if k := c.Changes[1]; k.Before.Scored != 80 || k.After.Scored != 20 || c.Present.Scored != 20 {
+		t.Errorf("%+v, present %+v", k, c.Present)
 	}
 }
 
@@ -320,6 +332,44 @@ func TestEdits(t *testing.T) {
 	}
 }
 
+// TestWithheld has an arm whose fault is withheld, or is not: nothing else differs.
+func TestWithheld(t *testing.T) {
+	with := strings.Replace(text, "after: 8}\n", "after: \"${n}\"}\nvars: {n: \"8\"}\n", 1)
+	without := strings.Replace(with, "- name: flip\n", "- name: flip\n    vars: {n: \"9\"}\n", 1)
+	without = strings.Replace(without, "    withhold: true\n", "", 1)
+	var keys []Key
+	for _, text := range []string{with, without} {
+		n := &Night{}
+		trials(t, n, text, "i", "no-flip", 0, 1)
+		keys = append(keys, n.Cells[0].Key)
+	}
+	if got := keys[1].edits(keys[0]); !slices.Equal(got, []string{"the scenario's text"}) {
+		t.Errorf("%q", got)
+	}
+}
+
+// TestAdd divides the trials by where they were done.
+func TestAdd(t *testing.T) {
+	n := &Night{}
+	for i, e := range []trial.Environment{{Host: "a", Version: "1"}, {Host: "b", Version: "1"}, {Host: "a", Version: "2"}, {Host: "a", Version: "1"}} {
+		outcome := trial.Masked
+		if i == 3 {
+			outcome = trial.Invalid
+		}
+		s := trial.Spec{Name: "asked", Scenario: text, Arm: "no-flip", Number: i + 1}
+		if err := n.Add(s, trial.Result{Outcome: outcome, Seconds: float64(i)}, e); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want := []Tally{
+		{Host: "a", Lab: "1", Valid: 1, Invalid: 1, OtherSeconds: []float64{0}}, {Host: "b", Lab: "1", Valid: 1, OtherSeconds: []float64{1}},
+		{Host: "a", Lab: "2", Valid: 1, OtherSeconds: []float64{2}},
+	}
+	if len(n.Cells) != 1 || !n.Cells[0].Control || !reflect.DeepEqual(n.Cells[0].Tallies, want) {
+		t.Errorf("%+v", n.Cells[0])
+	}
+}
+
 // TestEditTakenBack has the nights before an edit compared again when it is taken back.
 func TestEditTakenBack(t *testing.T) {
 	all := hitsOf10(append(repeat(10, 20), 10, 10, 0)...)
@@ -346,6 +396,7 @@ func TestVerdicts(t *testing.T) {
 		{"another one tonight", nil, []int{10, 10, 0}, true, 2},
 		{"and it stays", nil, []int{10, 0, 3, 0}, true, 1},
 		{"and is back", nil, []int{10, 0, 10}, false, 0},
+		{"and comes again", nil, []int{10, 0, 10, 0}, true, 3},
 		{"it is not known tonight", nil, []int{10, 0, 3}, false, 0},
 		{"it was not known before", nil, []int{3, 4, 0}, false, 0},
 		{"the expectation took note of it", []string{text, text, edited}, []int{10, 0, 0}, false, 0},
@@ -426,6 +477,30 @@ func TestKnown(t *testing.T) {
 	}
 }
 
+// TestKnownRate has a rate that was rounded, and one that a single night seems to miss.
+func TestKnownRate(t *testing.T) {
+	for _, tt := range []struct {
+		what string
+		hits []int
+		rate float64
+		want report.KnownState
+	}{
+		{"rounded", repeat(10, 30), 0.9, report.KnownHolds},
+		{"missed tonight", append(repeat(5, 10), 10), 0.5, report.KnownHolds},
+		{"another one", repeat(10, 30), 0.5, report.KnownGone},
+	} {
+		known := []scenarios.Known{{Scenario: "asked", OpenZFS: "*", Arm: "*", Rate: &tt.rate, Until: first.AddDate(1, 0, 0)}}
+		nights := hitsOf10(tt.hits...)
+		if k := Compare(nights, known).Known[0]; k.State != tt.want {
+			t.Errorf("%s: %s", tt.what, k.State)
+		}
+		nights = append(nights, Night{Began: first.AddDate(0, 0, 99)})
+		if k := Compare(nights, known).Known[0]; k.State != report.KnownUnseen {
+			t.Errorf("%s: not done tonight, and it is %s", tt.what, k.State)
+		}
+	}
+}
+
 func TestDurations(t *testing.T) {
 	all := make([]Night, 0, 12)
 	for i := range 12 {
@@ -450,6 +525,35 @@ func TestDurations(t *testing.T) {
 		t.Errorf("%+v", d)
 	}
 	if d := r.Cells[1].Durations; d == nil || d.Of != "others" || d.P < 0.5 {
+		t.Errorf("%+v", d)
+	}
+	// The rate drops, and what still hits takes longer: the sides are those of the rate.
+	for i := range all {
+		all[i] = hitsOf10(10)[0]
+		all[i].Began = first.AddDate(0, 0, i)
+		if t := &all[i].Cells[0].Tallies[0]; i < 8 {
+			t.HitSeconds = slices.Repeat([]float64{5}, 10)
+		} else {
+			t.Hits, t.HitSeconds = 3, slices.Repeat([]float64{9}, 3)
+		}
+	}
+	if d := Compare(all, nil).Cells[0].Durations; d == nil || d.Since != 8 || d.Before != (report.Median{Trials: 80, Seconds: 5}) || d.After.Trials != 12 || d.P > 1e-6 {
+		t.Errorf("%+v", d)
+	}
+	// A slow host comes in: on the one that was there before nothing took longer.
+	for i := range all {
+		all[i] = cellNight(i, Key{}, nil)
+		for _, h := range []string{"a", "b"} {
+			tally := Tally{Host: h, Lab: "1", Valid: 4, OtherSeconds: []float64{10, 11, 12, 13}}
+			if h == "b" {
+				tally = Tally{Host: h, Lab: "1", Valid: 9, OtherSeconds: []float64{50, 51, 52, 53, 54, 55, 56, 57, 58}}
+			}
+			if h == "a" || i > 10 {
+				all[i].Cells[0].Tallies = append(all[i].Cells[0].Tallies, tally)
+			}
+		}
+	}
+	if d := Compare(all, nil).Cells[0].Durations; d == nil || d.Host != "a" || d.Of != "others" || d.Before.Trials != 44 || d.After.Trials != 4 || d.P < 0.5 {
 		t.Errorf("%+v", d)
 	}
 	if c := Compare(hitsOf10(5, 5), nil).Cells[0]; c.Durations != nil {
