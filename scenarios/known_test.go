@@ -2,6 +2,7 @@ package scenarios
 
 import (
 	"errors"
+	"os"
 	"slices"
 	"strings"
 	"testing"
@@ -88,6 +89,20 @@ func TestKnownErrors(t *testing.T) {
 	lines := strings.Split(err.Error(), "\n")
 	if !slices.IsSortedFunc(lines, func(a, b string) int { return strings.Compare(a[:4], b[:4]) }) || len(lines) < 6 {
 		t.Errorf("not all that is wrong is said, by line: %v", err)
+	}
+}
+
+// TestKnownInREADME reads the example that people copy.
+func TestKnownInREADME(t *testing.T) {
+	data, err := os.ReadFile("README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, after, _ := strings.Cut(string(data), "## What is known to deviate")
+	_, after, _ = strings.Cut(after, "```yaml\n")
+	example, _, found := strings.Cut(after, "```")
+	if all, err := ParseKnown("known.yaml", []byte(example)); !found || err != nil || len(all) != 2 {
+		t.Errorf("%v, %v", all, err)
 	}
 }
 

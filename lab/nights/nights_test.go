@@ -337,11 +337,11 @@ func TestWithheld(t *testing.T) {
 	with := strings.Replace(text, "after: 8}\n", "after: \"${n}\"}\nvars: {n: \"8\"}\n", 1)
 	without := strings.Replace(with, "- name: flip\n", "- name: flip\n    vars: {n: \"9\"}\n", 1)
 	without = strings.Replace(without, "    withhold: true\n", "", 1)
-	var keys []Key
-	for _, text := range []string{with, without} {
+	var keys [2]Key
+	for i, text := range []string{with, without} {
 		n := &Night{}
 		trials(t, n, text, "i", "no-flip", 0, 1)
-		keys = append(keys, n.Cells[0].Key)
+		keys[i] = n.Cells[0].Key
 	}
 	if got := keys[1].edits(keys[0]); !slices.Equal(got, []string{"the scenario's text"}) {
 		t.Errorf("%q", got)

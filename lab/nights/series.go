@@ -13,10 +13,10 @@ import (
 const (
 	// Hazard is how likely the rate of a cell is to change from one night to the next, before anything is seen: once a year.
 	Hazard = 1.0 / 365
-	// Confidence is the probability that a change must have to be named. That is 100 times the weight of no change, and so 36,500
+	// Confidence is the probability that a change must have to be named: 99 times that of no change. With Hazard this asks for 36,000
 	// times what the boundary of one night has beforehand. While nothing changes the evidence for all boundaries together, the sum of
-	// Shiryaev and Roberts, grows by 1 a night on average, whatever was seen before: it takes a cell 36,500 nights on average to get
-	// there by chance. That is what FalseAlarms promises; the benchmark shows it held for rates that are always the same, too.
+	// Shiryaev and Roberts, grows by 1 a night on average, whatever was seen before, so that it takes a cell some 36,000 nights on
+	// average to get there by chance. That is what FalseAlarms promises; the benchmark shows it held for each rate by itself, too.
 	Confidence = 0.99
 	// FalseAlarms is how many changes are named, at most and on average, in a year of nights of 100 cells whose rates do not change.
 	FalseAlarms = 1

@@ -160,3 +160,18 @@ func TestPromise(t *testing.T) {
 		t.Errorf("%d false alarms in a year of %d cells", alarms, cells)
 	}
 }
+
+// BenchmarkCompare has a year of nights of 100 cells at rates of all kinds, the worst that there is to compute.
+func BenchmarkCompare(b *testing.B) {
+	all := make([]Night, year)
+	rng := rand.New(rand.NewPCG(1, 2))
+	for i := range all {
+		all[i].Began = first.AddDate(0, 0, i)
+		for k := range 100 {
+			all[i].Cells = append(all[i].Cells, &Cell{Arm: fmt.Sprint(k), Tallies: []Tally{{Valid: 10, Hits: drawn(rng, 10, float64(k)/99)}}})
+		}
+	}
+	for b.Loop() {
+		Compare(all, nil)
+	}
+}
