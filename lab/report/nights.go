@@ -130,6 +130,19 @@ func (c Comparison) changes(b *bytes.Buffer) {
 	if gone > 0 {
 		fmt.Fprintf(b, "\nChanges that came and went before tonight: %d.\n", gone)
 	}
+	if list := c.suspects(); len(list) > 0 {
+		fmt.Fprintf(b, "\nRates that may have changed, too unsure to be named: %s.\n", strings.Join(list, "; "))
+	}
+}
+
+// suspects are cells whose rate has changed rather than not.
+func (c Comparison) suspects() (list []string) {
+	for _, cell := range c.Cells {
+		if cell.Probability >= 0.5 && cell.Probability < c.Confidence && cell.State != CellAbsent {
+			list = append(list, fmt.Sprintf("%s on OpenZFS %s, with %.2f", cell.title(), printable.Line(cell.OpenZFS), cell.Probability))
+		}
+	}
+	return list
 }
 
 // notes are what is to be said of a change besides its row.

@@ -36,7 +36,7 @@ func n(i int) *int { return &i }
 
 // compared has one of each of the things that can be said.
 func compared() Comparison {
-	steady := Cell{Where: at("vdev-bitrot-mirror"), Arm: "both-sides", State: CellSteady, Points: []Point{{Night: 9}}}
+	steady := Cell{Where: at("vdev-bitrot-mirror"), Arm: "both-sides", State: CellSteady, Points: []Point{{Night: 9}}, Probability: 0.873}
 	dropped := Cell{Where: at("blkptr-dva-flip"), Arm: "flip", State: CellChanged, Changes: []Change{
 		{
 			Since: 1, Credible: []int{1}, Named: 1, Probability: 0.9999, State: ChangeGone, Until: n(2), Before: sideOf(10, 10, 0.7, 1),
