@@ -24,6 +24,7 @@ func (e *Error) Error() string { return fmt.Sprintf("%s:%d: %s", e.File, e.Line,
 // decoder turns nodes into typed values and collects what is wrong, without stopping at the first error.
 type decoder struct {
 	file   string
+	kind   string // of the file, for messages
 	errs   []*Error
 	seen   map[string]bool // errors already reported, by line and text without arm
 	vars   map[string]string
@@ -33,8 +34,8 @@ type decoder struct {
 	inBody bool   // vars may be used here
 }
 
-func newDecoder(file string) *decoder {
-	return &decoder{file: file, seen: map[string]bool{}}
+func newDecoder(file, kind string) *decoder {
+	return &decoder{file: file, kind: kind, seen: map[string]bool{}}
 }
 
 // errorf reports what is wrong and what to write instead; args are for both formats in turn.

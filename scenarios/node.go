@@ -35,13 +35,19 @@ const (
 	mapping kind = "a mapping"
 )
 
+// What a file may be: a scenario, or a list of what is known.
+const (
+	scenarioKind = "scenario"
+	knownKind    = "list"
+)
+
 // maxSource keeps a wrong file from being taken for a scenario.
 const maxSource = 64 << 10
 
 // parseNode reduces YAML text. It reports what it cannot and returns nil when nothing can be said about the rest.
 func (d *decoder) parseNode(data []byte) *node {
 	if len(data) > maxSource {
-		d.errorf(1, "the file has %d bytes, more than a scenario can have", "write at most %d", len(data), maxSource)
+		d.errorf(1, "the file has %d bytes, more than a %s can have", "write at most %d", len(data), d.kind, maxSource)
 		return nil
 	}
 	file, err := parseYAML(data)
@@ -58,10 +64,13 @@ func (d *decoder) parseNode(data []byte) *node {
 		return nil
 	}
 	if len(file.Docs) > 1 {
-		d.errorf(file.Docs[1].Start.Position.Line, "a second document", "write one scenario a file")
+		d.errorf(file.Docs[1].Start.Position.Line, "a second document", "write one %s a file", d.kind)
 		return nil
 	}
-	if len(file.Docs) == 0 || file.Docs[0].Body == nil {
+	if len(file.Docs) == 0 || file.Docs[0].Body == nil || file.Docs[0].Body.Type() == ast.CommentType {
+		if d.kind != scenarioKind {
+			return &node{kind: empty, line: 1}
+		}
 		d.errorf(1, "the file is empty", "write at least name: and what README.md lists as required")
 		return nil
 	}
@@ -102,7 +111,7 @@ func (d *decoder) reduce(n ast.Node, line int) *node {
 	case nil:
 		return &node{kind: empty, line: line}
 	default:
-		d.errorf(lineOf(n, line), "scenarios use no YAML %s", "write the value out", strings.ToLower(n.Type().String()))
+		d.errorf(lineOf(n, line), "%ss use no YAML %s", "write the value out", d.kind, strings.ToLower(n.Type().String()))
 		return &node{kind: empty, line: line}
 	}
 }

@@ -15,7 +15,7 @@ var outcomes = []string{"panic", "oops", "hang", "corrupt", "broken", "latent", 
 // Parse checks the text of a scenario file; name is the file's, for messages and for the rule that the scenario has the
 // name of its file. The error joins one *Error for each thing that is wrong, by line.
 func Parse(name string, data []byte) (*Scenario, error) {
-	d := newDecoder(name)
+	d := newDecoder(name, scenarioKind)
 	root := d.parseNode(data)
 	if root == nil {
 		return nil, d.err()

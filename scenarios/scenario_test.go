@@ -293,7 +293,7 @@ func TestStepKinds(t *testing.T) {
 		"must": "must zpool export tank", "must-fail": "must-fail zfs receive tank/d </root/stream",
 	}
 	for _, f := range forms {
-		d := newDecoder("x.yaml")
+		d := newDecoder("x.yaml", scenarioKind)
 		list := d.parseNode([]byte(f.form))
 		got := d.steps(list, "workload")
 		if err := d.err(); err != nil || len(got) != 1 {

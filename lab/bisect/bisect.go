@@ -12,6 +12,7 @@ import (
 
 	"github.com/vdevil/vdevil/lab/campaign"
 	"github.com/vdevil/vdevil/lab/report"
+	"github.com/vdevil/vdevil/lab/stats"
 	"github.com/vdevil/vdevil/lab/trial"
 	"github.com/vdevil/vdevil/lab/verdict"
 	"github.com/vdevil/vdevil/scenarios"
@@ -69,7 +70,7 @@ type Bisect struct {
 	weights  []float64         // of the candidates, by the priors
 	skipped  []bool            // by candidate
 	wants    [][]campaign.Want // by candidate and number, as far as they were needed
-	rates    rates
+	rates    stats.Rates
 }
 
 // ahead is how many trials of a candidate are wanted beyond the first that is missing.

@@ -13,6 +13,7 @@ import (
 
 	"github.com/vdevil/vdevil/lab/campaign"
 	"github.com/vdevil/vdevil/lab/report"
+	"github.com/vdevil/vdevil/lab/stats"
 	"github.com/vdevil/vdevil/lab/trial"
 )
 
@@ -247,10 +248,10 @@ func TestNotVisible(t *testing.T) {
 	}
 	// 3/20 against 2/20 is 0.15 against 0.1.
 	enough, few := 20+more, (20+more)/2
-	if p := fisher(counts{enough * 15 / 100, enough}, counts{enough / 10, enough}); p > 0.01 {
+	if p := fisher(stats.Counts{Hits: enough * 15 / 100, Scored: enough}, stats.Counts{Hits: enough / 10, Scored: enough}); p > 0.01 {
 		t.Errorf("with %d more trials p is %g", more, p)
 	}
-	if p := fisher(counts{few * 15 / 100, few}, counts{few / 10, few}); p < 0.01 {
+	if p := fisher(stats.Counts{Hits: few * 15 / 100, Scored: few}, stats.Counts{Hits: few / 10, Scored: few}); p < 0.01 {
 		t.Errorf("half of %d trials would do: p is %g", enough, p)
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"slices"
 
 	"github.com/vdevil/vdevil/lab/report"
+	"github.com/vdevil/vdevil/lab/stats"
 )
 
 const (
@@ -32,7 +33,7 @@ type tally struct {
 	built      bool // some trial of it is done
 }
 
-func (t *tally) counts() counts { return counts{t.sum, len(t.hits)} }
+func (t *tally) counts() stats.Counts { return stats.Counts{Hits: t.sum, Scored: len(t.hits)} }
 
 // course decides what is asked next: it knows counts only.
 type course struct {
@@ -40,14 +41,14 @@ type course struct {
 	most       int
 	confidence float64
 	cost       Cost
-	model      *model
+	model      *stats.Boundaries
 
 	ends, down, up comparison // old against new, old against the merge base, the merge base against new
 }
 
-func newCourse(b *Bisect, prior []float64, r *rates) *course {
+func newCourse(b *Bisect, prior []float64, r *stats.Rates) *course {
 	return &course{
-		fork: b.Fork, most: b.Most, confidence: b.Confidence, cost: b.Cost, model: newModel(prior, r),
+		fork: b.Fork, most: b.Most, confidence: b.Confidence, cost: b.Cost, model: stats.NewBoundaries(prior, r),
 		ends: comparison{alpha: alpha}, down: comparison{alpha: alpha / 2}, up: comparison{alpha: alpha / 2},
 	}
 }
@@ -158,13 +159,13 @@ func endName(i int) string {
 }
 
 func (c *course) search(t []tally, s step) step {
-	c.model.update(s.lo, s.hi, func(i int) counts { return t[i].counts() })
+	c.model.Update(s.lo, s.hi, func(i int) stats.Counts { return t[i].counts() })
 	from := s.lo
 	for i := s.lo + 1; i <= s.hi; i++ {
 		if i < s.hi && c.mute(&t[i]) {
 			continue
 		}
-		if mass := c.model.mass(from, i); mass > s.mass {
+		if mass := c.model.Mass(from, i); mass > s.mass {
 			s.gap, s.mass = [2]int{from, i}, mass
 		}
 		from = i
@@ -197,7 +198,7 @@ func (c *course) unconfirmed(t []tally, gap [2]int) []int {
 
 // score is the information of one trial, given that the boundary is between two candidates, for a second of what it costs.
 func (c *course) score(t []tally, i, from, to int) float64 {
-	return c.model.information(i, from, to) / c.seconds(&t[i])
+	return c.model.Information(i, from, to) / c.seconds(&t[i])
 }
 
 // seconds is what one trial costs.
@@ -243,11 +244,11 @@ func (c *course) following(t []tally, root int, s step) (list []int) {
 	parts := []part{{s.lo, root}, {root, s.hi}}
 	for range 2 {
 		slices.SortStableFunc(parts, func(a, b part) int {
-			return cmp.Compare(c.model.mass(b.from, b.to), c.model.mass(a.from, a.to))
+			return cmp.Compare(c.model.Mass(b.from, b.to), c.model.Mass(a.from, a.to))
 		})
 		var finer []part
 		for _, p := range parts {
-			if c.model.mass(p.from, p.to) < 1-c.confidence {
+			if c.model.Mass(p.from, p.to) < 1-c.confidence {
 				continue
 			}
 			if i := c.best(t, p.from, p.to, true); i >= 0 {

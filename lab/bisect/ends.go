@@ -31,8 +31,8 @@ func (c *comparison) look(a, b *tally, used bool) {
 	}
 	x, y := a.counts(), b.counts()
 	if p := fisher(x, y); p < c.alpha/2 {
-		c.at, c.sign = max(x.scored, y.scored), 1
-		if x.hits*y.scored > y.hits*x.scored {
+		c.at, c.sign = max(x.Scored, y.Scored), 1
+		if x.Hits*y.Scored > y.Hits*x.Scored {
 			c.sign = -1
 		}
 	}
@@ -60,21 +60,21 @@ func (c *comparison) add(a, b bool) {
 	c.at = c.seen + 1
 }
 
-func fisher(a, b counts) float64 {
-	return stats.Fisher(a.hits, a.scored-a.hits, b.hits, b.scored-b.hits)
+func fisher(a, b stats.Counts) float64 {
+	return stats.Fisher(a.Hits, a.Scored-a.Hits, b.Hits, b.Scored-b.Hits)
 }
 
 // maxNeeded bounds the search for the number of trials that would do.
 const maxNeeded = 1 << 14
 
 // needed is how many more trials of each would separate two candidates, should their rates stay as they are; 0 when no number would.
-func needed(a, b counts) int {
-	if a.scored == 0 || b.scored == 0 {
+func needed(a, b stats.Counts) int {
+	if a.Scored == 0 || b.Scored == 0 {
 		return 0
 	}
-	longer := func(c counts, more int) counts {
-		n := c.scored + more
-		return counts{(2*c.hits*n + c.scored) / (2 * c.scored), n} // rounded to the nearest
+	longer := func(c stats.Counts, more int) stats.Counts {
+		n := c.Scored + more
+		return stats.Counts{Hits: (2*c.Hits*n + c.Scored) / (2 * c.Scored), Scored: n} // rounded to the nearest
 	}
 	shown := func(more int) bool { return fisher(longer(a, more), longer(b, more)) < alpha/2 }
 	for more := 1; more <= maxNeeded; more *= 2 {
@@ -87,8 +87,8 @@ func needed(a, b counts) int {
 }
 
 // invisible says that two candidates are not separated, and what would separate them.
-func invisible(a, b counts) string {
-	text := fmt.Sprintf("the difference is not visible: %d/%d against %d/%d, p = %s", a.hits, a.scored, b.hits, b.scored, pValue(fisher(a, b)))
+func invisible(a, b stats.Counts) string {
+	text := fmt.Sprintf("the difference is not visible: %d/%d against %d/%d, p = %s", a.Hits, a.Scored, b.Hits, b.Scored, pValue(fisher(a, b)))
 	if n := needed(a, b); n > 0 {
 		return text + fmt.Sprintf("; %d more trials of each would show it", n)
 	}

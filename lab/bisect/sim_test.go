@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"github.com/vdevil/vdevil/lab/report"
+	"github.com/vdevil/vdevil/lab/stats"
 )
 
 // stray is the rate of the side on which the fault does nothing, in simulations: something else may look like it.
@@ -112,7 +113,7 @@ func (l *lab) fixed(trials int) answer {
 	return answer{after: lo}
 }
 
-func simulatedCourse(n int, r *rates) *course {
+func simulatedCourse(n int, r *stats.Rates) *course {
 	b := &Bisect{Fork: -1, Most: 4000, Confidence: 0.99, Cost: simulated}
 	prior := make([]float64, n-1)
 	for i := range prior {
@@ -122,7 +123,7 @@ func simulatedCourse(n int, r *rates) *course {
 }
 
 func BenchmarkBisect(b *testing.B) {
-	r := &rates{}
+	r := &stats.Rates{}
 	ways := []struct {
 		name string
 		run  func(*lab) answer
@@ -177,7 +178,7 @@ func simulate(b *testing.B, n int, rate float64, run func(*lab) answer) {
 
 // TestStatedConfidence has the answers be right at least as often as they say, also before they are confirmed.
 func TestStatedConfidence(t *testing.T) {
-	r := &rates{}
+	r := &stats.Rates{}
 	for _, rate := range []float64{1, 0.5, 0.2} {
 		const runs = 300
 		var right, first, stated, firstStated float64

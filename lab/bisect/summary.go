@@ -65,12 +65,12 @@ func (b *Bisect) row(i int, t *tally) report.Candidate {
 	return row
 }
 
-func sideOf(c counts) report.Side {
-	s := report.Side{Scored: c.scored, Hits: c.hits}
-	if c.scored > 0 {
-		s.Rate = float64(c.hits) / float64(c.scored)
+func sideOf(c stats.Counts) report.Side {
+	s := report.Side{Scored: c.Scored, Hits: c.Hits}
+	if c.Scored > 0 {
+		s.Rate = float64(c.Hits) / float64(c.Scored)
 	}
-	s.CI95[0], s.CI95[1] = stats.Anytime(c.hits, c.scored, intervals)
+	s.CI95[0], s.CI95[1] = stats.Anytime(c.Hits, c.Scored, intervals)
 	return s
 }
 
@@ -89,20 +89,20 @@ func (c *course) direction() report.Direction {
 func (b *Bisect) searched(r *report.Bisection, c *course, t []tally, s step) {
 	r.Probability, r.Neighbours = s.mass, s.gap
 	r.NeighboursP = fisher(t[s.gap[0]].counts(), t[s.gap[1]].counts())
-	var sides [2]counts
+	var sides [2]stats.Counts
 	for i := range t {
 		row := &r.Candidates[i]
 		switch {
 		case i >= s.hi:
 			row.New = 1
 		case i > s.lo:
-			row.New = c.model.mass(s.lo, i)
+			row.New = c.model.Mass(s.lo, i)
 		}
 		if i >= s.lo && i <= s.hi {
-			row.Information = c.model.information(i, s.lo, s.hi)
+			row.Information = c.model.Information(i, s.lo, s.hi)
 		}
 		if i >= s.lo && i < s.hi {
-			r.Candidates[b.culprit(i)].Posterior = c.model.post[i]
+			r.Candidates[b.culprit(i)].Posterior = c.model.Post[i]
 		}
 		at := -1
 		if i >= s.lo && i <= s.gap[0] {
@@ -111,7 +111,7 @@ func (b *Bisect) searched(r *report.Bisection, c *course, t []tally, s step) {
 			at = 1
 		}
 		if at >= 0 {
-			sides[at].hits, sides[at].scored = sides[at].hits+t[i].sum, sides[at].scored+len(t[i].hits)
+			sides[at] = sides[at].Plus(t[i].counts())
 		}
 	}
 	r.Before, r.After = sideOf(sides[0]), sideOf(sides[1])
@@ -128,7 +128,7 @@ func (b *Bisect) credible(c *course, t []tally, s step) (list []int) {
 	from := s.lo
 	for i := s.lo + 1; i <= s.hi; i++ {
 		if i == s.hi || !c.mute(&t[i]) {
-			gaps = append(gaps, gap{from, i, c.model.mass(from, i)})
+			gaps = append(gaps, gap{from, i, c.model.Mass(from, i)})
 			from = i
 		}
 	}
@@ -141,7 +141,7 @@ func (b *Bisect) credible(c *course, t []tally, s step) (list []int) {
 		sum += g.mass
 		first := len(list)
 		for i := g.from; i < g.to; i++ {
-			if c.model.post[i] > 0 {
+			if c.model.Post[i] > 0 {
 				list = append(list, b.culprit(i))
 			}
 		}
