@@ -22,6 +22,12 @@ import (
 // remember stores a campaign of blkptr-dva-flip whose first trials of each arm are done, those of one part if asked for.
 func remember(t *testing.T, d host.Dirs, name string, trials int, part campaign.Shard) {
 	t.Helper()
+	rememberHits(t, d, name, trials, part, trials)
+}
+
+// rememberHits has only the first so many trials of the fault arm hit.
+func rememberHits(t *testing.T, d host.Dirs, name string, trials int, part campaign.Shard, hits int) {
+	t.Helper()
 	s, err := lab.OpenStore(t.Context(), d)
 	if err != nil {
 		t.Fatal(err)
@@ -56,7 +62,7 @@ func remember(t *testing.T, d host.Dirs, name string, trials int, part campaign.
 			continue
 		}
 		r := trial.Result{Arm: w.Spec.Arm, Number: w.Spec.Number, Seed: w.Spec.Seed, Started: time.Now().UTC(), Seconds: 5, Outcome: trial.Masked, Repeat: w.Repeat}
-		if r.Control = w.Spec.Arm == "no-flip"; !r.Control {
+		if r.Control = w.Spec.Arm == "no-flip"; !r.Control && w.Spec.Number <= hits {
 			r.Outcome, r.Signature, r.Text = trial.Panic, "range-tree-add-overlap@metaslab_free_concrete", "PANIC: zfs: adding existent segment"
 			r.Events = []panics.Event{{
 				Class: panics.Panic, Condition: "range-tree-add-overlap", Caller: "metaslab_free_concrete", Text: r.Text, Thread: "txg_sync", PID: 182,
