@@ -18,20 +18,25 @@ type Merged struct {
 }
 
 // Merge adds what another store has. Campaigns with the same ID become one; of a spec's two results the one that is here already
-// stays, unless it is invalid and the other is not. To merge a store twice changes nothing.
+// stays, unless it is invalid and the other is not. To merge a store twice changes nothing. It may be one that Save compressed.
 func (s *Store) Merge(ctx context.Context, path string) (m Merged, err error) {
 	m.File = path
 	if _, err := os.Stat(path); err != nil { // SQLite would make it
 		return m, fmt.Errorf("merge: %w", err)
 	}
-	other, err := Open(ctx, path) // brings it to the version of this one, or says what is wrong with it
+	file, remove, err := unpack(path)
+	if err != nil {
+		return m, fmt.Errorf("merge: %w", err)
+	}
+	defer func() { err = errors.Join(err, remove()) }()
+	other, err := Open(ctx, file) // brings it to the version of this one, or says what is wrong with it
 	if err != nil {
 		return m, err
 	}
 	if err := other.Close(); err != nil {
 		return m, err
 	}
-	whole, err := filepath.Abs(path)
+	whole, err := filepath.Abs(file)
 	if err != nil {
 		return m, err
 	}

@@ -308,10 +308,12 @@ func (a *app) mergeCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "merge FILE...",
 		Short: "Take in the stores of other hosts",
-		Long: `Merge adds the campaigns and trials of other stores, files named vdevil.db in the state directories of other hosts. Parts of
+		Long: `Merge adds the campaigns and trials of other stores, files named vdevil.db in the state directories of other hosts, or what vdevil
+save wrote. Parts of
 one campaign, done with --name and --shard, become one. To merge a file again changes nothing. Bundles stay where they are.`,
-		Example: `  vdevil merge host1/vdevil.db host2/vdevil.db && vdevil show tonight`,
-		Args:    cobra.MinimumNArgs(1),
+		Example: `  vdevil merge host1/vdevil.db host2/vdevil.db && vdevil show tonight
+  vdevil merge nights.db.zst`,
+		Args: cobra.MinimumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return a.stored(cmd.Context(), func(s *store.Store) error {
 				all := []store.Merged{}
@@ -339,4 +341,18 @@ one campaign, done with --name and --shard, become one. To merge a file again ch
 	}
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
 	return cmd
+}
+
+func (a *app) saveCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:   "save FILE",
+		Short: "Copy the store, to be kept or merged elsewhere",
+		Long: `Save writes all that is stored of campaigns to a file, whole even while others run, and compressed with zstd if its name ends in
+.zst. Bundles are not in it. Merge takes it in.`,
+		Example: `  vdevil save nights.db.zst`,
+		Args:    cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return a.stored(cmd.Context(), func(s *store.Store) error { return s.Save(cmd.Context(), args[0]) })
+		},
+	}
 }

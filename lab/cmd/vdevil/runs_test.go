@@ -138,6 +138,18 @@ func TestMergeCommand(t *testing.T) {
 	contains(t, succeed(t, "merge", files[0], files[1]), "0 campaigns and 0 trials added", "0 campaigns and 6 trials added")
 	contains(t, succeed(t, "runs"), "12 ", "done")
 	contains(t, succeed(t, "show", "tonight"), "reproduces, as expected", "6/6")
+	saved := filepath.Join(t.TempDir(), "all.db.zst")
+	succeed(t, "save", saved)
+	succeed(t, "save", saved) // replaces the first
+	if left, _ := filepath.Glob(filepath.Join(filepath.Dir(saved), "*")); len(left) != 1 {
+		t.Errorf("left: %q", left)
+	}
+	own(t)
+	contains(t, succeed(t, "merge", saved), "1 campaigns and 12 trials added")
+	write(t, "broken.db.zst", "no store")
+	if code, _, err := command(t, "merge", "broken.db.zst"); code != trouble || !strings.Contains(err, "unpack broken.db.zst") {
+		t.Errorf("status %d, %s", code, err)
+	}
 	if code, _, err := command(t, "merge", "/nosuch.db"); code != misused || !strings.Contains(err, "/nosuch.db: no such file") {
 		t.Errorf("status %d, %s", code, err)
 	}
