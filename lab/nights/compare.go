@@ -147,7 +147,7 @@ func correct(cells []report.Cell) string {
 	for k, adjusted := range stats.BenjaminiHochberg(q) {
 		cells[durations[k]].Durations.Q = adjusted
 	}
-	return fmt.Sprintf("A change of a rate is named when its probability is %g or more, with one a year expected of each cell: of those that are "+
-		"named at most %.0f %% on average are none, however many cells there are. Edits (%d) and durations (%d) are corrected by "+
-		"Benjamini and Hochberg, each over all of its kind.", Confidence, 100*(1-Confidence), len(p), len(q))
+	return fmt.Sprintf("A change of a rate is named when its probability is %g or more, with one a year expected of each cell: of those "+
+		"that are named at most %.0f %% on average are none, however many cells there are. Edits (%d) and durations (%d) are "+
+		"corrected by Benjamini and Hochberg, each over all of its kind.", Confidence, 100*(1-Confidence), len(p), len(q))
 }

@@ -201,7 +201,8 @@ func TestDurations(t *testing.T) {
 	}
 	r := Compare(all, nil)
 	d := r.Cells[0].Durations
-	if d == nil || d.Of != "hits" || d.Host != "h" || d.Since != 11 || d.Before.Trials != 110 || d.After.Trials != 10 || d.P > 1e-5 || d.Q != 2*d.P ||
+	if d == nil || d.Of != "hits" || d.Host != "h" || d.Since != 11 || d.Before.Trials != 110 || d.After.Trials != 10 || d.P > 1e-5 ||
+		d.Q != 2*d.P ||
 		d.After.Seconds < 2.5*d.Before.Seconds {
 		t.Errorf("%+v", d)
 	}
@@ -218,7 +219,8 @@ func TestDurations(t *testing.T) {
 			t.Hits, t.HitSeconds = 3, slices.Repeat([]float64{9}, 3)
 		}
 	}
-	if d := Compare(all, nil).Cells[0].Durations; d == nil || d.Since != 8 || d.Before != (report.Median{Trials: 80, Seconds: 5}) || d.After.Trials != 12 || d.P > 1e-6 {
+	if d := Compare(all, nil).Cells[0].Durations; d == nil || d.Since != 8 ||
+		d.Before != (report.Median{Trials: 80, Seconds: 5}) || d.After.Trials != 12 || d.P > 1e-6 {
 		t.Errorf("%+v", d)
 	}
 	// A slow host comes in: on the one that was there before nothing took longer.
@@ -234,7 +236,8 @@ func TestDurations(t *testing.T) {
 			}
 		}
 	}
-	if d := Compare(all, nil).Cells[0].Durations; d == nil || d.Host != "a" || d.Of != "others" || d.Before.Trials != 44 || d.After.Trials != 4 || d.P < 0.5 {
+	if d := Compare(all, nil).Cells[0].Durations; d == nil || d.Host != "a" || d.Of != "others" ||
+		d.Before.Trials != 44 || d.After.Trials != 4 || d.P < 0.5 {
 		t.Errorf("%+v", d)
 	}
 	if c := Compare(hitsOf10(5, 5), nil).Cells[0]; c.Durations != nil {

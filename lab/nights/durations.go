@@ -25,7 +25,8 @@ func (s *series) durations(c course) *report.Durations {
 			if n := min(len(before), len(after)); n > most {
 				most = n
 				best = &report.Durations{
-					Of: kind.word, Host: h, Since: s.nights[c.first], Before: median(before), After: median(after), P: stats.MannWhitney(before, after),
+					Of: kind.word, Host: h, Since: s.nights[c.first], Before: median(before), After: median(after),
+					P: stats.MannWhitney(before, after),
 				}
 			}
 		}

@@ -55,14 +55,14 @@ func knownVerdict(k *report.Known, all []report.Question) (matches int) {
 			q.Known = k.Reason
 		case verdict.Inconclusive:
 		default:
-			k.Gone = append(k.Gone, fmt.Sprintf("%s on OpenZFS %s with %s/%s: %s", q.Scenario, q.OpenZFS, q.Driver, q.Accel, q.Verdict))
+			k.Gone = append(k.Gone, fmt.Sprintf("%s: %s", called(q.Where), q.Verdict))
 		}
 	}
 	return matches
 }
 
-// knownRate does so for a rate. It holds as long as the interval of tonight, or that of all nights since the last change, has it: what people write
-// is rounded.
+// knownRate does so for a rate. It holds as long as the interval of tonight, or that of all nights since the last change, has it:
+// what people write is rounded.
 func knownRate(k *report.Known, all []report.Cell) (matches int) {
 	for i := range all {
 		c := &all[i]
@@ -79,10 +79,14 @@ func knownRate(k *report.Known, all []report.Cell) (matches int) {
 				c.Changes[n-1].Known = k.Reason
 			}
 		default:
-			k.Gone = append(k.Gone, fmt.Sprintf("%s on OpenZFS %s with %s/%s, arm %s: %s", c.Scenario, c.OpenZFS, c.Driver, c.Accel, c.Arm, c.Present))
+			k.Gone = append(k.Gone, fmt.Sprintf("%s, arm %s: %s", called(c.Where), c.Arm, c.Present))
 		}
 	}
 	return matches
+}
+
+func called(w report.Where) string {
+	return fmt.Sprintf("%s on OpenZFS %s with %s/%s", w.Scenario, w.OpenZFS, w.Driver, w.Accel)
 }
 
 func covers(s report.Side, rate float64) bool { return s.CI95[0] <= rate && rate <= s.CI95[1] }

@@ -176,7 +176,8 @@ func meant(s *scenarios.Scenario, arm string) string {
 	if err != nil {
 		panic(err) // the arm is the scenario's own
 	}
-	r.Arm = scenarios.Arm{Name: r.Arm.Name, Withhold: r.Arm.Withhold} // vars are in their places, the number of trials decides none of them
+	// Vars are in their places, and the number of trials decides none of them.
+	r.Arm = scenarios.Arm{Name: r.Arm.Name, Withhold: r.Arm.Withhold}
 	text, err := json.Marshal(r)
 	if err != nil {
 		panic(err) // plain data always marshals

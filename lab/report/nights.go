@@ -81,10 +81,12 @@ func (c Comparison) verdicts(b *bytes.Buffer) {
 	var changed, edited [][]string
 	for _, q := range c.Questions {
 		if q.Changed {
-			changed = append(changed, append(q.cells(), string(q.Was), string(q.Verdict), string(q.Expected), c.night(*q.Since), known(q.Known)))
+			changed = append(changed, append(q.cells(), string(q.Was), string(q.Verdict), string(q.Expected), c.night(*q.Since),
+				known(q.Known)))
 		}
 		if len(q.Edited) > 0 {
-			edited = append(edited, append(q.cells(), strings.Join(q.Edited, ", "), string(q.Before), string(q.Verdict), string(q.Expected), c.night(*q.Last)))
+			edited = append(edited, append(q.cells(), strings.Join(q.Edited, ", "), string(q.Before), string(q.Verdict), string(q.Expected),
+				c.night(*q.Last)))
 		}
 	}
 	rowsUnder(b, "Verdicts that changed:", []string{"SCENARIO", "OPENZFS", "ON", "WAS", "TONIGHT", "EXPECTED", "SINCE", ""}, changed, nil)
@@ -179,8 +181,8 @@ func (c Comparison) edits(b *bytes.Buffer) {
 		if e == nil || e.Night < len(c.Nights)-1 || cell.State == CellAbsent {
 			continue
 		}
-		rows = append(rows, append(cell.cells(), printable.Line(cell.Arm), strings.Join(e.What, ", "), c.night(e.Last), e.Before.String(), e.After.String(),
-			probability(e.P), probability(e.Q)))
+		rows = append(rows, append(cell.cells(), printable.Line(cell.Arm), strings.Join(e.What, ", "), c.night(e.Last), e.Before.String(),
+			e.After.String(), probability(e.P), probability(e.Q)))
 	}
 	rowsUnder(b, "Done in another way since tonight, so that nights before are not compared; what that did:",
 		[]string{"SCENARIO", "OPENZFS", "ON", "ARM", "CHANGED", "NIGHT BEFORE", "THEN", "TONIGHT", "P", "Q"}, rows, nil)
@@ -228,8 +230,8 @@ func (c Comparison) known(b *bytes.Buffer) {
 			said += "; not of " + some(k.Gone)
 		}
 		rows = append(rows, []string{
-			printable.Line(fmt.Sprintf("  %s:%d", k.File, k.Line)), printable.Line(k.Scenario), printable.Line(k.OpenZFS), printable.Line(arm), says,
-			printable.Line(said), printable.Line(k.Reason),
+			printable.Line(fmt.Sprintf("  %s:%d", k.File, k.Line)), printable.Line(k.Scenario), printable.Line(k.OpenZFS), printable.Line(arm),
+			says, printable.Line(said), printable.Line(k.Reason),
 		})
 	}
 	rowsUnder(b, "Known to deviate:", []string{"ENTRY", "SCENARIO", "OPENZFS", "ARM", "SAYS", "TONIGHT", "REASON"}, rows, nil)
@@ -250,6 +252,7 @@ func (c Comparison) rest(b *bytes.Buffer) {
 		}
 	}
 	if len(c.Nights) > 1 {
-		fmt.Fprintf(b, "\n%s Where nothing changes, at most %.3g changes are named in a year of nights of so many cells, on average.\n", c.Corrected, c.FalseAlarms)
+		fmt.Fprintf(b, "\n%s Where nothing changes, at most %.3g changes are named in a year of nights of so many cells, on average.\n",
+			c.Corrected, c.FalseAlarms)
 	}
 }
