@@ -59,10 +59,10 @@ func compareWhere(a, b report.Where) int {
 }
 
 // follow is one cell over its nights. compared says that there are valid trials of tonight and of an earlier night to compare.
-func follow(list []seen, tonight int) (cell report.Cell, compared bool) {
+func follow(list []seen, tonight int) (cell report.Rate, compared bool) {
 	now := list[len(list)-1]
 	key := now.cell.Key
-	cell = report.Cell{Where: now.cell.Where, Arm: now.cell.Arm, Control: now.cell.Control, State: report.CellSteady}
+	cell = report.Rate{Where: now.cell.Where, Arm: now.cell.Arm, Control: now.cell.Control, State: report.RateSteady}
 	s := &series{}
 	for _, one := range list {
 		p := report.Point{Night: one.night, Pooled: one.cell.Key == key}
@@ -88,18 +88,18 @@ func follow(list []seen, tonight int) (cell report.Cell, compared bool) {
 	} else {
 		cell.Present = side(stats.Counts{})
 	}
-	there := slices.ContainsFunc(cell.Changes, func(c report.Change) bool { return c.State == report.ChangeThere })
+	there := slices.ContainsFunc(cell.Changes, func(c report.RateChange) bool { return c.State == report.ChangeThere })
 	switch {
 	case now.night != tonight:
-		cell.State = report.CellAbsent
+		cell.State = report.RateAbsent
 	case !valid:
-		cell.State = report.CellLost
+		cell.State = report.RateLost
 	case len(list) == 1:
-		cell.State = report.CellNew
+		cell.State = report.RateNew
 	case cell.Edited != nil && cell.Edited.Night == tonight:
-		cell.State = report.CellEdited
+		cell.State = report.RateEdited
 	case there:
-		cell.State = report.CellChanged
+		cell.State = report.RateChanged
 	}
 	return cell, now.night == tonight && valid && len(s.all) > 1
 }
@@ -130,7 +130,7 @@ func edited(list []seen, points []report.Point) *report.Edit {
 }
 
 // correct adds the corrected p-values, and says what was done.
-func correct(cells []report.Cell) string {
+func correct(cells []report.Rate) string {
 	var edits, durations []int
 	var p, q []float64
 	for i, c := range cells {

@@ -128,7 +128,7 @@ func top(m *stats.Boundaries, from, to int) int {
 
 // course is what became of a series.
 type course struct {
-	rows []report.Change
+	rows []report.RateChange
 	// start is where the last part of the series begins, probability that of another change in it.
 	start       int
 	probability float64
@@ -191,10 +191,10 @@ func alike(r *stats.Rates, a, b stats.Counts) bool {
 }
 
 // row is what all nights up to the next change say of one, with the first place after it.
-func (s *series) row(m *stats.Boundaries, c change, end int) (report.Change, int) {
+func (s *series) row(m *stats.Boundaries, c change, end int) (report.RateChange, int) {
 	m.Update(c.start, end, s.of)
 	at := top(m, c.start, end)
-	row := report.Change{
+	row := report.RateChange{
 		Since: s.nights[at+1], Named: s.nights[c.named], Probability: 1 - m.Nowhere, State: report.ChangeThere,
 		Before: side(between(s.all, c.start, at)), After: side(between(s.all, at+1, end)),
 	}

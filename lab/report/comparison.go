@@ -22,7 +22,7 @@ type Comparison struct {
 	FalseAlarms float64 `json:"false_alarms"`
 	// Corrected says, in words, how it was corrected for the number of cells.
 	Corrected string     `json:"corrected"`
-	Cells     []Cell     `json:"cells"`
+	Cells     []Rate     `json:"cells"`
 	Questions []Question `json:"questions"`
 	Known     []Known    `json:"known"`
 }
@@ -41,13 +41,13 @@ type Where struct {
 	Accel    string `json:"accel"`
 }
 
-// Cell is what a reader calls the same thing over the nights: an arm of a scenario, with one OpenZFS on one accelerator. Only nights of
+// Rate is what a reader calls the same thing over the nights: an arm of a scenario, with one OpenZFS on one accelerator. Only nights of
 // the same key are compared: one with which its trials are done alike.
-type Cell struct {
+type Rate struct {
 	Where
 	Arm     string    `json:"arm"`
 	Control bool      `json:"control,omitempty"`
-	State   CellState `json:"state"`
+	State   RateState `json:"state"`
 	// Points are the nights that it was done in, under whatever key.
 	Points []Point `json:"points"`
 	// Present is what all nights say together since the last change that was named. Probability is the one that the rate has changed
@@ -55,23 +55,23 @@ type Cell struct {
 	Present     Side    `json:"present"`
 	Probability float64 `json:"probability"`
 	// Changes are those that were named, the oldest first.
-	Changes []Change `json:"changes,omitempty"`
+	Changes []RateChange `json:"changes,omitempty"`
 	// Edited says when the key became the present one, if the cell had another one before.
 	Edited    *Edit      `json:"edited,omitempty"`
 	Durations *Durations `json:"durations,omitempty"`
 }
 
-// CellState is where a cell stands tonight.
-type CellState string
+// RateState is where a cell stands tonight.
+type RateState string
 
 // The states, of which the first that holds is given.
 const (
-	CellAbsent  CellState = "absent"  // it was not done tonight
-	CellLost    CellState = "lost"    // it was, and no trial is valid
-	CellNew     CellState = "new"     // tonight is its first night
-	CellEdited  CellState = "edited"  // tonight is the first night of its key
-	CellChanged CellState = "changed" // its rate changed, and the change is still there
-	CellSteady  CellState = "steady"
+	RateAbsent  RateState = "absent"  // it was not done tonight
+	RateLost    RateState = "lost"    // it was, and no trial is valid
+	RateNew     RateState = "new"     // tonight is its first night
+	RateEdited  RateState = "edited"  // tonight is the first night of its key
+	RateChanged RateState = "changed" // its rate changed, and the change is still there
+	RateSteady  RateState = "steady"
 )
 
 // Point is one night of a cell.
@@ -83,9 +83,9 @@ type Point struct {
 	Pooled bool `json:"pooled"`
 }
 
-// Change is a rate that became another one: a thing with a beginning, a present state and perhaps an end. The end is no change of
+// RateChange is a rate that became another one: a thing with a beginning, a present state and perhaps an end. The end is no change of
 // its own.
-type Change struct {
+type RateChange struct {
 	// Since is most probably the first night with the new rate; Credible are nights of which one is, most probable first, with the
 	// confidence. Named is the night whose trials made it certain.
 	Since    int   `json:"since"`
@@ -212,7 +212,7 @@ func (c Comparison) Unexpected() (list []Question) {
 // WriteJSON writes the comparison, indented. Lists are there even when they are empty, never null.
 func (c Comparison) WriteJSON(w io.Writer) error {
 	c.Nights, c.Questions, c.Known = append([]Night{}, c.Nights...), append([]Question{}, c.Questions...), append([]Known{}, c.Known...)
-	c.Cells = append([]Cell{}, c.Cells...)
+	c.Cells = append([]Rate{}, c.Cells...)
 	for i := range c.Cells {
 		c.Cells[i].Points = append([]Point{}, c.Cells[i].Points...)
 	}
