@@ -1,6 +1,7 @@
 // Package stats has the statistics that verdicts rest on: intervals for a rate and tests of two rates, exact ones for a fixed
-// number of trials and such as may be looked at after every trial. It knows counts only; what a hit is, and which levels decide, is the
-// caller's. All functions are exact for the small numbers of a lab: no normal approximation anywhere.
+// number of trials and such as may be looked at after every trial; and, beside them, how long a thing takes to happen. It knows counts
+// and times only; what a hit is, and which levels decide, is the caller's. All functions are exact for the small numbers of a lab: no
+// normal approximation anywhere.
 package stats
 
 import (
