@@ -237,7 +237,7 @@
   });
   $("next").addEventListener("click", () => more()?.querySelector("a").focus());
   document.addEventListener("keydown", (e) => {
-    if (e.altKey || e.ctrlKey || e.metaKey || e.target.matches("input, select")) return;
+    if (e.altKey || e.ctrlKey || e.metaKey || e.target.matches?.("input, select")) return;
     const follow = (id) => !$(id).hidden && !$("trial").hidden && (location.hash = $(id).getAttribute("href"));
     if (e.key === "/" && trials.length > 0) {
       e.preventDefault();

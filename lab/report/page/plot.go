@@ -80,7 +80,7 @@ type curve struct {
 	Class            string
 	Path             string // of the line
 	Marks            string // where trials ended without a panic
-	LabelX, LabelY   string
+	labelX, labelY   int
 	Trials, Events   int
 	Censored         int
 	Half             string // when half of the trials had panicked, if they did
@@ -91,10 +91,9 @@ type tick struct{ X, Text string }
 
 // The curves' view box, and where in it the plot lies.
 const (
-	curvesWidth, curvesHeight = 620, 190
-	curvesLeft, curvesRight   = 44, 600
-	curvesTop, curvesBottom   = 10, 160
-	curvesMost                = 6 // arms
+	curvesLeft, curvesRight = 44, 560
+	curvesTop, curvesBottom = 10, 160
+	curvesMost              = 6 // arms
 )
 
 // newCurves gives nil where no trial of a cell ended in a panic, an oops or a hang.
@@ -137,11 +136,25 @@ func newCurves(arms []verdict.Arm) *curves {
 		one := newCurve(a, of[i], x)
 		one.Class = fmt.Sprintf("k%d", len(c.Curves)+1)
 		one.Letter = string(rune('a' + len(c.Curves)))
+		for slices.ContainsFunc(c.Curves, func(other curve) bool { return near(one, other) }) {
+			one.labelX += 9
+		}
 		c.Curves = append(c.Curves, one)
 		said = append(said, fmt.Sprintf("%s: %d of %d crashed, %s %% were left", a.Name, one.Events, one.Trials, one.Survived))
 	}
 	c.Text = "Share of trials that have not crashed, over " + c.Measured + ". " + strings.Join(said, "; ") + "."
 	return c
+}
+
+// LabelX and LabelY are where a curve's letter stands.
+func (c curve) LabelX() int { return c.labelX }
+
+// LabelY is as LabelX.
+func (c curve) LabelY() int { return c.labelY }
+
+// near says that the letters of two curves would stand over each other.
+func near(a, b curve) bool {
+	return max(a.labelX-b.labelX, b.labelX-a.labelX) < 9 && max(a.labelY-b.labelY, b.labelY-a.labelY) < 12
 }
 
 func crashed(a verdict.Arm) bool {
@@ -203,7 +216,7 @@ func newCurve(a verdict.Arm, all []stats.Lasted, x func(float64) int) curve {
 		atX = to
 	}
 	c.Path, c.Marks, c.Censored = path.String(), marks.String(), c.Trials-c.Events
-	c.LabelX, c.LabelY = fmt.Sprint(min(atX+5, curvesRight+6)), fmt.Sprint(atY+4)
+	c.labelX, c.labelY = atX+5, atY+4
 	c.Survived = fmt.Sprintf("%.0f", 100*left(steps, end))
 	return c
 }

@@ -17,19 +17,19 @@ import (
 // view is what the template draws.
 type view struct {
 	Page
-	Count, Made  string
-	Environments []string
-	Nav          []link
-	Columns      []string
-	Rows         []matrixRow
-	States       []stateView
-	Answers      []scenarioView
-	Signatures   []signatureView
-	Boundaries   []bisectionView
-	Cuts         []studyView
-	Maps         []mapView
-	Outcomes     []outcomeView
-	Shown        string
+	Count, Made           string
+	Environments          []string
+	Nav                   []link
+	Columns               []string
+	Rows                  []matrixRow
+	States                []stateView
+	Answers               []scenarioView
+	Signatures            []signatureView
+	Boundaries            []bisectionView
+	Cuts                  []studyView
+	Maps                  []mapView
+	Outcomes              []outcomeView
+	Shown                 string
 	Style                 template.CSS
 	Script                template.JS
 	StyleHash, ScriptHash string
@@ -216,14 +216,22 @@ func newCell(c report.Cell) *cellView {
 		}
 	}
 	hits, valid := 0, 0
+	stops := map[string][]string{} // arms by why they have no more trials
+	var order []string
 	for _, a := range s.Arms {
 		if a.Control {
 			hits, valid = hits+a.Hits, valid+a.Valid
 		}
 		v.Arms = append(v.Arms, newArm(c, a))
-		if a.Stopped != "" {
-			v.Stops = append(v.Stops, a.Name+": "+a.Stopped)
+		if a.Stopped != "" && a.Trials > 0 {
+			if stops[a.Stopped] == nil {
+				order = append(order, a.Stopped)
+			}
+			stops[a.Stopped] = append(stops[a.Stopped], a.Name)
 		}
+	}
+	for _, why := range order {
+		v.Stops = append(v.Stops, strings.Join(stops[why], ", ")+": "+why)
 	}
 	if valid > 0 {
 		v.Control = fmt.Sprintf("%d/%d", hits, valid)
