@@ -56,7 +56,7 @@ const (
 	Changed    State = "changed"
 	Unexpected State = "not as expected"
 	Trouble    State = "lab trouble"
-	Unsure     State = "inconclusive"
+	Unsure     State = "undecided"
 	Expected   State = "as expected"
 )
 
@@ -100,10 +100,15 @@ func (r Report) Cells() []Cell {
 		return cmp.Or(cmp.Compare(place(a), place(b)), cmp.Compare(a.Summary.Scenario, b.Summary.Scenario))
 	})
 	columns(cells)
+	changes := map[[2]string][]Change{}
+	for _, change := range r.Changes {
+		of := [2]string{change.Scenario, change.OpenZFS}
+		changes[of] = append(changes[of], change)
+	}
 	for i := range cells {
 		c := &cells[i]
-		for _, change := range r.Changes {
-			if change.of(*c) {
+		for _, change := range changes[[2]string{c.Summary.Scenario, c.Summary.OpenZFS}] {
+			if change.under(c.Environment) {
 				c.Changes = append(c.Changes, change)
 			}
 		}
@@ -159,11 +164,9 @@ func Columns(cells []Cell) []string {
 	return list
 }
 
-// of says whether a change is one of this cell.
-func (c Change) of(cell Cell) bool {
-	e := cell.Environment
-	return c.Scenario == cell.Summary.Scenario && c.OpenZFS == cell.Summary.OpenZFS && (c.Driver == "" || c.Driver == e.Driver) &&
-		(c.Accel == "" || c.Accel == e.Accel)
+// under says whether a change is one of cells with such a driver and accelerator.
+func (c Change) under(e trial.Environment) bool {
+	return (c.Driver == "" || c.Driver == e.Driver) && (c.Accel == "" || c.Accel == e.Accel)
 }
 
 // tooMany is the share of an arm's trials that may be invalid in an answer without a verdict before the lab is to blame for it.

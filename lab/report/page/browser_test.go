@@ -50,7 +50,9 @@ func (b *browser) status() string { return b.text("#status") }
 
 func (b *browser) hash() string { return eval[string](b, `location.hash`) }
 
-func (b *browser) rows() int { return eval[int](b, `document.querySelectorAll("#list tbody tr").length`) }
+func (b *browser) rows() int {
+	return eval[int](b, `document.querySelectorAll("#list tbody tr").length`)
+}
 
 const first = "#blkptr-dva-flip-0/2.3.2/flip/1"
 
@@ -394,7 +396,7 @@ func TestNotByColour(t *testing.T) {
 	b := open(t, full(), "")
 	cells := eval[[]string](b, `[...document.querySelectorAll(".matrix td:not(.blank)")].map((e) => e.className + "|" + e.querySelector("a").textContent)`)
 	glyphs := map[string]string{"v-yes": "● reproduces", "v-no": "○ does not reproduce", "v-open": "◐ inconclusive",
-		"s-good": "✓ as expected", "s-bad": "✗ not as expected", "s-changed": "Δ changed", "s-open": "… inconclusive"}
+		"s-good": "✓ as expected", "s-bad": "✗ not as expected", "s-changed": "Δ changed", "s-open": "… undecided"}
 	for _, c := range cells {
 		classes, text, _ := strings.Cut(c, "|")
 		for class := range strings.FieldsSeq(classes) {
