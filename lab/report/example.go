@@ -65,11 +65,11 @@ func examples(r verdict.Summary) (list []*example) {
 }
 
 func (e *example) title() string {
-	return fmt.Sprintf("%s (%s), for example %s:", kind(e.trial), strings.Join(e.arms, ", "), name(e.trial))
+	return fmt.Sprintf("%s (%s), for example %s:", Ending(e.trial), strings.Join(e.arms, ", "), name(e.trial))
 }
 
-// kind is the outcome with its signature.
-func kind(t trial.Result) string {
+// Ending is the outcome with its signature.
+func Ending(t trial.Result) string {
 	if t.Signature == "" {
 		return string(t.Outcome)
 	}
@@ -79,7 +79,9 @@ func kind(t trial.Result) string {
 func name(t trial.Result) string { return fmt.Sprintf("%s/%d", t.Arm, t.Number) }
 
 // ended says in one line how a trial went.
-func ended(t trial.Result) string { return fmt.Sprintf("%s: %s, %.1f s", name(t), kind(t), t.Seconds) }
+func ended(t trial.Result) string {
+	return fmt.Sprintf("%s: %s, %.1f s", name(t), Ending(t), t.Seconds)
+}
 
 // details shows what is known of one trial, and how to know more.
 func details(b *bytes.Buffer, t trial.Result) {
@@ -90,7 +92,7 @@ func details(b *bytes.Buffer, t trial.Result) {
 			break
 		}
 	}
-	if e, ok := decisive(t); ok {
+	if e, ok := Decisive(t); ok {
 		stack(b, e, margin+"  ")
 	}
 	for i, in := range t.Injections {
@@ -108,14 +110,21 @@ func details(b *bytes.Buffer, t trial.Result) {
 	}
 }
 
-// decisive is the event that gave a trial its outcome.
-func decisive(t trial.Result) (panics.Event, bool) {
+// Decisive is the event that gave a trial its outcome.
+func Decisive(t trial.Result) (panics.Event, bool) {
 	for _, e := range t.Events {
 		if e.Signature() == t.Signature && e.Text == t.Text {
 			return e, true
 		}
 	}
 	return panics.Event{}, false
+}
+
+// Stack is the thread of an event and its innermost frames, as the kernel prints them, a line each.
+func Stack(e panics.Event) string {
+	var b bytes.Buffer
+	stack(&b, e, "")
+	return strings.TrimSuffix(b.String(), "\n")
 }
 
 // stack prints the innermost frames that the unwinder passed through, as the kernel does.
@@ -152,7 +161,7 @@ func reliable(frames []panics.Frame) int {
 }
 
 func injection(b *bytes.Buffer, i trial.Injection, margin string) {
-	fmt.Fprintf(b, "%s%s: %s\n", margin, changed(i), i.Target)
+	fmt.Fprintf(b, "%s%s: %s\n", margin, Struck(i), i.Target)
 	fmt.Fprintf(b, "%s  when: %s\n", margin, i.Trigger)
 	switch {
 	case i.Phys != 0 || i.Virt != 0:
@@ -172,7 +181,8 @@ func injection(b *bytes.Buffer, i trial.Injection, margin string) {
 	}
 }
 
-func changed(i trial.Injection) string {
+// Struck says in a few words what a strike did.
+func Struck(i trial.Injection) string {
 	switch n := i.BitsChanged(); {
 	case i.Withheld:
 		return i.Fault + " withheld"

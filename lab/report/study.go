@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/vdevil/vdevil/lab/trial"
@@ -58,20 +59,34 @@ func Lost(r trial.Result) bool { return r.Inconsistent() || len(r.State.Broken) 
 // Table counts the states by kind.
 func (s Study) Table(w io.Writer) error {
 	var b bytes.Buffer
-	rows := make([][]string, 0, 5)
-	rows = append(rows, []string{"STATES", "NUMBER", "CONSISTENT", "AUDIT", "NOT AUDITED", "NO IMPORT", "PANIC", "DAMAGED", "PROMISES", "BROKEN IN", "INVALID"})
-	for _, kind := range []string{"boundary", "subset", "torn", ""} {
-		rows = append(rows, s.row(kind))
+	rows := s.Rows()
+	for i, title := range rows[0] {
+		rows[0][i] = strings.ToUpper(title)
 	}
 	align(&b, rows)
 	if missing := s.Planned - len(s.States); missing > 0 {
 		fmt.Fprintf(&b, "\nthe study ended early: %d of %d states were not judged\n", missing, s.Planned)
 	}
 	s.notAudited(&b)
-	fmt.Fprintf(&b, "\n%s on OpenZFS %s, %s: %d writes of %d MiB, %d flushes, %d files promised; recorded in %s, judged in %s\n",
-		s.Scenario, s.OpenZFS, s.Flush, s.Writes, s.Bytes>>20, s.Flushes, s.Promised, took(s.RecordSeconds), took(s.judging()))
+	fmt.Fprintf(&b, "\n%s\n", s.Said())
 	_, err := b.WriteTo(w)
 	return err
+}
+
+// Said is what the states are of, in a sentence.
+func (s Study) Said() string {
+	return fmt.Sprintf("%s on OpenZFS %s, %s: %d writes of %d MiB, %d flushes, %d files promised; recorded in %s, judged in %s",
+		s.Scenario, s.OpenZFS, s.Flush, s.Writes, s.Bytes>>20, s.Flushes, s.Promised, took(s.RecordSeconds), took(s.judging()))
+}
+
+// Rows are the states counted by kind, under a row of titles.
+func (s Study) Rows() [][]string {
+	rows := make([][]string, 0, 5)
+	rows = append(rows, []string{"states", "number", "consistent", "audit", "not audited", "no import", "panic", "damaged", "promises", "broken in", "invalid"})
+	for _, kind := range []string{"boundary", "subset", "torn", ""} {
+		rows = append(rows, s.row(kind))
+	}
+	return rows
 }
 
 // row counts the states of a kind, or all.

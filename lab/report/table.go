@@ -68,13 +68,13 @@ func find(asked []*scenarios.Scenario, name string) *scenarios.Scenario {
 func section(b *bytes.Buffer, r verdict.Summary, s *scenarios.Scenario) {
 	fmt.Fprintf(b, "%s on OpenZFS %s: %s\n", r.Scenario, r.OpenZFS, Verdict(r))
 	if s.Question != "" {
-		fmt.Fprintf(b, "%s\nA hit is %s.\n", s.Question, hit(s))
+		fmt.Fprintf(b, "%s\nA hit is %s.\n", s.Question, HitMeans(s))
 	}
 	b.WriteByte('\n')
 	arms(b, r)
 	stops(b, r)
 	if r.Verdict == verdict.Inconclusive {
-		fmt.Fprintf(b, "\n  %s\n", needed(r))
+		fmt.Fprintf(b, "\n  %s\n", Needed(r))
 	}
 	for _, e := range examples(r) {
 		fmt.Fprintf(b, "\n  %s\n", e.title())
@@ -90,8 +90,8 @@ func section(b *bytes.Buffer, r verdict.Summary, s *scenarios.Scenario) {
 	b.WriteByte('\n')
 }
 
-// hit says what the trials are counted for.
-func hit(s *scenarios.Scenario) string {
+// HitMeans says what the trials are counted for.
+func HitMeans(s *scenarios.Scenario) string {
 	switch {
 	case s.Expect.Signature != "":
 		return s.Expect.Signature
@@ -203,7 +203,8 @@ func signatures(n map[string]int) string {
 	return strings.Join(list, ", ")
 }
 
-func needed(r verdict.Summary) string {
+// Needed says what an inconclusive verdict lacks.
+func Needed(r verdict.Summary) string {
 	if r.Missing > 0 {
 		return fmt.Sprintf("the run ended early: %d trials were not done", r.Missing)
 	}

@@ -16,7 +16,7 @@ func Trial(w io.Writer, s trial.Spec, r trial.Result, e trial.Environment) error
 	if r.Control {
 		role = "control arm"
 	}
-	fmt.Fprintf(&b, "%s: %s\n%s, seed %d\n\n", s.Title(), kind(r), role, s.Seed)
+	fmt.Fprintf(&b, "%s: %s\n%s, seed %d\n\n", s.Title(), Ending(r), role, s.Seed)
 	details(&b, r)
 	for _, part := range []struct {
 		title string
@@ -56,7 +56,7 @@ func Trial(w io.Writer, s trial.Spec, r trial.Result, e trial.Environment) error
 
 // cut says what a power cut has left, and what became of it.
 func cut(b *bytes.Buffer, s *trial.State) {
-	fmt.Fprintf(b, "\n  %s: the power is cut after %d requests; of %d writes that were not flushed %d are there\n", s.Kind, s.At, s.Unflushed, s.Kept)
+	fmt.Fprintf(b, "\n  %s\n", CutSaid(s))
 	for _, line := range []struct{ what, why string }{
 		{"cannot be audited", s.Unreadable}, {"read-only import", s.ReadOnly}, {"import", s.ReadWrite},
 	} {
@@ -67,4 +67,9 @@ func cut(b *bytes.Buffer, s *trial.State) {
 	fmt.Fprintf(b, "  %d files were promised, %d are not as promised\n", s.Promises, len(s.Broken))
 	bullets(b, "found on the disks after the import", s.After)
 	bullets(b, "the pool names", s.Damaged)
+}
+
+// CutSaid says in a line what a power cut has left.
+func CutSaid(s *trial.State) string {
+	return fmt.Sprintf("%s: the power is cut after %d requests; of %d writes that were not flushed %d are there", s.Kind, s.At, s.Unflushed, s.Kept)
 }

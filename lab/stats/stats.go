@@ -1,7 +1,7 @@
 // Package stats has the statistics that verdicts rest on: intervals for a rate and tests of two rates, exact ones for a fixed
-// number of trials and such as may be looked at after every trial, and what is believed about where a rate changes. It knows counts and
-// seconds only; what a hit is, and which levels decide, is the caller's. All functions are exact for the small numbers of a lab: the one
-// normal approximation is that of MannWhitney for many values.
+// number of trials and such as may be looked at after every trial, what is believed about where a rate changes, and how long a thing
+// takes to happen. It knows counts and times only; what a hit is, and which levels decide, is the caller's. All functions are exact for
+// the small numbers of a lab: the one normal approximation is that of MannWhitney for many values.
 package stats
 
 import (

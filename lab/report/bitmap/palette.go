@@ -41,3 +41,13 @@ func glyph(o trial.Outcome) string {
 	}
 	return looks[o].glyph
 }
+
+// Look is how an outcome is drawn everywhere: a glyph, never colour alone, as #rrggbb its fill and the ink of the glyph on that, and
+// what it means.
+type Look struct{ Glyph, Fill, Ink, Means string }
+
+// LookOf is the look of an outcome.
+func LookOf(o trial.Outcome) Look {
+	l := looks[o]
+	return Look{l.glyph, l.fill, l.ink, l.means}
+}

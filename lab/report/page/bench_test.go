@@ -1,0 +1,115 @@
+package page
+
+import (
+	"fmt"
+	"runtime/metrics"
+	"testing"
+
+	"github.com/chromedp/chromedp"
+
+	"github.com/vdevil/vdevil/lab/report/browsertest"
+	"github.com/vdevil/vdevil/lab/trial"
+)
+
+// memory counts what is written, and samples how much memory the program has meanwhile.
+type memory struct {
+	bytes int
+	peak  uint64
+}
+
+func (m *memory) Write(p []byte) (int, error) {
+	s := []metrics.Sample{{Name: "/memory/classes/total:bytes"}, {Name: "/memory/classes/heap/released:bytes"}}
+	metrics.Read(s)
+	m.peak = max(m.peak, s[0].Value.Uint64()-s[1].Value.Uint64())
+	m.bytes += len(p)
+	return len(p), nil
+}
+
+// outline takes away what a store does not read of all trials, and gives it back for those that are asked for.
+func outline(p Page) Page {
+	injection := p.Runs[0].Results[0].Arms[0].Results[0].Injections
+	for _, s := range p.Runs[0].Results {
+		for _, a := range s.Arms {
+			for i := range a.Results {
+				r := &a.Results[i]
+				r.Injections, r.Spans, r.Bundle, r.Repeat, r.LastStep, r.Audit = nil, nil, "", "", "", nil
+				if r.Number > 1 {
+					r.Events = nil
+				}
+			}
+		}
+	}
+	env := p.Runs[0].Environment
+	p.Whole = func(at Place, r trial.Result) (trial.Result, trial.Environment, error) {
+		r.Injections = injection
+		r.Spans = []trial.Span{{Name: "fork", Seconds: 0.3}, {Name: "workload", Seconds: r.Seconds - 1}, {Name: "judge", Seconds: 0.7}}
+		r.Bundle = fmt.Sprintf("/state/vdevil/runs/20261128-010000.000/%s-2.3.2/%s-%03d", at.Scenario, r.Arm, r.Number)
+		r.Repeat = fmt.Sprintf("vdevil run %s --zfs 2.3.2 --seed 7 --only %s/%d --driver qemu", at.Scenario, r.Arm, r.Number)
+		return r, env, nil
+	}
+	return p
+}
+
+// BenchmarkWrite writes pages: MiB/page is their size, MiB/peak the memory of the whole program, the results included.
+func BenchmarkWrite(b *testing.B) {
+	for _, c := range []struct {
+		name string
+		sample
+	}{{"10000", sample{scenarios: 14, versions: 2, trials: 120}}, {"100000", sample{scenarios: 30, versions: 4, trials: 278}}} {
+		b.Run(c.name, func(b *testing.B) {
+			p := outline(c.page())
+			var m memory
+			for b.Loop() {
+				m = memory{}
+				if err := Write(&m, p); err != nil {
+					b.Fatal(err)
+				}
+			}
+			b.ReportMetric(float64(m.bytes)/(1<<20), "MiB/page")
+			b.ReportMetric(float64(m.peak)/(1<<20), "MiB/peak")
+			b.ReportMetric(float64(c.total()), "trials")
+		})
+	}
+}
+
+// BenchmarkPage loads a page in a browser: ms/paint is when the first content is seen, ms/ready when its trials can be filtered, ms/filter
+// how long the slowest of some filters takes until the list is laid out, ms/open how long a trial takes.
+func BenchmarkPage(b *testing.B) {
+	for _, c := range []struct {
+		name string
+		sample
+	}{{"10000", sample{scenarios: 14, versions: 2, trials: 120}}, {"100000", sample{scenarios: 30, versions: 4, trials: 278}}} {
+		b.Run(c.name, func(b *testing.B) {
+			p := written(b, outline(c.page()))
+			browser := &browser{browsertest.Open(b, []byte(p), "")}
+			var paint, ready, filter, open float64
+			for b.Loop() {
+				browser.Do(chromedp.Reload())
+				browser.until(`performance.getEntriesByName("first-contentful-paint").length > 0 && performance.getEntriesByType("navigation")[0].loadEventEnd > 0`)
+				paint = max(paint, eval[float64](browser, `performance.getEntriesByName("first-contentful-paint")[0].startTime`))
+				ready = max(ready, eval[float64](browser, `performance.getEntriesByType("navigation")[0].domInteractive`))
+				for _, words := range []string{"range", "storm flip/1", "no such thing", "x", ""} {
+					filter = max(filter, eval[float64](browser, fmt.Sprintf(`(() => {
+						const text = document.getElementById("text"), begun = performance.now();
+						text.value = %q;
+						text.dispatchEvent(new Event("input"));
+						document.body.offsetHeight;
+						return performance.now() - begun;
+					})()`, words)))
+				}
+				open = max(open, eval[float64](browser, `(() => {
+					const begun = performance.now();
+					history.replaceState(null, "", document.querySelector("#list tbody tr:last-child a").getAttribute("href"));
+					dispatchEvent(new Event("hashchange"));
+					document.body.offsetHeight;
+					return performance.now() - begun;
+				})()`))
+			}
+			b.ReportMetric(paint, "ms/paint")
+			b.ReportMetric(ready, "ms/ready")
+			b.ReportMetric(filter, "ms/filter")
+			b.ReportMetric(open, "ms/open")
+			b.ReportMetric(float64(len(p))/(1<<20), "MiB/page")
+		})
+	}
+}
