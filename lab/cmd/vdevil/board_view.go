@@ -162,15 +162,18 @@ func (b *board) header(width, height int, now time.Time) []line {
 	if b.ending {
 		parts = append(parts, span{yellow, "ending"})
 	}
-	one, lines := line{parts[0]}, []line{{parts[0]}}
-	for i, p := range parts[1:] {
-		one = append(one, span{plainly, []string{": ", ", "}[min(i, 1)]}, p)
-		lines = append(lines, line{{plainly, "  "}, p})
+	one := line{}
+	for i, p := range parts {
+		one = append(one, span{plainly, []string{"", ": ", ", "}[min(i, 2)]}, p)
 	}
-	if height >= 12 && ansi.StringWidth(one.render(false, math.MaxInt)) >= width {
-		return lines
+	if height < 12 || ansi.StringWidth(one.render(false, math.MaxInt)) < width {
+		return []line{one}
 	}
-	return []line{one}
+	lines := make([]line, len(parts))
+	for i, p := range parts {
+		lines[i] = line{{plainly, []string{"", "  "}[min(i, 1)]}, p}
+	}
+	return lines
 }
 
 // shown is the panel.

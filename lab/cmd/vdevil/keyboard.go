@@ -54,7 +54,7 @@ func (k *keyboard) read(stopped int, press func(string)) {
 	buf := make([]byte, 64)
 	for {
 		fds := []unix.PollFd{{Fd: int32(k.fd), Events: unix.POLLIN}, {Fd: int32(stopped), Events: unix.POLLIN}}
-		if _, err := unix.Poll(fds, -1); err == unix.EINTR { //nolint:errorlint // x/sys gives the number itself
+		if _, err := unix.Poll(fds, -1); err == unix.EINTR {
 			continue
 		} else if err != nil || fds[1].Revents != 0 {
 			return

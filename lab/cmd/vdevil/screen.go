@@ -371,7 +371,7 @@ func (p *paper) Write(text []byte) (int, error) {
 	p.screen.mu.Lock()
 	p.width, p.lines = width, p.next
 	p.screen.mu.Unlock()
-	_, err := p.File.WriteString(up + string(text))
+	_, err := p.WriteString(up + string(text))
 	p.once.Do(func() { close(p.drawn) }) // or there is no terminal any more
 	return len(text), err
 }

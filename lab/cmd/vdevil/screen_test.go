@@ -6,6 +6,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -47,11 +48,11 @@ func newTmux(t *testing.T, width, height int, env ...string) *tmux {
 	if err != nil {
 		t.Fatal(err)
 	}
-	set := []string{"PS1=$ ", "PLAY=" + self, playing + "=orders", playing + "_CONSOLE=console", "LC_ALL=C.UTF-8", "NO_COLOR=", "STY=", "XTERM_VERSION=", "CI="}
-	shell := append([]string{"env"}, append(set, env...)...)
-	x.tmux(append([]string{"-f", "/dev/null", "new-session", "-d", "-c", dir, "-x", fmt.Sprint(width), "-y", fmt.Sprint(height)}, append(shell, "sh")...)...)
+	set := []string{"env", "PS1=$ ", "PLAY=" + self, playing + "=orders", playing + "_CONSOLE=console", "LC_ALL=C.UTF-8", "NO_COLOR=", "STY=", "XTERM_VERSION=", "CI="}
+	size := []string{"-x", fmt.Sprint(width), "-y", fmt.Sprint(height)}
+	x.tmux(slices.Concat([]string{"-f", "/dev/null", "new-session", "-d", "-c", dir}, size, set, env, []string{"sh"})...)
 	t.Cleanup(func() {
-		x.tmux("kill-server")
+		_ = x.command("kill-server").Run() // it may have ended with its last window
 		x.orders.Close()
 		os.RemoveAll(dir)
 	})
@@ -61,13 +62,17 @@ func newTmux(t *testing.T, width, height int, env ...string) *tmux {
 
 func (x *tmux) tmux(args ...string) string {
 	x.Helper()
-	cmd := exec.Command(x.path, append([]string{"-S", filepath.Join(x.dir, "tmux")}, args...)...)
-	cmd.Env = append(os.Environ(), "TMUX=", "LC_ALL=C.UTF-8")
-	out, err := cmd.CombinedOutput()
+	out, err := x.command(args...).CombinedOutput()
 	if err != nil {
 		x.Fatalf("tmux %s: %v\n%s", args, err, out)
 	}
 	return string(out)
+}
+
+func (x *tmux) command(args ...string) *exec.Cmd {
+	cmd := exec.Command(x.path, append([]string{"-S", filepath.Join(x.dir, "tmux")}, args...)...)
+	cmd.Env = append(os.Environ(), "TMUX=", "LC_ALL=C.UTF-8")
+	return cmd
 }
 
 // keys presses some, by tmux's names; text types.
@@ -128,9 +133,15 @@ func (x *tmux) order(orders ...string) {
 // play begins the story, up to a trial that runs.
 func (x *tmux) play() {
 	x.Helper()
-	x.line(`clear; stty -a > before; exec 3>&2; $PLAY; echo "status $?"`)
+	x.begin("$PLAY")
 	x.order("next 13", "wait 3s")
 	x.shows("[   12.3] loaded")
+}
+
+// begin gives the shell a command, and has it say how that has ended.
+func (x *tmux) begin(command string) {
+	x.Helper()
+	x.line(`clear; stty -a > before; ` + command + `; echo "status $?"`)
 }
 
 // golden waits until the screen is as it is to be.
@@ -243,12 +254,12 @@ func TestScreenEnds(t *testing.T) {
 		says   string
 	}{
 		"before there is news": {func(x *tmux) {
-			x.line(`clear; stty -a > before; $PLAY; echo "status $?"`)
+			x.begin("$PLAY")
 			x.order("wait 0s") // the player is there
 			x.shows("the time is")
 		}, ctrlC, trouble, "results so far"},
 		"while an image is built": {func(x *tmux) {
-			x.line(`clear; stty -a > before; $PLAY; echo "status $?"`)
+			x.begin("$PLAY")
 			x.order("next 3")
 			x.shows("step 2 of 2")
 		}, ctrlC, trouble, "results so far"},
@@ -270,6 +281,30 @@ func TestScreenEnds(t *testing.T) {
 			x.shows("as before")
 			x.shows("campaign tonight:")
 		}, ctrlC, trouble, "results so far"},
+		"after another has stopped it": {func(x *tmux) {
+			inTrials(x)
+			x.kill("STOP")
+			x.shows("Stopped")
+			x.line(`clear; fg; echo "status $?"`)
+			x.shows("campaign tonight:")
+		}, ctrlC, trouble, "results so far"},
+		"without keys": {func(x *tmux) {
+			x.begin("$PLAY < /dev/null")
+			x.order("next 13")
+			x.shows("campaign tonight:")
+			x.lacks("? help")
+		}, ctrlC, trouble, "results so far"},
+		"without stdin": {func(x *tmux) {
+			x.begin("$PLAY <&-")
+			x.order("next 13")
+			x.shows("campaign tonight:")
+			x.lacks("? help")
+		}, ctrlC, trouble, "results so far"},
+		"in the background": {func(x *tmux) {
+			x.begin("$PLAY & wait $!")
+			x.order("next 13")
+			x.shows("] flip/1: started")
+		}, func(x *tmux) { x.order("end") }, held, "results"},
 		"while it is suspended": {func(x *tmux) {
 			inTrials(x)
 			x.keys("C-z")
@@ -297,6 +332,45 @@ func TestScreenEnds(t *testing.T) {
 			x.sane()
 		})
 	}
+}
+
+// TestScreenGone expects a run to end, and with it what it has started, when its window is closed.
+func TestScreenGone(t *testing.T) {
+	x := newTmux(t, 80, 24)
+	x.play()
+	if n := x.players(); n != 2 {
+		t.Errorf("%d processes: there should be the player, and what guards the terminal", n)
+	}
+	x.tmux("kill-pane")
+	tick, limit := time.NewTicker(50*time.Millisecond), time.After(20*time.Second)
+	defer tick.Stop()
+	for x.players() > 0 {
+		select {
+		case <-tick.C:
+		case <-limit:
+			t.Fatal("it is still there")
+		}
+	}
+}
+
+// players counts the processes of the player in the test's directory.
+func (x *tmux) players() (n int) {
+	x.Helper()
+	self, err := os.Executable()
+	if err != nil {
+		x.Fatal(err)
+	}
+	all, err := filepath.Glob("/proc/[0-9]*")
+	if err != nil {
+		x.Fatal(err)
+	}
+	for _, dir := range all { // those that have ended have no links any more
+		program, _ := os.Readlink(filepath.Join(dir, "exe"))
+		if at, _ := os.Readlink(filepath.Join(dir, "cwd")); at == x.dir && program == self {
+			n++
+		}
+	}
+	return n
 }
 
 // kill sends a signal to the player, by its name among the processes of the terminal.

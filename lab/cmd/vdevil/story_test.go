@@ -94,10 +94,11 @@ func atlasStory() []any {
 }
 
 func crashStory() []any {
-	story := []any{
+	story := make([]any, 0, 10)
+	story = append(story,
 		lab.Opened{Name: "cut", ID: "0c0c", Of: 1},
 		crash.Begun{Recorded: crash.Recorded{Writes: 900, Flushes: 60, Bytes: 20 << 20, Promised: 5, Seconds: 9}, States: 4},
-	}
+	)
 	for _, r := range studied(false).States {
 		s := trial.Spec{Name: "crash-storm", OpenZFS: "2.3.2", Number: r.Number, Cut: &trial.Cut{}}
 		story = append(story, campaign.Started{Spec: s}, ends(s, r))
