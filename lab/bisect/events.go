@@ -17,7 +17,13 @@ type Begun struct {
 	// Asked and Text are for Score. Tried are the candidates that had trials before.
 	Asked *scenarios.Scenario
 	Text  string
-	Tried []report.Candidate
+	Tried []Tried
+}
+
+// Tried is a candidate with how many trials it has had, how many of them count, and how many hit.
+type Tried struct {
+	OpenZFS              string
+	Trials, Scored, Hits int
 }
 
 // Differ says that the ends are separated.
@@ -40,7 +46,7 @@ func (b *Bisect) news(c *course, t []tally, s step, done campaign.Results) (list
 	begun := Begun{Candidates: len(t), Most: b.Most, Asked: b.scenario, Text: b.Text}
 	for i := range t {
 		if t[i].done > 0 {
-			begun.Tried = append(begun.Tried, b.row(i, &t[i]))
+			begun.Tried = append(begun.Tried, Tried{b.Candidates[i].Image.OpenZFS, t[i].done, len(t[i].hits), t[i].sum})
 		}
 	}
 	for _, one := range b.Candidates {

@@ -157,7 +157,8 @@ func (b *board) search(e bisect.Begun) {
 	}
 	for _, c := range e.Tried {
 		one := g.candidate(c.OpenZFS)
-		one.Trials, one.Valid, one.Hits, one.CI95 = c.Trials, c.Scored, c.Hits, c.CI95
+		one.Trials, one.Valid, one.Hits = c.Trials, c.Scored, c.Hits
+		one.rate95()
 	}
 	b.add(g)
 }
@@ -266,12 +267,12 @@ func (g *group) count(one *row, r *trial.Result) {
 		one.Valid++
 	}
 	if one.rated {
-		one.CI95[0], one.CI95[1] = stats.Anytime(one.Hits, one.Valid, confidence)
+		one.rate95()
 	}
 }
 
-// confidence is that of the intervals of a bisection's table.
-const confidence = 0.95
+// rate95 gives the row the interval that tables have.
+func (one *row) rate95() { one.CI95[0], one.CI95[1] = stats.Anytime(one.Hits, one.Valid, 0.95) }
 
 // conclude says where a scenario stands, as its verdict would.
 func (g *group) conclude() {

@@ -115,9 +115,7 @@ func bisectStory() []any {
 	}
 	return []any{
 		lab.Opened{Name: "since", ID: "b15e", Done: 3, Of: 1},
-		bisect.Begun{Candidates: 41, Commits: 72, Most: 60, Asked: asked, Text: "adding", Tried: []report.Candidate{
-			{OpenZFS: "2.3.2", Trials: 3, Scored: 3, CI95: [2]float64{0, 0.7}},
-		}},
+		bisect.Begun{Candidates: 41, Commits: 72, Most: 60, Asked: asked, Text: "adding", Tried: []bisect.Tried{{OpenZFS: "2.3.2", Trials: 3, Scored: 3}}},
 		campaign.Started{Spec: of("2.3.4", 1)},
 		ends(of("2.3.4", 1), trial.Result{Outcome: trial.Panic, Signature: added, Text: "zfs: adding existent segment"}),
 		ends(of("2.3.4", 2), trial.Result{Outcome: trial.Panic, Signature: added, Text: "zfs: another text"}),
