@@ -162,7 +162,7 @@ func (b *board) header(width, height int, now time.Time) []line {
 	if b.ending {
 		parts = append(parts, span{yellow, "ending"})
 	}
-	one := line{}
+	one := make(line, 0, 2*len(parts))
 	for i, p := range parts {
 		one = append(one, span{plainly, []string{"", ": ", ", "}[min(i, 2)]}, p)
 	}

@@ -24,8 +24,8 @@ type tmux struct {
 	orders    *os.File
 }
 
-// newTmux has a terminal of a size, and an environment besides the usual.
-func newTmux(t *testing.T, width, height int, env ...string) *tmux {
+// newTmux has a terminal of 80 columns, and an environment besides the usual.
+func newTmux(t *testing.T, height int, env ...string) *tmux {
 	t.Helper()
 	dir, err := os.MkdirTemp("/tmp", "vd") // short: t.TempDir is too long for sockets
 	if err != nil {
@@ -49,7 +49,7 @@ func newTmux(t *testing.T, width, height int, env ...string) *tmux {
 		t.Fatal(err)
 	}
 	set := []string{"env", "PS1=$ ", "PLAY=" + self, playing + "=orders", playing + "_CONSOLE=console", "LC_ALL=C.UTF-8", "NO_COLOR=", "STY=", "XTERM_VERSION=", "CI="}
-	size := []string{"-x", fmt.Sprint(width), "-y", fmt.Sprint(height)}
+	size := []string{"-x", "80", "-y", fmt.Sprint(height)}
 	x.tmux(slices.Concat([]string{"-f", "/dev/null", "new-session", "-d", "-c", dir}, size, set, env, []string{"sh"})...)
 	t.Cleanup(func() {
 		_ = x.command("kill-server").Run() // it may have ended with its last window
@@ -199,7 +199,7 @@ func (x *tmux) sane() {
 
 // TestScreen looks at a campaign from its beginning to its end, while the window changes its size.
 func TestScreen(t *testing.T) {
-	x := newTmux(t, 80, 24)
+	x := newTmux(t, 24)
 	x.play()
 	x.golden("begun")
 	x.keys("Down", "d")
@@ -232,7 +232,7 @@ func TestScreen(t *testing.T) {
 func TestScreenColours(t *testing.T) {
 	for name, env := range map[string]string{"colours": "A=", "no-colour": "NO_COLOR=1", "plain": playing + "_PLAIN=1"} {
 		t.Run(name, func(t *testing.T) {
-			x := newTmux(t, 80, 24, env)
+			x := newTmux(t, 24, env)
 			x.line("clear; $PLAY")
 			x.order("next 16", "wait 3s")
 			x.golden(name, "-e")
@@ -286,7 +286,7 @@ func TestScreenEnds(t *testing.T) {
 			x.kill("STOP")
 			x.shows("Stopped")
 			x.line(`clear; fg; echo "status $?"`)
-			x.shows("campaign tonight:")
+			x.shows("PLAY}\ncampaign tonight:") // below what the shell has said, not the one from before
 		}, ctrlC, trouble, "results so far"},
 		"without keys": {func(x *tmux) {
 			x.begin("$PLAY < /dev/null")
@@ -309,7 +309,7 @@ func TestScreenEnds(t *testing.T) {
 			inTrials(x)
 			x.keys("C-z")
 			x.shows("Stopped")
-		}, func(x *tmux) { x.line(`kill -TERM %1; fg; echo "status $?"`) }, trouble, "results so far"},
+		}, func(x *tmux) { x.line(`clear; kill -TERM %1; fg; echo "status $?"`) }, trouble, "results so far"},
 		"twice": {func(x *tmux) {
 			inTrials(x)
 			x.order("deaf")
@@ -322,7 +322,7 @@ func TestScreenEnds(t *testing.T) {
 		"well":       {inTrials, func(x *tmux) { x.order("end") }, held, "results"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			x := newTmux(t, 80, 40)
+			x := newTmux(t, 40)
 			c.state(x)
 			c.end(x)
 			if c.status != byInterrupt {
@@ -336,7 +336,7 @@ func TestScreenEnds(t *testing.T) {
 
 // TestScreenGone expects a run to end, and with it what it has started, when its window is closed.
 func TestScreenGone(t *testing.T) {
-	x := newTmux(t, 80, 24)
+	x := newTmux(t, 24)
 	x.play()
 	if n := x.players(); n != 2 {
 		t.Errorf("%d processes: there should be the player, and what guards the terminal", n)
