@@ -278,6 +278,9 @@ type Shown struct {
 type Opened struct {
 	Name, ID string
 	Done     int // trials that are stored already
+	// Until is when no more trials begin, zero for never; Of is in how many parts the trials are, of which this lab does one.
+	Until time.Time
+	Of    int
 }
 
 // campaign does what a search asks for, and stores it. plan gives the search when it is known what was done before; it is returned
@@ -302,7 +305,11 @@ func (l *Lab) campaign(ctx context.Context, c store.Campaign, on campaign.Bench,
 		return done, err
 	}
 	stream, told := &campaign.Stream{}, make(chan struct{})
-	stream.Publish(Opened{Name: c.Name, ID: c.ID, Done: len(done)})
+	opened := Opened{Name: c.Name, ID: c.ID, Done: len(done), Of: max(1, t.Shard.Of)}
+	if t.Budget > 0 {
+		opened.Until = time.Now().Add(t.Budget)
+	}
+	stream.Publish(opened)
 	go func() {
 		defer close(told)
 		for e := range stream.Follow(always) {
@@ -313,13 +320,10 @@ func (l *Lab) campaign(ctx context.Context, c store.Campaign, on campaign.Bench,
 	}()
 	runner := &campaign.Runner{
 		Search: search, Bench: on, Jobs: l.opts.Jobs, Shard: t.Shard, Store: session, Stream: stream, Options: l.options(c, t.Keep),
-		Room: func() string { return host.Room(l.driver.Dir()) },
+		Room: func() string { return host.Room(l.driver.Dir()) }, Until: opened.Until,
 	}
 	if l.more {
 		runner.Spare = new(host.CPUs).Spare
-	}
-	if t.Budget > 0 {
-		runner.Until = time.Now().Add(t.Budget)
 	}
 	over, err := runner.Run(ctx, done)
 	stream.Close()

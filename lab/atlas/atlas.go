@@ -41,7 +41,7 @@ type Atlas struct {
 	scenario *scenarios.Scenario
 	trigger  string // in words
 	wants    []campaign.Want
-	known    int // trials that were done before the search began
+	begun    Begun
 }
 
 // Range is a range of bits, both ends included.
@@ -53,6 +53,8 @@ type Begun struct {
 	Size        int // of the structure, in bits
 	Trials      int
 	DoneAlready int
+	// Controls are those of the trials that have no flip, ControlsAlready those of them that were done.
+	Controls, ControlsAlready int
 }
 
 // drain is how many txgs are synced after the workload: what was freed passes both ms_defer, and what was changed in memory
@@ -96,6 +98,7 @@ func (a *Atlas) arm() string {
 // lab has spoiled, and if again is set all.
 func (a *Atlas) Plan(s bench.Structure, done campaign.Results, again bool) (forget []string, err error) {
 	a.Structure = s
+	a.begun = Begun{Type: s.Type, Size: s.Size}
 	bits := Range{0, s.Size - 1}
 	if a.Bits != nil {
 		bits = *a.Bits
@@ -114,13 +117,17 @@ func (a *Atlas) Plan(s bench.Structure, done campaign.Results, again bool) (forg
 	for ; controls < a.Controls; controls++ {
 		a.wants = append(a.wants, a.want(0, true, controls+1))
 	}
+	a.begun.Trials, a.begun.Controls = len(a.wants), controls
 	for _, w := range a.wants {
 		r, ok := done[w.ID]
 		switch {
 		case ok && (again || r.Outcome == trial.Invalid):
 			forget = append(forget, w.ID)
+		case ok && w.Spec.Strike.Withhold:
+			a.begun.ControlsAlready++
+			fallthrough
 		case ok:
-			a.known++
+			a.begun.DoneAlready++
 		}
 	}
 	return forget, nil
@@ -142,7 +149,7 @@ func (a *Atlas) Next(done campaign.Results) (want []campaign.Want, news []campai
 			want = append(want, w)
 		}
 	}
-	return want, []campaign.Event{Begun{Type: a.Structure.Type, Size: a.Structure.Size, Trials: len(a.wants), DoneAlready: a.known}}
+	return want, []campaign.Event{a.begun}
 }
 
 // Map is what the results show. Bits that were flipped by an earlier search with the same specs are in it, too.

@@ -43,15 +43,16 @@ func TestPlan(t *testing.T) {
 		return campaign.Results{
 			a.Spec(0, false, 1).ID(): {Outcome: trial.Masked}, a.Spec(1, false, 1).ID(): {Outcome: trial.Invalid},
 			a.Spec(2, false, 1).ID(): {Outcome: trial.Panic}, a.Spec(7, false, 1).ID(): {Outcome: trial.Panic},
+			a.Spec(0, true, 2).ID(): {Outcome: trial.Masked},
 		}
 	}
 	for name, c := range map[string]struct {
-		again bool
-		want  string // the names of the bundles
-		done  int
+		again          bool
+		want           string // the names of the bundles
+		done, controls int
 	}{
-		"goes on": {false, "bit-0001 control-0001 control-0002 bit-0003", 2},
-		"again":   {true, "bit-0000 bit-0001 control-0001 bit-0002 control-0002 bit-0003", 0},
+		"goes on": {false, "bit-0001 control-0001 bit-0003", 3, 1},
+		"again":   {true, "bit-0000 bit-0001 control-0001 bit-0002 control-0002 bit-0003", 0, 0},
 	} {
 		a := newAtlas(t)
 		a.Bits = &Range{0, 3}
@@ -71,7 +72,7 @@ func TestPlan(t *testing.T) {
 		if got := strings.Join(names, " "); got != c.want {
 			t.Errorf("%s: %s, want %s", name, got, c.want)
 		}
-		if begun := news[0].(Begun); begun != (Begun{Type: "blkptr_t", Size: 8, Trials: 6, DoneAlready: c.done}) {
+		if begun := news[0].(Begun); begun != (Begun{Type: "blkptr_t", Size: 8, Trials: 6, DoneAlready: c.done, Controls: 2, ControlsAlready: c.controls}) {
 			t.Errorf("%s: %+v", name, begun)
 		}
 		for _, w := range want {

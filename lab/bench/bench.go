@@ -147,6 +147,8 @@ type Options struct {
 	Repeat string
 	// Next is how many trials of the same checkpoint are about to follow.
 	Next int
+	// Entered is told of the console of every machine that the trial has, when it begins to be watched. Nil is for nobody to tell.
+	Entered func(*machine.Console)
 	// Keep decides, when the outcome is known, whether the disks stay in the bundle. Nil keeps none.
 	Keep func(*scenarios.Scenario, trial.Result) bool
 }
@@ -162,7 +164,7 @@ func (t *Trial) Do(ctx context.Context, o Options) (_ trial.Result, err error) {
 	r := &result{Result: trial.Result{
 		Arm: arm.Name, Control: arm.Control, Number: t.spec.Number, Seed: t.spec.Seed, Started: time.Now().UTC(), Bundle: o.Bundle, Repeat: o.Repeat,
 	}}
-	one := &run{Trial: t, next: o.Next, over: make(chan struct{})}
+	one := &run{Trial: t, next: o.Next, entered: o.Entered, over: make(chan struct{})}
 	defer func() { err = errors.Join(err, one.close()) }()
 	err = one.begin(ctx, r)
 	r.lap("fork")

@@ -56,6 +56,9 @@ func (t *run) enter(vm machine.Machine) error {
 	ctx, stop := context.WithCancel(context.Background()) // ends with the life, see close
 	l := &life{vm: vm, watch: watchConsole(ctx, vm, vm.Console().Start()), stop: stop}
 	t.lives = append(t.lives, l)
+	if t.entered != nil {
+		t.entered(vm.Console())
+	}
 	over := func() {
 		if !l.expected.Load() {
 			t.ended.Do(func() { close(t.over) })

@@ -20,11 +20,12 @@ import (
 // run is a trial under way.
 type run struct {
 	*Trial
-	next   int // trials of the checkpoint that will follow
-	scale  machine.Scale
-	worker drive.Worker
-	over   chan struct{} // closed when a machine has crashed or ended that was not expected to
-	ended  sync.Once
+	next    int                    // trials of the checkpoint that will follow
+	entered func(*machine.Console) // see Options
+	scale   machine.Scale
+	worker  drive.Worker
+	over    chan struct{} // closed when a machine has crashed or ended that was not expected to
+	ended   sync.Once
 
 	mu     sync.Mutex
 	lives  []*life

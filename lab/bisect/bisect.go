@@ -186,20 +186,29 @@ func (b *Bisect) tallies(done campaign.Results) []tally {
 	return list
 }
 
+// Score says whether a trial hits, with the text if there is one, and whether it counts at all.
+func Score(s *scenarios.Scenario, text string, r trial.Result) (hit, counts bool) {
+	hit = verdict.Hit(s, r)
+	if r.Outcome == trial.Invalid || !hit && r.Outcome.Crash() { // it would have hit, or not, had it not ended so
+		return false, false
+	}
+	return hit && strings.Contains(r.Text, text), true
+}
+
 // add takes the next trial.
 func (t *tally) add(s *scenarios.Scenario, text string, r trial.Result) {
 	t.done++
-	hit := verdict.Hit(s, r)
+	hit, counts := Score(s, text, r)
 	switch {
 	case r.Outcome == trial.Invalid:
 		t.invalid++
-	case hit && strings.Contains(r.Text, text):
-		t.hits = append(t.hits, true)
-		t.sum++
-	case !hit && r.Outcome.Crash(): // it would have hit, or not, had it not ended so
+	case !counts:
 		t.other++
+	case hit:
+		t.sum++
+		fallthrough
 	default:
-		t.hits = append(t.hits, false)
+		t.hits = append(t.hits, hit)
 	}
 }
 

@@ -287,6 +287,13 @@ func TestResume(t *testing.T) {
 		}
 		done[want[0].ID] = w.do(b, want[0].Spec)
 	}
+	tried := 0
+	for _, c := range told[0].(Begun).Tried {
+		tried += c.Trials
+	}
+	if s := b.Summary(done); tried != s.Trials || tried == 0 {
+		t.Errorf("who comes late is told of %d trials, there were %d", tried, s.Trials)
+	}
 	if s := b.Summary(done); s.State != report.StageFound || !slices.Equal(s.Credible, []int{7}) {
 		t.Errorf("%s: %v", s.State, s.Credible)
 	}

@@ -7,12 +7,23 @@ import (
 
 	"github.com/vdevil/vdevil/lab/campaign"
 	"github.com/vdevil/vdevil/lab/report"
+	"github.com/vdevil/vdevil/scenarios"
 )
 
 // Begun opens a bisection.
 type Begun struct {
 	Candidates, Commits int
 	Most                int // trials of one candidate
+	// Asked and Text are for Score. Tried are the candidates that had trials before.
+	Asked *scenarios.Scenario
+	Text  string
+	Tried []Tried
+}
+
+// Tried is a candidate with how many trials it has had, how many of them count, and how many hit.
+type Tried struct {
+	OpenZFS              string
+	Trials, Scored, Hits int
 }
 
 // Differ says that the ends are separated.
@@ -32,7 +43,12 @@ type Ended struct{ Summary report.Bisection }
 
 // news are in the order in which they become known, so that what was said stays said.
 func (b *Bisect) news(c *course, t []tally, s step, done campaign.Results) (list []campaign.Event) {
-	begun := Begun{Candidates: len(t), Most: b.Most}
+	begun := Begun{Candidates: len(t), Most: b.Most, Asked: b.scenario, Text: b.Text}
+	for i := range t {
+		if t[i].done > 0 {
+			begun.Tried = append(begun.Tried, Tried{b.Candidates[i].Image.OpenZFS, t[i].done, len(t[i].hits), t[i].sum})
+		}
+	}
 	for _, one := range b.Candidates {
 		begun.Commits += len(one.Commits)
 	}

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/vdevil/vdevil/lab/bench"
+	"github.com/vdevil/vdevil/lab/machine"
 	"github.com/vdevil/vdevil/lab/trial"
 )
 
@@ -312,5 +313,6 @@ func (r *Runner) do(ctx context.Context, w Want, next int, ready func()) (trial.
 	r.Stream.Publish(Started{w.Spec})
 	o := r.Options(w)
 	o.Next, o.Repeat = next, w.Repeat
+	o.Entered = func(c *machine.Console) { r.Stream.Publish(Entered{w.Spec, c.Path(), int64(c.Start())}) }
 	return t.Do(ctx, o)
 }

@@ -269,6 +269,44 @@ func TestResume(t *testing.T) {
 	if over, err := s.runner.Run(t.Context(), done); err != nil || !over || len(done) != 8 || forks != 4 {
 		t.Errorf("over %t, %d trials, %d forks, %v", over, len(done), forks, err)
 	}
+	for _, e := range events[Planned](t, s) {
+		if len(e.Done) != 4 || verdict.Conclude(e.Asked, e.Done, e.Plan).Arms[0].Trials != 4 {
+			t.Errorf("nobody is told what was done before: %+v", e.Done)
+		}
+	}
+}
+
+// events are those of a type that a stage has had.
+func events[T Event](t *testing.T, s *stage) (all []T) {
+	t.Helper()
+	s.runner.Stream.Close()
+	for e := range s.runner.Stream.Follow(t.Context()) {
+		if e, ok := e.(T); ok {
+			all = append(all, e)
+		}
+	}
+	if len(all) == 0 {
+		t.Errorf("there was no %T", *new(T))
+	}
+	return all
+}
+
+// TestEntered expects the console of a trial to be found while it runs.
+func TestEntered(t *testing.T) {
+	var consoles []string
+	s := newStage(t, func(_ int, m *scripttest.Machine) {
+		consoles = append(consoles, m.Console().Path())
+		dying(m)
+	})
+	if _, err := s.run(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	for i, e := range events[Entered](t, s) {
+		text, err := os.ReadFile(e.Console)
+		if err != nil || e.Console != consoles[i] || e.From != int64(len("[    0.0] Linux\n")) || int64(len(text)) < e.From {
+			t.Errorf("console %s from %d, %v", e.Console, e.From, err)
+		}
+	}
 }
 
 // script is a search that wants what it is told to.

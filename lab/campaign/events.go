@@ -16,6 +16,14 @@ type Event any
 // Started says that a trial began.
 type Started struct{ Spec trial.Spec }
 
+// Entered says that it has a machine: what the guest prints is found in a file of this computer from an offset on, for as long as
+// the trial runs.
+type Entered struct {
+	Spec    trial.Spec
+	Console string
+	From    int64
+}
+
 // Ended says how it went.
 type Ended struct {
 	Spec   trial.Spec
@@ -32,6 +40,11 @@ type Paused struct{ Lacking string }
 type Planned struct {
 	Scenario, OpenZFS string
 	Arms              []ArmPlan
+	// Asked, Plan and Done are for verdict.Conclude: with the results that come they say at any time how it stands. Done are those
+	// of trials that were stored before.
+	Asked *scenarios.Scenario
+	Plan  verdict.Plan
+	Done  []trial.Result
 }
 
 // ArmPlan is an arm with the number of its trials.

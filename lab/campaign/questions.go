@@ -188,18 +188,20 @@ func seed(campaign uint64, scenario, version, arm string, number int) uint64 {
 
 // Next asks one question after the other, and the next one as soon as there is room.
 func (q *Questions) Next(done Results) (want []Want, news []Event) {
-	for _, one := range q.questions {
+	results := make([][]trial.Result, len(q.questions))
+	for i, one := range q.questions {
 		if one.applies {
-			news = append(news, Planned{one.scenario.Name, one.openzfs, one.arms})
+			results[i] = one.results(done)
+			news = append(news, Planned{one.scenario.Name, one.openzfs, one.arms, one.scenario, one.plan, results[i]})
 		} else {
 			news = append(news, Skipped{one.scenario.Name, one.openzfs})
 		}
 	}
-	for _, one := range q.questions {
+	for i, one := range q.questions {
 		if !one.applies {
 			continue
 		}
-		s := q.conclude(one, done)
+		s := q.conclude(one, results[i])
 		want = append(want, one.wanted(s, done)...)
 		if len(want) == 0 && q.Only == nil {
 			news = append(news, Judged{s})
@@ -238,7 +240,7 @@ func (q *Questions) Summaries(done Results) (all []verdict.Summary) {
 		if !one.applies {
 			continue
 		}
-		if s := q.conclude(one, done); slices.ContainsFunc(s.Arms, func(a verdict.Arm) bool { return a.Trials > 0 }) {
+		if s := q.conclude(one, one.results(done)); slices.ContainsFunc(s.Arms, func(a verdict.Arm) bool { return a.Trials > 0 }) {
 			all = append(all, s)
 		}
 	}
@@ -246,8 +248,14 @@ func (q *Questions) Summaries(done Results) (all []verdict.Summary) {
 }
 
 // conclude says what the results of a question say together.
-func (q *Questions) conclude(one *question, done Results) verdict.Summary {
-	var results []trial.Result
+func (q *Questions) conclude(one *question, results []trial.Result) verdict.Summary {
+	s := verdict.Conclude(one.scenario, results, one.plan)
+	s.OpenZFS, s.Seed, s.Seconds = one.openzfs, q.Seed, span(results)
+	return s
+}
+
+// results are those of a question.
+func (one *question) results(done Results) (results []trial.Result) {
 	for _, a := range one.arms {
 		for _, w := range one.wants[a.Arm.Name] {
 			if r, ok := done[w.ID]; ok {
@@ -255,9 +263,7 @@ func (q *Questions) conclude(one *question, done Results) verdict.Summary {
 			}
 		}
 	}
-	s := verdict.Conclude(one.scenario, results, one.plan)
-	s.OpenZFS, s.Seed, s.Seconds = one.openzfs, q.Seed, span(results)
-	return s
+	return results
 }
 
 // span is the time from the beginning of the first trial to the end of the last, in seconds.

@@ -71,8 +71,9 @@ type importer struct {
 	server  *nbd.Server
 	sockets map[string]string
 
-	vm    machine.Machine // nil until the first state, and after a crash
-	guest *guest.Guest
+	vm      machine.Machine // nil until the first state, and after a crash
+	guest   *guest.Guest
+	entered func(*machine.Console) // of the state that is judged, see bench.Options
 }
 
 func (s *Study) newImporter(ctx context.Context, number int) (*importer, error) {
@@ -177,6 +178,9 @@ func (im *importer) try(ctx context.Context, v *finding, views []*View) error {
 			}
 		}
 		return errors.Join(err, im.leave())
+	}
+	if im.entered != nil {
+		im.entered(im.vm.Console())
 	}
 	follow := bench.Follow(watched, im.vm, im.vm.Console().Len(), im.booted.Scale)
 	working, stop := context.WithCancel(limited)

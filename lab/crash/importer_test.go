@@ -124,6 +124,8 @@ func TestJudgeEnds(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			b := newStand(t, importing)
+			var consoles []string
+			b.importer.entered = func(c *machine.Console) { consoles = append(consoles, c.Path()) }
 			v := b.state(func() {
 				b.reached()
 				c.script(b.machine)
@@ -133,6 +135,9 @@ func TestJudgeEnds(t *testing.T) {
 			}
 			if b.importer.vm != nil {
 				t.Error("the next image would get the same guest")
+			}
+			if len(consoles) != 1 || consoles[0] != b.machine.Console().Path() {
+				t.Errorf("whoever watches is shown the consoles %q", consoles)
 			}
 		})
 	}

@@ -143,10 +143,11 @@ func (s *Study) spec(number int) trial.Spec {
 	}
 }
 
-// Begun says that the workload was recorded and how many states will be judged.
+// Begun says that the workload was recorded and how many states will be judged. Done were judged before.
 type Begun struct {
 	Recorded Recorded
 	States   int
+	Done     []trial.Result
 }
 
 // Next wants every state judged.
@@ -156,7 +157,7 @@ func (s *Study) Next(done campaign.Results) (want []campaign.Want, news []campai
 			want = append(want, w)
 		}
 	}
-	return want, []campaign.Event{Begun{s.Recorded, len(s.wants)}}
+	return want, []campaign.Event{Begun{s.Recorded, len(s.wants), s.Results(done)}}
 }
 
 // Results are those of the states that were judged, in order.
@@ -195,6 +196,7 @@ func (u *unit) Do(ctx context.Context, o bench.Options) (trial.Result, error) {
 	if err != nil {
 		return trial.Result{}, err
 	}
+	im.entered = o.Entered
 	r, err := im.judge(ctx, u.state)
 	u.study.give(im)
 	r.Arm, r.Seed, r.Repeat = u.study.Arm, u.study.Seed, o.Repeat

@@ -70,6 +70,9 @@ func (c *Console) Bytes() []byte {
 // Start is the offset of this machine's first own byte, after the history.
 func (c *Console) Start() int { return c.start }
 
+// Path is the file.
+func (c *Console) Path() string { return c.file.Name() }
+
 // Len is the number of bytes so far.
 func (c *Console) Len() int {
 	c.mu.Lock()

@@ -15,7 +15,6 @@ import (
 
 	"github.com/vdevil/vdevil/lab"
 	"github.com/vdevil/vdevil/lab/atlas"
-	"github.com/vdevil/vdevil/lab/campaign"
 	"github.com/vdevil/vdevil/lab/fault"
 	"github.com/vdevil/vdevil/lab/printable"
 	"github.com/vdevil/vdevil/lab/report/bitmap"
@@ -151,61 +150,23 @@ func (a *app) atlas(ctx context.Context, f atlasFlags, target string) error {
 	if err != nil {
 		return err
 	}
-	view := a.observer()
-	stop := context.AfterFunc(ctx, func() { view.note("ending: once more to end at once") })
+	view := a.observer(ctx, f.plain)
 	l, err := a.open(ctx, f.labFlags, view)
 	if err != nil {
-		stop()
 		view.close()
 		return interrupted(ctx, err)
 	}
-	progress := &flips{note: view.note}
 	m, err := l.Atlas(ctx, lab.AtlasRequest{
 		Target: target, Trigger: trigger, Scenario: s, Version: f.version, Seed: f.seed, Bits: f.bits.Range,
 		Controls: int(f.controls), Window: f.window, Again: f.again, Repeat: f.repeat(target),
-		Terms: f.terms.terms(lab.KeepNone, progress.event),
+		Terms: f.terms.terms(lab.KeepNone, view.event),
 	})
-	stop()
 	view.close()
 	err = interrupted(ctx, errors.Join(err, l.Close()))
 	if len(m.Bits) == 0 {
 		return err
 	}
 	return errors.Join(err, a.draw(f, m))
-}
-
-// flips tells of the progress of an atlas.
-type flips struct {
-	note       func(string)
-	done, todo int
-}
-
-func (p *flips) event(e campaign.Event) {
-	switch e := e.(type) {
-	case lab.Opened:
-		p.note(opened(e))
-	case atlas.Begun:
-		p.done, p.todo = e.DoneAlready, e.Trials
-		text := fmt.Sprintf("%s has %d bits; %d trials, controls included", e.Type, e.Size, e.Trials)
-		if e.DoneAlready > 0 {
-			text += fmt.Sprintf(", %d of them done before", e.DoneAlready)
-		}
-		p.note(text)
-	case campaign.Ended:
-		p.done++
-		p.note(fmt.Sprintf("%d of %d: %s: %s %s", p.done, p.todo, struck(e), e.Result.Outcome, e.Result.Signature))
-	}
-}
-
-// struck says which bit a trial flipped.
-func struck(e campaign.Ended) string {
-	if e.Spec.Strike.Withhold {
-		return "control"
-	}
-	for _, i := range e.Result.Injections {
-		return i.Target
-	}
-	return fmt.Sprintf("bit %d", e.Spec.Strike.Bit)
 }
 
 // repeat is the command that makes the atlas again, without the options that say how its results are shown.

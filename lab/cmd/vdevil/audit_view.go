@@ -28,7 +28,10 @@ type auditView struct {
 	kinds  map[audit.Kind]int
 }
 
-const lineEvery = 10 * time.Second // where there is no terminal
+const (
+	refresh   = 200 * time.Millisecond // between two drawings of the line
+	lineEvery = 10 * time.Second       // where there is no terminal
+)
 
 func (a *app) newAuditView(now func() time.Time) *auditView {
 	v := &auditView{w: unguarded(a.err), now: now}

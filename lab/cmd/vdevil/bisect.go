@@ -11,7 +11,6 @@ import (
 
 	"github.com/vdevil/vdevil/lab"
 	"github.com/vdevil/vdevil/lab/bisect"
-	"github.com/vdevil/vdevil/lab/campaign"
 	"github.com/vdevil/vdevil/lab/report"
 	"github.com/vdevil/vdevil/lab/store"
 )
@@ -104,21 +103,17 @@ func (a *app) bisect(ctx context.Context, f bisectFlags, args []string) error {
 			return usage(fmt.Errorf("--arm: %w", err))
 		}
 	}
-	view := a.observer()
-	stop := context.AfterFunc(ctx, func() { view.note("ending: once more to end at once") })
+	view := a.observer(ctx, f.plain)
 	l, err := a.open(ctx, f.labFlags, view)
 	if err != nil {
-		stop()
 		view.close()
 		return interrupted(ctx, err)
 	}
 	view.note(fmt.Sprintf("seed %d", f.seed))
-	progress := &course{note: view.note}
 	s, err := l.Bisect(ctx, lab.BisectRequest{
 		Scenario: found[0], Arm: f.arm, Old: f.old, New: f.new, Text: f.text, Confidence: f.confidence, Priors: priors, Paths: f.paths,
-		Skip: f.skip, Most: int(f.trials), Seed: f.seed, Flags: f.flags(), Terms: f.terms.terms(lab.KeepNone, progress.event),
+		Skip: f.skip, Most: int(f.trials), Seed: f.seed, Flags: f.flags(), Terms: f.terms.terms(lab.KeepNone, view.event),
 	})
-	stop()
 	view.close()
 	return a.tellBisection(s, f.json, interrupted(ctx, errors.Join(err, l.Close())))
 }
@@ -137,32 +132,6 @@ func (a *app) tellBisection(s report.Bisection, asJSON bool, err error) error {
 		return &notHeldError{"no commit was found: " + s.Message}
 	}
 	return err
-}
-
-// course tells of the progress of a bisection.
-type course struct {
-	note func(string)
-	last string
-}
-
-func (p *course) event(e campaign.Event) {
-	switch e := e.(type) {
-	case lab.Opened:
-		p.note(opened(e))
-	case campaign.Ended:
-		text := fmt.Sprintf("%s %d: %s %s", e.Spec.OpenZFS, e.Spec.Number, e.Result.Outcome, e.Result.Signature)
-		if e.Result.Untestable != "" {
-			text = fmt.Sprintf("%s cannot be tried: %s", e.Spec.OpenZFS, e.Result.Untestable)
-		}
-		p.note(text)
-	case campaign.Paused:
-		p.note(paused(e))
-	default:
-		if text := bisect.Tell(e); text != "" && text != p.last {
-			p.note(text)
-			p.last = text
-		}
-	}
 }
 
 // knownBisection reads a stored bisection.

@@ -1,17 +1,14 @@
 package main
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
-	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
 
 	"github.com/vdevil/vdevil/lab"
-	"github.com/vdevil/vdevil/lab/campaign"
 	"github.com/vdevil/vdevil/lab/crash"
 	"github.com/vdevil/vdevil/lab/report"
 	"github.com/vdevil/vdevil/lab/trial"
@@ -87,24 +84,20 @@ func (a *app) crash(ctx context.Context, f crashFlags, args []string) error {
 	if f.states == 0 {
 		return usage(errors.New("--states: at least one"))
 	}
-	view := a.observer()
-	stop := context.AfterFunc(ctx, func() { view.note("ending: once more to end at once") })
+	view := a.observer(ctx, f.plain)
 	l, err := a.open(ctx, f.labFlags, view)
 	if err != nil {
-		stop()
 		view.close()
 		return interrupted(ctx, err)
 	}
-	progress := &crashes{note: view.note, now: time.Now}
 	request := lab.CrashRequest{
 		Scenario: found[0], Version: f.version, Seed: f.seed, States: int(f.states), Promises: f.promises,
-		Terms: lab.Terms{Name: string(f.name), Observe: progress.event},
+		Terms: lab.Terms{Name: string(f.name), Observe: view.event},
 	}
 	if f.flush.value == "lying" {
 		request.Flush = crash.Flush{Lying: true, Cache: int64(f.cache) << 20}
 	}
 	study, err := l.Crash(ctx, request)
-	stop()
 	view.close()
 	err = interrupted(ctx, errors.Join(err, l.Close()))
 	return a.tellStudy(study, f.json, err)
@@ -136,77 +129,4 @@ func kept(s report.Study) error {
 		return &notHeldError{fmt.Sprintf("%d of %d states are inconsistent or break a promise", broken, len(s.States))}
 	}
 	return nil
-}
-
-// crashes tells how a study goes on.
-type crashes struct {
-	note   func(string)
-	now    func() time.Time
-	states int
-
-	start      time.Time
-	done, bad  int
-	lastNotice time.Time
-}
-
-// noticeEvery is how often the progress is told where nothing else happens.
-const noticeEvery = 5 * time.Second
-
-func (p *crashes) event(e campaign.Event) {
-	switch e := e.(type) {
-	case lab.Opened:
-		p.note(opened(e))
-	case crash.Begun:
-		p.start, p.lastNotice, p.states = p.now(), p.now(), e.States
-		r := e.Recorded
-		p.note(fmt.Sprintf("recorded %d writes of %d MiB and %d flushes, %d files promised, in %s; now %d states",
-			r.Writes, r.Bytes>>20, r.Flushes, r.Promised, clock(seconds(r.Seconds)), p.states))
-	case campaign.Ended:
-		p.judged(e.Result)
-	}
-}
-
-func (p *crashes) judged(r trial.Result) {
-	p.done++
-	switch {
-	case r.Outcome == trial.Invalid:
-		p.note(fmt.Sprintf("state %d: not judged: %s", r.Number, r.Reason))
-	case report.Lost(r):
-		p.bad++
-		p.note(fmt.Sprintf("state %d (%s at %d): %s", r.Number, r.State.Kind, r.State.At, strings.Join(complaints(r), "; ")))
-	}
-	if now := p.now(); now.Sub(p.lastNotice) >= noticeEvery || p.done == p.states {
-		p.lastNotice = now
-		each := now.Sub(p.start) / time.Duration(p.done)
-		p.note(fmt.Sprintf("%d of %d states, %d with complaints, %s left", p.done, p.states, p.bad, clock(each*time.Duration(p.states-p.done))))
-	}
-}
-
-// complaints are what is wrong with a state, in a few words each.
-func complaints(r trial.Result) (all []string) {
-	add := func(what, why string) {
-		if why != "" {
-			line, _, _ := strings.Cut(why, "\n")
-			all = append(all, what+line)
-		}
-	}
-	v := r.State
-	if r.Outcome.Crash() || r.Signature != "" {
-		add(string(r.Outcome)+": ", cmp.Or(r.Signature, r.Reason))
-	}
-	add("cannot be audited: ", v.Unreadable)
-	add("read-only import: ", v.ReadOnly)
-	add("import: ", v.ReadWrite)
-	for _, list := range []struct {
-		what  string
-		found []string
-	}{{"audit: ", r.Audit}, {"audit after the import: ", v.After}, {"damaged: ", v.Damaged}} {
-		if n := len(list.found); n > 0 {
-			add(list.what, fmt.Sprintf("%d, first %s", n, list.found[0]))
-		}
-	}
-	if n := len(v.Broken); n > 0 {
-		all = append(all, fmt.Sprintf("%d of %d promises broken, first %s %s", n, v.Promises, v.Broken[0].Path, v.Broken[0].Result))
-	}
-	return all
 }

@@ -2,12 +2,8 @@ package main
 
 import (
 	"errors"
-	"strings"
 	"testing"
-	"time"
 
-	"github.com/vdevil/vdevil/lab/campaign"
-	"github.com/vdevil/vdevil/lab/crash"
 	"github.com/vdevil/vdevil/lab/oracle"
 	"github.com/vdevil/vdevil/lab/report"
 	"github.com/vdevil/vdevil/lab/trial"
@@ -44,25 +40,5 @@ func TestCrashIsHeldToItsPromises(t *testing.T) {
 	r.States[0].Outcome = trial.Invalid
 	if err := kept(r); err == nil || errors.As(err, &broken) {
 		t.Errorf("a state that was not judged: %v", err)
-	}
-}
-
-func TestCrashProgress(t *testing.T) {
-	var notes []string
-	p := &crashes{note: func(s string) { notes = append(notes, s) }, now: func() time.Time { return time.Unix(0, 0) }}
-	r := studied(false)
-	p.event(crash.Begun{Recorded: crash.Recorded{Writes: r.Writes, Flushes: r.Flushes, Bytes: r.Bytes, Promised: r.Promised}, States: 4})
-	for _, state := range r.States {
-		p.event(campaign.Ended{Result: state})
-	}
-	want := []string{
-		"recorded 900 writes of 20 MiB and 60 flushes, 5 files promised, in 0.0s; now 4 states",
-		"state 2 (subset at 20): 1 of 4 promises broken, first /tank/promises/promise-1 missing",
-		"state 3 (torn at 30): read-only import: cannot import 'tank': I/O error; import: cannot import 'tank': I/O error",
-		"state 4 (torn at 40): oops: oops:f; audit: 2, first leaked",
-		"4 of 4 states, 3 with complaints, 0.0s left",
-	}
-	if strings.Join(notes, "\n") != strings.Join(want, "\n") {
-		t.Errorf("got\n%s\nwant\n%s", strings.Join(notes, "\n"), strings.Join(want, "\n"))
 	}
 }

@@ -85,7 +85,7 @@ func (a *app) build(ctx context.Context, f labFlags, versions []string) (err err
 	if len(versions) == 0 {
 		versions = []string{""} // the default one
 	}
-	view := a.observer()
+	view := a.observer(ctx, f.plain)
 	defer view.close()
 	l, err := a.open(ctx, f, view)
 	if err != nil {
@@ -97,6 +97,7 @@ func (a *app) build(ctx context.Context, f labFlags, versions []string) (err err
 		if err != nil {
 			return interrupted(ctx, err)
 		}
+		view.aside()
 		if _, err := fmt.Fprintf(a.out, "%s\t%s\n", img.OpenZFS, img.Dir); err != nil {
 			return err
 		}

@@ -10,6 +10,7 @@ import (
 	"os/signal"
 	"strings"
 	"syscall"
+	"time"
 
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
@@ -18,10 +19,18 @@ import (
 )
 
 func main() {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
-	context.AfterFunc(ctx, stop) // the first signal ends the run cleanly, a second one kills at once
+	if guarded() {
+		return
+	}
 	a := &app{in: os.Stdin, out: os.Stdout, err: os.Stderr}
-	os.Exit(a.main(ctx, os.Args[1:]))
+	os.Exit(a.main(interruptible(), os.Args[1:]))
+}
+
+// interruptible ends with a signal: the first one ends the run cleanly, a second one kills at once.
+func interruptible() context.Context {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
+	context.AfterFunc(ctx, stop)
+	return ctx
 }
 
 // app is the command with its three streams. While a command runs, what it writes to out and err is made printable: names from
@@ -29,6 +38,8 @@ func main() {
 type app struct {
 	in       io.Reader
 	out, err io.Writer
+	// now is what views take the time from, nil for the clock.
+	now func() time.Time
 	// running is set when a command has been chosen and its arguments were found in order.
 	running bool
 }

@@ -75,7 +75,7 @@ func (a *app) peek(ctx context.Context, f peekFlags, target string) error {
 		return err
 	}
 	f.jobs = 1
-	view := a.observer()
+	view := a.observer(ctx, f.plain)
 	l, err := a.open(ctx, f.labFlags, view)
 	if err != nil {
 		view.close()

@@ -4,12 +4,15 @@ import (
 	"bytes"
 	"encoding/json"
 	"io"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/vdevil/vdevil/lab"
+	"github.com/vdevil/vdevil/lab/campaign"
 	"github.com/vdevil/vdevil/lab/printable"
+	"github.com/vdevil/vdevil/lab/trial"
 	"github.com/vdevil/vdevil/lab/zfs/ondisk/labeltest"
 	"github.com/vdevil/vdevil/lab/zfs/ondisk/nvlist"
 )
@@ -78,15 +81,22 @@ func TestStreams(t *testing.T) {
 // The views that steer a terminal pass on no other control characters than their own.
 func TestLiveView(t *testing.T) {
 	var out bytes.Buffer
-	l := newLive(&out, func() (int, int) { return 60, 10 }, func() time.Time { return time.Unix(0, 0) })
-	l.note("failed: " + evil)
-	l.progress(lab.Progress{What: evil})
-	l.close()
-	rest := strings.NewReplacer("\x1b[1A", "", "\x1b[J", "", "\r", "").Replace(out.String())
-	if obeyed(rest) || !strings.Contains(rest, `failed: evil\u001b[2J`) {
-		t.Errorf("%q", out.String())
+	b := board{colour: true, keys: true}
+	for _, e := range []campaign.Event{
+		lab.Opened{Name: evil}, planned(evil, evil), campaign.Started{Spec: trial.Spec{Name: evil, OpenZFS: "2.3.2", Arm: evil, Number: 1}},
+		campaign.Started{Spec: trial.Spec{Name: evil, OpenZFS: "2.3.2", Arm: evil, Number: 2}},
+		campaign.Ended{Spec: trial.Spec{Name: evil, OpenZFS: "2.3.2", Arm: evil, Number: 1}, Result: trial.Result{Arm: evil, Number: 1, Outcome: trial.Panic, Signature: evil}},
+	} {
+		b.event(e, time.Unix(0, 0))
 	}
-	out.Reset()
+	b.progress(lab.Progress{What: evil}, time.Unix(0, 0))
+	b.running[0].said = evil
+	b.press("j")
+	b.press("d")
+	view := b.view(200, 50, time.Unix(9, 0))
+	if n := strings.Count(view, `evil\u001b[2J`); n != 11 || obeyed(regexp.MustCompile(`\x1b\[[0-9]*m`).ReplaceAllString(view, "")) {
+		t.Errorf("%d of 11 texts of others in\n%q", n, view)
+	}
 	v := &auditView{w: &out, width: func() int { return 200 }, now: time.Now}
 	v.line(evil)
 	if rest := strings.TrimPrefix(out.String(), "\r\x1b[K"); obeyed(rest) || strings.Contains(rest, "\n") {

@@ -122,17 +122,15 @@ func (a *app) repeat(ctx context.Context, f labFlags, word string, chosen, asJSO
 		}
 	}
 	f.jobs = 1
-	view := a.observer()
-	stop := context.AfterFunc(ctx, func() { view.note("ending: once more to end at once") })
-	closeView := func() { stop(); view.close() }
+	view := a.observer(ctx, f.plain)
 	l, err := a.open(ctx, f, view)
 	if err != nil {
-		closeView()
+		view.close()
 		return interrupted(ctx, err)
 	}
 	view.note(b.spec.Title())
 	now, err := l.Repeat(ctx, b.spec)
-	closeView()
+	view.close()
 	if err = interrupted(ctx, errors.Join(err, l.Close())); err != nil {
 		return err
 	}

@@ -29,6 +29,7 @@ import (
 // labFlags are those of every command that starts guests.
 type labFlags struct {
 	yes    bool
+	plain  bool
 	mirror string
 	driver driverFlags
 	jobs   uint
@@ -39,6 +40,7 @@ type labFlags struct {
 
 func (f *labFlags) add(flags *pflag.FlagSet) {
 	flags.BoolVar(&f.yes, "yes", false, "install missing host packages without asking, as CI=true does")
+	flags.BoolVar(&f.plain, "plain", false, "say what goes on in plain lines, also on a terminal")
 	flags.StringVar(&f.source, "source", os.Getenv("VDEVIL_ZFS_SOURCE"), "`DIR` of a git checkout of OpenZFS, whose revisions can be named as versions (or $VDEVIL_ZFS_SOURCE)")
 	flags.StringVar(&f.backports, "backports", "", "`FILE` with patches that old revisions need to compile, each line a range and a patch: zfs-2.1.0..zfs-2.1.5 objtool.patch")
 	flags.StringVar(&f.mirror, "mirror", "", "`URL` to take the guests' packages from (default: the suite's own)")
@@ -112,17 +114,28 @@ func (a *app) open(ctx context.Context, f labFlags, view observer) (*lab.Lab, er
 	}
 	return lab.Open(ctx, lab.Options{
 		Dirs: dirs, Driver: f.driver.name.value, Connect: f.driver.connect, Mirror: f.mirror, Source: f.source, Backports: f.backports,
-		Jobs: int(f.jobs), Progress: view.progress, Install: a.install(ctx, f.yes, dirs),
+		Jobs: int(f.jobs), Progress: view.progress, Install: a.install(ctx, f.yes, dirs, view),
 	})
 }
 
-func (a *app) install(ctx context.Context, yes bool, dirs host.Dirs) host.InstallOptions {
-	o := host.InstallOptions{Yes: yes || os.Getenv("CI") == "true", Out: unguarded(a.err), Lock: dirs.Cache}
+func (a *app) install(ctx context.Context, yes bool, dirs host.Dirs, view observer) host.InstallOptions {
+	o := host.InstallOptions{Yes: yes || os.Getenv("CI") == "true", Out: &besides{view, unguarded(a.err)}, Lock: dirs.Cache}
 	_, asking := terminal(a.err)
 	if _, answering := terminal(a.in); asking && answering {
 		o.Ask = &answers{ctx, a.in}
 	}
 	return o
+}
+
+// besides writes where a view is, after it has made room.
+type besides struct {
+	view observer
+	io.Writer
+}
+
+func (b *besides) Write(p []byte) (int, error) {
+	b.view.aside()
+	return b.Writer.Write(p)
 }
 
 // answers reads what the user types until the context ends.
@@ -289,12 +302,10 @@ func (a *app) run(ctx context.Context, f runFlags, args []string) error {
 	if err := f.check(asked); err != nil {
 		return err
 	}
-	view := a.observer()
-	stop := context.AfterFunc(ctx, func() { view.note("ending: once more to end at once") })
-	closeView := func() { stop(); view.close() }
+	view := a.observer(ctx, f.plain)
 	l, err := a.open(ctx, f.labFlags, view)
 	if err != nil {
-		closeView()
+		view.close()
 		return interrupted(ctx, err)
 	}
 	view.note(fmt.Sprintf("seed %d", f.seed))
@@ -302,7 +313,7 @@ func (a *app) run(ctx context.Context, f runFlags, args []string) error {
 		Scenarios: asked, Versions: f.versions, Trials: int(f.trials), Only: f.only.Pick, Seed: f.seed, Flags: f.flags(),
 		Fixed: f.trials > 0 || f.fixed || f.terms.shard.Of > 0, Terms: f.terms.terms(lab.Keep(f.keep.value), view.event),
 	})
-	closeView()
+	view.close()
 	err = interrupted(ctx, errors.Join(err, l.Close()))
 	told := a.tell(l.Environment(), f, asked, results, err)
 	if f.bisect {

@@ -9,7 +9,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"time"
 
 	"github.com/spf13/cobra"
 
@@ -238,25 +237,14 @@ func (a *app) resume(ctx context.Context, f labFlags, terms termFlags, word stri
 	}); err != nil {
 		return err
 	}
-	view := a.observer()
-	stop := context.AfterFunc(ctx, func() { view.note("ending: once more to end at once") })
-	closeView := func() { stop(); view.close() }
+	view := a.observer(ctx, f.plain)
 	l, err := a.open(ctx, f, view)
 	if err != nil {
-		closeView()
+		view.close()
 		return interrupted(ctx, err)
 	}
-	observe := view.event
-	switch c.Kind {
-	case lab.KindAtlas:
-		observe = (&flips{note: view.note}).event
-	case lab.KindBisect:
-		observe = (&course{note: view.note}).event
-	case lab.KindCrash:
-		observe = (&crashes{note: view.note, now: time.Now}).event
-	}
-	r, err := l.Resume(ctx, c, terms.terms(lab.KeepFailed, observe))
-	closeView()
+	r, err := l.Resume(ctx, c, terms.terms(lab.KeepFailed, view.event))
+	view.close()
 	err = interrupted(ctx, errors.Join(err, l.Close()))
 	if r.Atlas != nil {
 		return errors.Join(err, a.draw(atlasFlags{json: asJSON}, *r.Atlas))

@@ -51,7 +51,7 @@ func (a *app) shell(ctx context.Context, f shellFlags, arg string) (err error) {
 		return err
 	}
 	f.jobs = 1
-	view := a.observer()
+	view := a.observer(ctx, f.plain)
 	l, err := a.open(ctx, f.labFlags, view)
 	if err != nil {
 		view.close()
