@@ -59,10 +59,10 @@ func compareWhere(a, b report.Where) int {
 }
 
 // follow is one cell over its nights. compared says that there are valid trials of tonight and of an earlier night to compare.
-func follow(list []seen, tonight int) (cell report.Rate, compared bool) {
+func follow(list []seen, tonight int) (cell report.Trend, compared bool) {
 	now := list[len(list)-1]
 	key := now.cell.Key
-	cell = report.Rate{Where: now.cell.Where, Arm: now.cell.Arm, Control: now.cell.Control, State: report.RateSteady}
+	cell = report.Trend{Where: now.cell.Where, Arm: now.cell.Arm, Control: now.cell.Control, State: report.TrendSteady}
 	s := &series{}
 	for _, one := range list {
 		p := report.Point{Night: one.night, Pooled: one.cell.Key == key}
@@ -91,15 +91,15 @@ func follow(list []seen, tonight int) (cell report.Rate, compared bool) {
 	there := slices.ContainsFunc(cell.Changes, func(c report.RateChange) bool { return c.State == report.ChangeThere })
 	switch {
 	case now.night != tonight:
-		cell.State = report.RateAbsent
+		cell.State = report.TrendAbsent
 	case !valid:
-		cell.State = report.RateLost
+		cell.State = report.TrendLost
 	case len(list) == 1:
-		cell.State = report.RateNew
+		cell.State = report.TrendNew
 	case cell.Edited != nil && cell.Edited.Night == tonight:
-		cell.State = report.RateEdited
+		cell.State = report.TrendEdited
 	case there:
-		cell.State = report.RateChanged
+		cell.State = report.TrendChanged
 	}
 	return cell, now.night == tonight && valid && len(s.all) > 1
 }
@@ -130,7 +130,7 @@ func edited(list []seen, points []report.Point) *report.Edit {
 }
 
 // correct adds the corrected p-values, and says what was done.
-func correct(cells []report.Rate) string {
+func correct(cells []report.Trend) string {
 	var edits, durations []int
 	var p, q []float64
 	for i, c := range cells {

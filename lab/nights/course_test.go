@@ -15,22 +15,22 @@ func TestCourses(t *testing.T) {
 	for _, tt := range []struct {
 		what  string
 		hits  []int
-		state report.RateState
+		state report.TrendState
 		want  []string
 	}{
-		{"never", repeat(0, 30), report.RateSteady, nil},
-		{"half", []int{5, 4, 6, 5, 3, 7, 5, 6, 4, 5}, report.RateSteady, nil},
-		{"one weak night", append(repeat(10, 30), 8), report.RateSteady, nil},
-		{"all at once", append(repeat(10, 30), 0), report.RateChanged, []string{"since 30 named 30 there"}},
-		{"a drop", slices.Concat(repeat(10, 30), []int{7, 8, 7, 6}), report.RateChanged, []string{"since 30 named 31 there"}},
-		{"a drop that ended", slices.Concat(repeat(10, 30), repeat(4, 5), repeat(10, 3)), report.RateSteady, []string{"since 30 named 30 gone 35"}},
-		{"two, one after the other", slices.Concat(repeat(10, 30), repeat(5, 20), repeat(0, 5)), report.RateChanged,
+		{"never", repeat(0, 30), report.TrendSteady, nil},
+		{"half", []int{5, 4, 6, 5, 3, 7, 5, 6, 4, 5}, report.TrendSteady, nil},
+		{"one weak night", append(repeat(10, 30), 8), report.TrendSteady, nil},
+		{"all at once", append(repeat(10, 30), 0), report.TrendChanged, []string{"since 30 named 30 there"}},
+		{"a drop", slices.Concat(repeat(10, 30), []int{7, 8, 7, 6}), report.TrendChanged, []string{"since 30 named 31 there"}},
+		{"a drop that ended", slices.Concat(repeat(10, 30), repeat(4, 5), repeat(10, 3)), report.TrendSteady, []string{"since 30 named 30 gone 35"}},
+		{"two, one after the other", slices.Concat(repeat(10, 30), repeat(5, 20), repeat(0, 5)), report.TrendChanged,
 			[]string{"since 30 named 30 changed again 50", "since 50 named 51 there"}},
-		{"there and back by a third rate", slices.Concat(repeat(10, 30), repeat(5, 20), repeat(0, 20), repeat(10, 9)), report.RateSteady,
+		{"there and back by a third rate", slices.Concat(repeat(10, 30), repeat(5, 20), repeat(0, 20), repeat(10, 9)), report.TrendSteady,
 			[]string{"since 30 named 30 gone 70", "since 50 named 51 gone 70"}},
-		{"it comes again", slices.Concat(repeat(0, 30), repeat(10, 3), repeat(0, 30), repeat(10, 3)), report.RateChanged,
+		{"it comes again", slices.Concat(repeat(0, 30), repeat(10, 3), repeat(0, 30), repeat(10, 3)), report.TrendChanged,
 			[]string{"since 30 named 30 gone 33", "since 63 named 63 there"}},
-		{"new", []int{5}, report.RateNew, nil},
+		{"new", []int{5}, report.TrendNew, nil},
 	} {
 		r := Compare(hitsOf10(tt.hits...), nil)
 		c := r.Cells[0]
@@ -132,7 +132,7 @@ func TestHosts(t *testing.T) {
 		}), nil).Cells[0]
 		k := c.Changes[0]
 		if len(c.Changes) != 1 || k.State != report.ChangeHosts || k.Since != 20 || k.P != nil || len(k.Confounded) != 1 ||
-			!strings.Contains(k.Confounded[0], `host "b" did no trial before`) || c.State != report.RateSteady {
+			!strings.Contains(k.Confounded[0], `host "b" did no trial before`) || c.State != report.TrendSteady {
 			t.Errorf("%s: %+v", c.State, c.Changes)
 		}
 	})

@@ -63,10 +63,10 @@ func knownVerdict(k *report.Known, all []report.Question) (matches int) {
 
 // knownRate does so for a rate. It holds as long as the interval of tonight, or that of all nights since the last change, has it:
 // what people write is rounded.
-func knownRate(k *report.Known, all []report.Rate) (matches int) {
+func knownRate(k *report.Known, all []report.Trend) (matches int) {
 	for i := range all {
 		c := &all[i]
-		if c.State == report.RateAbsent || !k.Matches(c.Scenario, c.OpenZFS, c.Arm) {
+		if c.State == report.TrendAbsent || !k.Matches(c.Scenario, c.OpenZFS, c.Arm) {
 			continue
 		}
 		matches++

@@ -66,7 +66,7 @@ func hitsOf10(hits ...int) (all []Night) {
 func repeat(hits, times int) []int { return slices.Repeat([]int{hits}, times) }
 
 // changesOf gives the changes of the one cell, in short: since, state, until.
-func changesOf(c report.Rate) (list []string) {
+func changesOf(c report.Trend) (list []string) {
 	for _, k := range c.Changes {
 		s := fmt.Sprintf("since %d named %d %s", k.Since, k.Named, k.State)
 		if k.Until != nil {
@@ -140,7 +140,7 @@ func TestEdits(t *testing.T) {
 			if c.Edited != nil {
 				got = c.Edited.What
 			}
-			if !slices.Equal(got, tt.cells) || (c.State == report.RateEdited) != (tt.cells != nil) || (tt.cells == nil) != (r.Compared == 2) {
+			if !slices.Equal(got, tt.cells) || (c.State == report.TrendEdited) != (tt.cells != nil) || (tt.cells == nil) != (r.Compared == 2) {
 				t.Errorf("%s: %s %s %q, %d are compared", tt.what, c.Arm, c.State, got, r.Compared)
 			}
 		}
@@ -215,15 +215,15 @@ func TestStates(t *testing.T) {
 	lost := cellNight(3, Key{Trial: "t"}, nil)
 	lost.Cells[0].Tallies = []Tally{{Host: "h", Invalid: 4}}
 	r := Compare(append(slices.Clone(all), lost), nil)
-	if c := r.Cells[0]; c.State != report.RateLost || c.Points[3].Invalid != 4 || r.Compared != 0 {
+	if c := r.Cells[0]; c.State != report.TrendLost || c.Points[3].Invalid != 4 || r.Compared != 0 {
 		t.Errorf("%+v", c)
 	}
 	r = Compare(append(slices.Clone(all), Night{Name: "empty", Began: first.AddDate(0, 0, 9)}), nil)
-	if c := r.Cells[0]; c.State != report.RateAbsent || r.Compared != 0 || c.Present.Scored != 30 {
+	if c := r.Cells[0]; c.State != report.TrendAbsent || r.Compared != 0 || c.Present.Scored != 30 {
 		t.Errorf("%+v", c)
 	}
 	// Nights may be given in any order.
-	if c := Compare([]Night{all[2], all[0], lost, all[1]}, nil).Cells[0]; c.State != report.RateLost {
+	if c := Compare([]Night{all[2], all[0], lost, all[1]}, nil).Cells[0]; c.State != report.TrendLost {
 		t.Errorf("%+v", c)
 	}
 	var b bytes.Buffer

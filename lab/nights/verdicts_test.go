@@ -53,7 +53,7 @@ func TestUnexpected(t *testing.T) {
 		all = append(all, asks(t, 20+i, text, "i", 6))
 	}
 	r := Compare(all, nil)
-	if c := r.Cells[0]; c.Arm != "flip" || c.State != report.RateChanged {
+	if c := r.Cells[0]; c.Arm != "flip" || c.State != report.TrendChanged {
 		t.Fatalf("%+v", c)
 	}
 	if list := r.Unexpected(); len(list) > 0 {

@@ -22,7 +22,7 @@ type Comparison struct {
 	FalseAlarms float64 `json:"false_alarms"`
 	// Corrected says, in words, how it was corrected for the number of cells.
 	Corrected string     `json:"corrected"`
-	Cells     []Rate     `json:"cells"`
+	Cells     []Trend    `json:"cells"`
 	Questions []Question `json:"questions"`
 	Known     []Known    `json:"known"`
 }
@@ -41,13 +41,13 @@ type Where struct {
 	Accel    string `json:"accel"`
 }
 
-// Rate is what a reader calls the same thing over the nights: an arm of a scenario, with one OpenZFS on one accelerator. Only nights of
+// Trend is what became of a cell over the nights: an arm of a scenario, with one OpenZFS on one accelerator. Only nights of
 // the same key are compared: one with which its trials are done alike.
-type Rate struct {
+type Trend struct {
 	Where
-	Arm     string    `json:"arm"`
-	Control bool      `json:"control,omitempty"`
-	State   RateState `json:"state"`
+	Arm     string     `json:"arm"`
+	Control bool       `json:"control,omitempty"`
+	State   TrendState `json:"state"`
 	// Points are the nights that it was done in, under whatever key.
 	Points []Point `json:"points"`
 	// Present is what all nights say together since the last change that was named. Probability is the one that the rate has changed
@@ -61,17 +61,17 @@ type Rate struct {
 	Durations *Durations `json:"durations,omitempty"`
 }
 
-// RateState is where a cell stands tonight.
-type RateState string
+// TrendState is where a cell stands tonight.
+type TrendState string
 
 // The states, of which the first that holds is given.
 const (
-	RateAbsent  RateState = "absent"  // it was not done tonight
-	RateLost    RateState = "lost"    // it was, and no trial is valid
-	RateNew     RateState = "new"     // tonight is its first night
-	RateEdited  RateState = "edited"  // tonight is the first night of its key
-	RateChanged RateState = "changed" // its rate changed, and the change is still there
-	RateSteady  RateState = "steady"
+	TrendAbsent  TrendState = "absent"  // it was not done tonight
+	TrendLost    TrendState = "lost"    // it was, and no trial is valid
+	TrendNew     TrendState = "new"     // tonight is its first night
+	TrendEdited  TrendState = "edited"  // tonight is the first night of its key
+	TrendChanged TrendState = "changed" // its rate changed, and the change is still there
+	TrendSteady  TrendState = "steady"
 )
 
 // Point is one night of a cell.
@@ -212,7 +212,7 @@ func (c Comparison) Unexpected() (list []Question) {
 // WriteJSON writes the comparison, indented. Lists are there even when they are empty, never null.
 func (c Comparison) WriteJSON(w io.Writer) error {
 	c.Nights, c.Questions, c.Known = append([]Night{}, c.Nights...), append([]Question{}, c.Questions...), append([]Known{}, c.Known...)
-	c.Cells = append([]Rate{}, c.Cells...)
+	c.Cells = append([]Trend{}, c.Cells...)
 	for i := range c.Cells {
 		c.Cells[i].Points = append([]Point{}, c.Cells[i].Points...)
 	}

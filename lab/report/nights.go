@@ -102,7 +102,7 @@ func known(reason string) string {
 }
 
 // title names a cell in a note.
-func (c Rate) title() string { return printable.Line(c.Scenario + ", " + c.Arm) }
+func (c Trend) title() string { return printable.Line(c.Scenario + ", " + c.Arm) }
 
 func (c Comparison) changes(b *bytes.Buffer) {
 	var rows [][]string
@@ -140,7 +140,7 @@ func (c Comparison) changes(b *bytes.Buffer) {
 // suspects are cells whose rate has changed rather than not.
 func (c Comparison) suspects() (list []string) {
 	for _, cell := range c.Cells {
-		if cell.Probability >= 0.5 && cell.Probability < c.Confidence && cell.State != RateAbsent {
+		if cell.Probability >= 0.5 && cell.Probability < c.Confidence && cell.State != TrendAbsent {
 			list = append(list, fmt.Sprintf("%s on OpenZFS %s, with %.2f", cell.title(), printable.Line(cell.OpenZFS), cell.Probability))
 		}
 	}
@@ -148,7 +148,7 @@ func (c Comparison) suspects() (list []string) {
 }
 
 // notes are what is to be said of a change besides its row.
-func (c Comparison) notes(cell Rate, k RateChange) (notes []string) {
+func (c Comparison) notes(cell Trend, k RateChange) (notes []string) {
 	note := func(format string, args ...any) {
 		notes = append(notes, cell.title()+": "+fmt.Sprintf(format, args...))
 	}
@@ -178,7 +178,7 @@ func (c Comparison) edits(b *bytes.Buffer) {
 	var rows [][]string
 	for _, cell := range c.Cells {
 		e := cell.Edited
-		if e == nil || e.Night < len(c.Nights)-1 || cell.State == RateAbsent {
+		if e == nil || e.Night < len(c.Nights)-1 || cell.State == TrendAbsent {
 			continue
 		}
 		rows = append(rows, append(cell.cells(), printable.Line(cell.Arm), strings.Join(e.What, ", "), c.night(e.Last), e.Before.String(),
@@ -239,14 +239,14 @@ func (c Comparison) known(b *bytes.Buffer) {
 
 // rest is what there is to say of cells that were not compared, and of how sure all of it is.
 func (c Comparison) rest(b *bytes.Buffer) {
-	of := map[RateState][]string{}
+	of := map[TrendState][]string{}
 	for _, cell := range c.Cells {
 		of[cell.State] = append(of[cell.State], cell.title())
 	}
 	for _, s := range []struct {
-		state RateState
+		state TrendState
 		said  string
-	}{{RateNew, "new tonight"}, {RateLost, "without a valid trial tonight"}, {RateAbsent, "not done tonight"}} {
+	}{{TrendNew, "new tonight"}, {TrendLost, "without a valid trial tonight"}, {TrendAbsent, "not done tonight"}} {
 		if list := of[s.state]; len(list) > 0 && len(c.Nights) > 1 {
 			fmt.Fprintf(b, "\nCells that are %s: %d (%s).\n", s.said, len(list), some(list))
 		}

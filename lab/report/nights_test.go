@@ -36,8 +36,8 @@ func n(i int) *int { return &i }
 
 // compared has one of each of the things that can be said.
 func compared() Comparison {
-	steady := Rate{Where: at("vdev-bitrot-mirror"), Arm: "both-sides", State: RateSteady, Points: []Point{{Night: 9}}, Probability: 0.873}
-	dropped := Rate{Where: at("blkptr-dva-flip"), Arm: "flip", State: RateChanged, Changes: []RateChange{
+	steady := Trend{Where: at("vdev-bitrot-mirror"), Arm: "both-sides", State: TrendSteady, Points: []Point{{Night: 9}}, Probability: 0.873}
+	dropped := Trend{Where: at("blkptr-dva-flip"), Arm: "flip", State: RateChanged, Changes: []RateChange{
 		{
 			Since: 1, Credible: []int{1}, Named: 1, Probability: 0.9999, State: ChangeGone, Until: n(2), Before: sideOf(10, 10, 0.7, 1),
 			After: sideOf(0, 10, 0, 0.3), Test: "Fisher", P: p(1e-5),
@@ -48,30 +48,30 @@ func compared() Comparison {
 			Known: "openzfs/zfs#1",
 		},
 	}, Durations: &Durations{Of: "hits", Host: "linux/amd64, 2 CPUs", Since: 7, Before: Median{50, 5.25}, After: Median{21, 12.5}, P: 1e-6, Q: 2e-6}}
-	ended := Rate{Where: at("file-data"), Arm: "dirty", State: RateSteady, Changes: []RateChange{
+	ended := Trend{Where: at("file-data"), Arm: "dirty", State: TrendSteady, Changes: []RateChange{
 		{
 			Since: 3, Credible: []int{3}, Named: 3, Probability: 1, State: ChangeGone, Until: n(9), Before: sideOf(30, 30, 0.9, 1),
 			After: sideOf(0, 60, 0, 0.05), Test: "Fisher", P: p(1e-20),
 		},
 	}}
-	moved := Rate{Where: at("space-map-register"), Arm: "flip", State: RateSteady, Changes: []RateChange{
+	moved := Trend{Where: at("space-map-register"), Arm: "flip", State: TrendSteady, Changes: []RateChange{
 		{
 			Since: 9, Credible: []int{9}, Named: 9, Probability: 0.999, State: ChangeHosts, Before: sideOf(90, 90, 0.95, 1),
 			After: sideOf(4, 10, 0.1, 0.75), Test: "Mantel-Haenszel", Confounded: []string{`host "b" did no trial before`},
 		},
 	}}
-	edited := Rate{Where: at("snapshot-storm"), Arm: "storm", State: RateEdited, Edited: &Edit{
+	edited := Trend{Where: at("snapshot-storm"), Arm: "storm", State: TrendEdited, Edited: &Edit{
 		What: []string{"the scenario's text", "the image"}, Night: 9, Last: 8, Before: sideOf(0, 11, 0, 0.28), After: sideOf(9, 10, 0.6, 1), P: 3e-5, Q: 6e-5,
 	}}
-	long := Rate{Where: at("snapshot-storm"), Arm: "calm", State: RateSteady, Edited: &Edit{What: []string{"the image"}, Night: 4, Last: 3, P: 1, Q: 1}}
-	evil := Rate{Where: at("evil\x1b[2J\tname\n"), Arm: "a\x07", State: RateNew}
+	long := Trend{Where: at("snapshot-storm"), Arm: "calm", State: TrendSteady, Edited: &Edit{What: []string{"the image"}, Night: 4, Last: 3, P: 1, Q: 1}}
+	evil := Trend{Where: at("evil\x1b[2J\tname\n"), Arm: "a\x07", State: TrendNew}
 	rate := 0.7
 	day := time.Date(2026, 11, 28, 0, 0, 0, 0, time.UTC)
 	return Comparison{
 		Nights: nights(), Compared: 5, Hazard: 1.0 / 365, Confidence: 0.99, FalseAlarms: 0.05, Corrected: "It was corrected.",
-		Cells: []Rate{
-			dropped, evil, ended, moved, edited, long, steady, {Where: at("ecc-single-bit"), Arm: "no-ecc", State: RateLost},
-			{Where: at("random-flips"), Arm: "no-ecc", State: RateAbsent},
+		Cells: []Trend{
+			dropped, evil, ended, moved, edited, long, steady, {Where: at("ecc-single-bit"), Arm: "no-ecc", State: TrendLost},
+			{Where: at("random-flips"), Arm: "no-ecc", State: TrendAbsent},
 		},
 		Questions: []Question{
 			{Where: at("file-data"), Verdict: scenarios.Reproduces, Expected: scenarios.Reproduces, Was: scenarios.DoesNotReproduce, Changed: true, Since: n(9)},
@@ -90,8 +90,8 @@ func compared() Comparison {
 }
 
 func TestComparisonTable(t *testing.T) {
-	quiet := Comparison{Nights: nights(), Compared: 1, Cells: []Rate{{Where: at("a"), Arm: "b", State: RateSteady}}, Corrected: "It was corrected.", FalseAlarms: 0.01}
-	alone := Comparison{Nights: nights()[9:], Cells: []Rate{{Where: at("a"), Arm: "b", State: RateNew}}}
+	quiet := Comparison{Nights: nights(), Compared: 1, Cells: []Trend{{Where: at("a"), Arm: "b", State: TrendSteady}}, Corrected: "It was corrected.", FalseAlarms: 0.01}
+	alone := Comparison{Nights: nights()[9:], Cells: []Trend{{Where: at("a"), Arm: "b", State: TrendNew}}}
 	for name, c := range map[string]Comparison{"nights.txt": compared(), "nights-quiet.txt": quiet, "nights-alone.txt": alone, "nights-none.txt": {}} {
 		var b bytes.Buffer
 		if err := c.Table(&b); err != nil {

@@ -221,7 +221,7 @@ run with --zfs DIR. It has no programs, so that a guest keeps those of the packa
 			if err := f.checkVersions(args[0]); err != nil {
 				return err
 			}
-			view := a.observer()
+			view := a.observer(cmd.Context(), f.plain)
 			defer view.close()
 			l, err := a.open(cmd.Context(), f, view)
 			if err != nil {
