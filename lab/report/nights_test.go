@@ -37,7 +37,7 @@ func n(i int) *int { return &i }
 // compared has one of each of the things that can be said.
 func compared() Comparison {
 	steady := Trend{Where: at("vdev-bitrot-mirror"), Arm: "both-sides", State: TrendSteady, Points: []Point{{Night: 9}}, Probability: 0.873}
-	dropped := Trend{Where: at("blkptr-dva-flip"), Arm: "flip", State: RateChanged, Changes: []RateChange{
+	dropped := Trend{Where: at("blkptr-dva-flip"), Arm: "flip", State: TrendChanged, Changes: []RateChange{
 		{
 			Since: 1, Credible: []int{1}, Named: 1, Probability: 0.9999, State: ChangeGone, Until: n(2), Before: sideOf(10, 10, 0.7, 1),
 			After: sideOf(0, 10, 0, 0.3), Test: "Fisher", P: p(1e-5),
