@@ -1,0 +1,128 @@
+package lab
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/vdevil/vdevil/lab/host"
+	"github.com/vdevil/vdevil/lab/report"
+	"github.com/vdevil/vdevil/lab/report/page"
+	"github.com/vdevil/vdevil/lab/store"
+	"github.com/vdevil/vdevil/lab/trial"
+	"github.com/vdevil/vdevil/scenarios"
+)
+
+// Page is what campaigns say together, to be written as a page, as JUnit or as Markdown. c has what runs say beside earlier ones;
+// it is empty when there are none.
+func Page(ctx context.Context, d host.Dirs, s *store.Store, all []store.Campaign, c report.Comparison) (page.Page, error) {
+	p := page.Page{Report: report.Report{Made: time.Now().UTC()}}
+	names, ids, asked := make([]string, len(all)), map[string]string{}, map[string]bool{}
+	for i, one := range all {
+		names[i], ids[one.Name] = one.Name, one.ID
+		shown, err := Show(ctx, s, one, false)
+		if err != nil {
+			return p, err
+		}
+		switch {
+		case shown.Atlas != nil:
+			p.Atlases = append(p.Atlases, *shown.Atlas)
+		case shown.Bisection != nil:
+			p.Bisections = append(p.Bisections, *shown.Bisection)
+		case shown.Study != nil:
+			p.Studies = append(p.Studies, *shown.Study)
+		default:
+			env, err := s.Environment(ctx, one.ID)
+			if err != nil {
+				return p, err
+			}
+			p.Runs = append(p.Runs, report.Run{Name: one.Name, Environment: env, Results: shown.Run})
+			for _, q := range shown.Scenarios {
+				if !asked[q.Name] {
+					asked[q.Name], p.Asked = true, append(p.Asked, q)
+				}
+			}
+		}
+	}
+	p.Title = strings.Join(names, ", ")
+	if len(c.Nights) > 1 {
+		p.Past, p.Changes = c.Past(), c.Changes()
+	}
+	p.Whole = func(at page.Place, r trial.Result) (trial.Result, trial.Environment, error) {
+		var found store.Trial
+		err := s.Trials(ctx, ids[at.Run], store.Filter{Scenario: at.Scenario, OpenZFS: at.OpenZFS, Arm: r.Arm, Number: r.Number}, func(t store.Trial) error {
+			found = t
+			return nil
+		})
+		return found.Result, found.Environment, err
+	}
+	p.Console = func(r trial.Result) []byte { return console(RunsDir(d), r.Bundle) }
+	return p, nil
+}
+
+// consoleMost is how much of the end of a console is shown, in bytes.
+const consoleMost = 256 << 10
+
+// console is the end of what a guest printed, nil where that is gone. The directory of a bundle comes from the store, which may be
+// another host's: none but those of the runs of this one are read.
+func console(runs, bundle string) []byte {
+	at, err := filepath.Rel(runs, bundle)
+	if err != nil || !filepath.IsLocal(at) {
+		return nil
+	}
+	root, err := os.OpenRoot(runs) // no link leads out of it
+	if err != nil {
+		return nil
+	}
+	defer root.Close()
+	f, err := root.Open(filepath.Join(at, "console.log"))
+	if err != nil {
+		return nil
+	}
+	defer f.Close()
+	if st, err := f.Stat(); err != nil || !st.Mode().IsRegular() {
+		return nil
+	} else if st.Size() > consoleMost {
+		if _, err := f.Seek(-consoleMost, io.SeekEnd); err != nil {
+			return nil
+		}
+	}
+	text, err := io.ReadAll(io.LimitReader(f, consoleMost))
+	if err != nil {
+		return nil
+	}
+	return text
+}
+
+// Past are the stored runs that were begun before the latest of some, these included: what a report is compared with.
+func Past(ctx context.Context, s *store.Store, of []store.Campaign) (runs []store.Campaign, err error) {
+	var latest time.Time
+	for _, c := range of {
+		if c.Kind == KindRun && c.Created.After(latest) {
+			latest = c.Created
+		}
+	}
+	all, err := s.List(ctx)
+	for _, c := range all {
+		if c.Kind == KindRun && !c.Created.After(latest) {
+			runs = append(runs, c)
+		}
+	}
+	return runs, err
+}
+
+// Compared says what changed over runs; with fewer than two there is nothing to say.
+func Compared(ctx context.Context, s *store.Store, runs []store.Campaign, known []scenarios.Known) (report.Comparison, error) {
+	if len(runs) < 2 {
+		return report.Comparison{}, nil
+	}
+	c, err := Compare(ctx, s, runs, known)
+	if err != nil {
+		return c, fmt.Errorf("comparing with earlier runs: %w", err)
+	}
+	return c, nil
+}

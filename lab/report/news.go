@@ -1,0 +1,61 @@
+package report
+
+import (
+	"fmt"
+	"strings"
+)
+
+// Past says what was compared, for people.
+func (c Comparison) Past() string {
+	return fmt.Sprintf("%d runs since %s", len(c.Nights)-1, c.Nights[0].Began.Format("2006-01-02"))
+}
+
+// Changes are those of the comparison as a report shows them: verdicts, then rates, then what is done in another way.
+func (c Comparison) Changes() (list []Change) {
+	for _, q := range c.Questions {
+		one := Change{Scenario: q.Scenario, OpenZFS: q.OpenZFS, Driver: q.Driver, Accel: q.Accel, After: string(q.Verdict)}
+		switch {
+		case q.Changed:
+			one.Before, one.Verdict = string(q.Was), q.Known == ""
+			if q.Since != nil {
+				one.Since = c.night(*q.Since)
+			}
+			if q.Known != "" {
+				one.Text = "known: " + q.Known
+			}
+		case len(q.Edited) > 0 && q.Last != nil:
+			one.Before, one.Since = string(q.Before), "after "+c.night(*q.Last)
+			one.Text = "changed: " + strings.Join(q.Edited, ", ")
+		default:
+			continue
+		}
+		list = append(list, one)
+	}
+	for _, t := range c.Cells {
+		for _, k := range t.Changes {
+			one := Change{
+				Scenario: t.Scenario, OpenZFS: t.OpenZFS, Arm: t.Arm, Driver: t.Driver, Accel: t.Accel, Since: c.night(k.Since),
+				Before: k.Before.String(), After: k.After.String(), Over: k.State == ChangeGone || k.State == ChangeAgain,
+				Text: fmt.Sprintf("%s, with probability %.4f", k.State, k.Probability),
+			}
+			if k.Until != nil {
+				one.Text += ", until " + c.night(*k.Until)
+			}
+			if k.Known != "" {
+				one.Text += "; known: " + k.Known
+			}
+			if len(k.Confounded) > 0 {
+				one.Text += "; at the same time: " + strings.Join(k.Confounded, ", ")
+			}
+			list = append(list, one)
+		}
+		if e := t.Edited; e != nil && t.State == TrendEdited {
+			list = append(list, Change{
+				Scenario: t.Scenario, OpenZFS: t.OpenZFS, Arm: t.Arm, Driver: t.Driver, Accel: t.Accel, Since: c.night(e.Night),
+				Before: e.Before.String(), After: e.After.String(),
+				Text: fmt.Sprintf("done in another way: %s; p = %s", strings.Join(e.What, ", "), probability(e.P)),
+			})
+		}
+	}
+	return list
+}
