@@ -52,8 +52,9 @@ func night() Report {
 }
 
 func TestStates(t *testing.T) {
-	var got []string
-	for _, c := range night().Cells() {
+	cells := night().Cells()
+	got := make([]string, 0, len(cells))
+	for _, c := range cells {
 		got = append(got, fmt.Sprintf("%s/%s: %s", c.Summary.Scenario, c.Column, c.State))
 	}
 	want := []string{

@@ -30,7 +30,7 @@ func (r Report) Markdown(w io.Writer) error {
 	b.matrix(cells)
 	b.against(cells)
 	if b.left > 0 {
-		fmt.Fprintf(b, "\n%d more lines have no room here.\n", b.left)
+		b.WriteString(fmt.Sprintf("\n%d more lines have no room here.\n", b.left))
 	}
 	_, err := b.WriteTo(w)
 	return err

@@ -125,7 +125,9 @@ func TestWhole(t *testing.T) {
 		}
 	}
 	gone := errors.New("the store is gone")
-	p.Whole = func(Place, trial.Result) (trial.Result, trial.Environment, error) { return trial.Result{}, trial.Environment{}, gone }
+	p.Whole = func(Place, trial.Result) (trial.Result, trial.Environment, error) {
+		return trial.Result{}, trial.Environment{}, gone
+	}
 	if err := Write(&bytes.Buffer{}, p); !errors.Is(err, gone) {
 		t.Errorf("got %v", err)
 	}
