@@ -216,8 +216,7 @@
     }
     close();
     const e = $(hash.slice(1)) ?? $(same(hash).slice(1));
-    if (e) {
-      e.closest("details")?.setAttribute("open", "");
+    if (e) { // not every browser moves the focus to where it scrolls
       e.focus({ preventScroll: true });
       e.scrollIntoView();
     }
