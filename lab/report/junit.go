@@ -90,7 +90,6 @@ func (w *junitWriter) cases(list []*junitCase, text int) int {
 type junitCase struct {
 	class, name   string
 	kind, message string // kind is failure, error, skipped or empty
-	state         State
 	seconds       float64
 	properties    [][2]string
 	cells         []Cell

@@ -52,8 +52,9 @@ func night() Report {
 }
 
 func TestStates(t *testing.T) {
-	var got []string
-	for _, c := range night().Cells() {
+	cells := night().Cells()
+	got := make([]string, 0, len(cells))
+	for _, c := range cells {
 		got = append(got, fmt.Sprintf("%s/%s: %s", c.Summary.Scenario, c.Column, c.State))
 	}
 	want := []string{
@@ -227,7 +228,7 @@ func TestJUnitHostile(t *testing.T) {
 // Whatever the input, the file is one that GitLab reads.
 func TestJUnitSize(t *testing.T) {
 	big := strings.Repeat("<&>\"'\x01", 100_000)
-	for _, n := range []int{40, 3000, 40_000} {
+	for _, n := range []int{40, 40_000} {
 		s := doesNotReproduce()
 		s.Arms[0].Results = s.Arms[0].Results[:1]
 		s.Arms[0].Results[0].Repeat = big[:5000]

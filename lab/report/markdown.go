@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"io"
+	"strconv"
 	"strings"
 
 	"github.com/vdevil/vdevil/lab/printable"
@@ -30,7 +31,7 @@ func (r Report) Markdown(w io.Writer) error {
 	b.matrix(cells)
 	b.against(cells)
 	if b.left > 0 {
-		fmt.Fprintf(b, "\n%d more lines have no room here.\n", b.left)
+		b.WriteString("\n" + strconv.Itoa(b.left) + " more lines have no room here.\n")
 	}
 	_, err := b.WriteTo(w)
 	return err

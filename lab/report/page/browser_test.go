@@ -262,11 +262,10 @@ func TestAccessible(t *testing.T) {
 	b := open(t, full(), first)
 	b.until(`document.activeElement.id === "name"`)
 	roles := map[string]int{}
-	level := 0
 	for _, width := range []int64{1280, 400} {
 		b.Media("screen", "light", width)
 		clear(roles)
-		level = 0
+		level := 0
 		for _, n := range b.tree() {
 			roles[n.role]++
 			switch n.role {

@@ -38,8 +38,8 @@ type block struct{ title, before, marked, after string }
 const (
 	strikesShown = 8
 	bytesShown   = 64
-	linesShown   = 40  // of a list of findings
-	textShown    = 8e3 // bytes of a message
+	linesShown   = 40   // of a list of findings
+	textShown    = 8000 // bytes of a message
 )
 
 // about gathers what is known of a trial.
@@ -50,9 +50,9 @@ func about(r trial.Result, e trial.Environment, console []byte) detail {
 	add("outcome", fmt.Sprintf("%s: %s", r.Outcome, bitmap.LookOf(r.Outcome).Means))
 	code("signature", r.Signature)
 	if r.Reason != r.Text {
-		add("reason", cut(r.Reason, textShown))
+		add("reason", cut(r.Reason))
 	}
-	add("cannot be tried", cut(r.Untestable, textShown))
+	add("cannot be tried", cut(r.Untestable))
 	role := "fault arm"
 	if r.Control {
 		role = "control arm"
@@ -90,13 +90,13 @@ func about(r trial.Result, e trial.Environment, console []byte) detail {
 // findings are what was found wrong, beside what the console said.
 func (d *detail) findings(r trial.Result) {
 	if r.Text != "" {
-		d.blocks = append(d.blocks, block{title: "Message", marked: cut(r.Text, textShown)})
+		d.blocks = append(d.blocks, block{title: "Message", marked: cut(r.Text)})
 	}
 	list := func(name string, lines []string) {
 		if len(lines) > linesShown {
 			lines = append(lines[:linesShown:linesShown], fmt.Sprintf("and %d more", len(lines)-linesShown))
 		}
-		d.facts = add(d.facts, name, cut(strings.Join(lines, "\n"), textShown), false)
+		d.facts = add(d.facts, name, cut(strings.Join(lines, "\n")), false)
 	}
 	list("found on the disks", r.Audit)
 	list("zdb says", r.ZDB)
@@ -289,11 +289,11 @@ func clip(p []byte, end bool) string {
 }
 
 // cut bounds a text.
-func cut(s string, most int) string {
-	if len(s) <= most {
+func cut(s string) string {
+	if len(s) <= textShown {
 		return s
 	}
-	return strings.ToValidUTF8(s[:most], "") + fmt.Sprintf("\n... %d bytes more", len(s)-most)
+	return strings.ToValidUTF8(s[:textShown], "") + fmt.Sprintf("\n... %d bytes more", len(s)-textShown)
 }
 
 // line is one line of a stranger's text, at most so many bytes.

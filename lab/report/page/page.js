@@ -19,14 +19,20 @@
   const nameOf = (t) => `${cells[t[0]].arms[t[1]].name}/${t[2]}`;
   const titleOf = (t) => `${cells[t[0]].scenario} on OpenZFS ${cells[t[0]].column}, ${nameOf(t)}`;
 
-  // What a trial is searched by, made when the first letter is typed.
-  let haystacks = null;
+  // What a trial is searched by, made when it is searched, or there is nothing else to do.
+  const haystacks = new Array(trials.length);
   function haystack(i) {
-    haystacks ??= trials.map((t) => {
+    if (haystacks[i] === undefined) {
+      const t = trials[i];
       const cell = cells[t[0]];
-      return `${cell.scenario} ${cell.column} ${nameOf(t)} ${outcomes[t[3]].name} ${strings[t[4]]} ${strings[t[5]]}`.toLowerCase();
-    });
+      haystacks[i] = `${cell.scenario} ${cell.column} ${nameOf(t)} ${outcomes[t[3]].name} ${strings[t[4]]} ${strings[t[5]]}`.toLowerCase();
+    }
     return haystacks[i];
+  }
+  function prepare(from) {
+    const to = Math.min(from + 500, trials.length);
+    for (let i = from; i < to; i++) haystack(i);
+    if (to < trials.length) (window.requestIdleCallback ?? setTimeout)(() => prepare(to));
   }
 
   // The filter: its words stand in the address, so that a link leads to what is shown.
@@ -210,8 +216,7 @@
     }
     close();
     const e = $(hash.slice(1)) ?? $(same(hash).slice(1));
-    if (e) {
-      e.closest("details")?.setAttribute("open", "");
+    if (e) { // not every browser moves the focus to where it scrolls
       e.focus({ preventScroll: true });
       e.scrollIntoView();
     }
@@ -249,4 +254,5 @@
   window.addEventListener("hashchange", go);
   draw();
   if (location.hash) go();
+  prepare(0);
 })();

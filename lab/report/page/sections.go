@@ -22,7 +22,6 @@ type signatureView struct {
 	Where                   []whereView
 	first                   trial.Result
 	place                   Place
-	env                     string
 }
 
 type whereView struct {
@@ -87,7 +86,7 @@ func (v *view) signatures(cells []report.Cell) error {
 				return fmt.Errorf("an example of %s: %w", s.Name, err)
 			}
 		}
-		s.Text = cut(r.Text, textShown)
+		s.Text = cut(r.Text)
 		if e, ok := report.Decisive(r); ok {
 			s.Stack = report.Stack(e)
 		}
