@@ -16,8 +16,8 @@ import (
 	"github.com/vdevil/vdevil/scenarios"
 )
 
-// checkout is one of OpenZFS that a spec commits to.
-type checkout struct{ dir string }
+// checkout is one of OpenZFS, of which a spec edits one file.
+type checkout struct{ dir, file string }
 
 func (c checkout) git(args ...string) string {
 	GinkgoHelper()
@@ -28,20 +28,20 @@ func (c checkout) git(args ...string) string {
 	return strings.TrimSpace(string(out))
 }
 
-// edit replaces words in a file.
-func (c checkout) edit(file, old, new string) {
+// edit replaces words in the file.
+func (c checkout) edit(old, new string) {
 	GinkgoHelper()
-	path := filepath.Join(c.dir, file)
+	path := filepath.Join(c.dir, c.file)
 	text, err := os.ReadFile(path)
 	Expect(err).NotTo(HaveOccurred())
 	Expect(string(text)).To(ContainSubstring(old))
 	Expect(os.WriteFile(path, []byte(strings.ReplaceAll(string(text), old, new)), 0o644)).To(Succeed())
 }
 
-// commit edits a file and commits it, and gives the hash.
-func (c checkout) commit(subject, file, old, new string) string {
+// commit edits the file and commits it, and gives the hash.
+func (c checkout) commit(subject, old, new string) string {
 	GinkgoHelper()
-	c.edit(file, old, new)
+	c.edit(old, new)
 	c.git("commit", "--quiet", "--all", "-m", subject)
 	return c.git("rev-parse", "HEAD")
 }
@@ -65,22 +65,21 @@ func sourceSpecs(b *bench) {
 		It("is the one that a package compiles, edited, and bisected past a commit that does not compile", func(ctx SpecContext) {
 			b.prepared(ctx, struck)
 			h := b.furnished()
-			c := checkout{filepath.Join(h.dir, "zfs")}
+			c := checkout{filepath.Join(h.dir, "zfs"), "module/zfs/range_tree.c"}
 			version := defaultRecipe().OpenZFS
 			unpack := h.start("image", "source", version, c.dir, "--yes")
 			Eventually(ctx, unpack).Should(gexec.Exit(held))
 			Expect(c.git("status", "--short")).To(BeEmpty())
-			const file = "module/zfs/range_tree.c"
 			said := func(more string) string { return `size=%llx)` + more + `",` }
 			first := c.git("rev-parse", "HEAD")
-			c.commit("a remark", file, "#include <sys/range_tree.h>\n", "#include <sys/range_tree.h>\n/* a remark */\n")
-			broken := c.commit("what does not compile", file, "/* a remark */\n", "this is no C\n")
-			c.edit(file, "this is no C\n", "/* other words */\n")
-			other := c.commit("other words", file, said(""), said(", as before"))
-			last := c.commit("another remark", file, "/* other words */\n", "/* another remark */\n")
+			c.commit("a remark", "#include <sys/range_tree.h>\n", "#include <sys/range_tree.h>\n/* a remark */\n")
+			broken := c.commit("what does not compile", "/* a remark */\n", "this is no C\n")
+			c.edit("this is no C\n", "/* other words */\n")
+			other := c.commit("other words", said(""), said(", as before"))
+			last := c.commit("another remark", "/* other words */\n", "/* another remark */\n")
 
 			By("running what is not committed")
-			c.edit(file, said(", as before"), said(", on the desk"))
+			c.edit(said(", as before"), said(", on the desk"))
 			edited := c.seen()
 			run := h.start("run", struck, "--zfs", c.dir, "--only", "flip/1", "--json")
 			Eventually(ctx, run).Should(gexec.Exit(held))
@@ -88,7 +87,7 @@ func sourceSpecs(b *bench) {
 			Expect(json.Unmarshal(run.Out.Contents(), &d)).To(Succeed())
 			Expect(d.Results[0].Arms[0].Results[0].Events[0].Text).To(HaveSuffix(", on the desk"))
 			Expect(c.seen()).To(Equal(edited))
-			c.edit(file, said(", on the desk"), said(", as before"))
+			c.edit(said(", on the desk"), said(", as before"))
 
 			By("asking as git bisect run does")
 			for revision, status := range map[string]int{first: 1, broken: 125} {

@@ -78,7 +78,7 @@ func console(runs, bundle string) []byte {
 	if err != nil {
 		return nil
 	}
-	defer root.Close()
+	defer func() { _ = root.Close() }() // it was only read from
 	f, err := root.Open(filepath.Join(at, "console.log"))
 	if err != nil {
 		return nil

@@ -99,9 +99,10 @@ func nightly(ctx context.Context, s *store.Store, words []string) (runs []store.
 
 // unexpected is the error of verdicts that changed, nil when none did.
 func unexpected(c report.Comparison) error {
-	var names []string
-	for _, q := range c.Unexpected() {
-		names = append(names, title(q.Scenario, q.OpenZFS))
+	changed := c.Unexpected()
+	names := make([]string, len(changed))
+	for i, q := range changed {
+		names[i] = title(q.Scenario, q.OpenZFS)
 	}
 	if len(names) == 0 {
 		return nil
