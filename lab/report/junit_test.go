@@ -241,12 +241,16 @@ func TestJUnitSize(t *testing.T) {
 		}
 		r.Runs = []Run{run}
 		file := junitOf(t, r)
-		names, _ := read(t, file)
+		cases := bytes.Count(file, []byte("<testcase "))
+		if n < 1000 { // readers take long for a file of this size
+			names, _ := read(t, file)
+			cases = len(names)
+		}
 		if len(file) >= 30_000_000 || len(file) < 1_000_000 {
 			t.Errorf("%d cases take %d bytes", n, len(file))
 		}
-		if left := fmt.Sprintf("%d cases, for which", n-len(names)); len(names) < n && !bytes.Contains(file, []byte(left)) {
-			t.Errorf("%d of %d cases are there, and the file does not say so", len(names), n)
+		if left := fmt.Sprintf("%d cases, for which", n-cases); cases < n && !bytes.Contains(file, []byte(left)) {
+			t.Errorf("%d of %d cases are there, and the file does not say so", cases, n)
 		}
 		if !bytes.Contains(file, []byte("left out")) && !bytes.Contains(file, []byte("cut after")) {
 			t.Errorf("%d cases: nothing says that something is left out", n)
