@@ -1,0 +1,56 @@
+package report
+
+import (
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/vdevil/vdevil/scenarios"
+)
+
+// TestChanges expects verdicts, rates and edits of a comparison, those that are known or over told apart from those that fail a night.
+func TestChanges(t *testing.T) {
+	one, two := 1, 2
+	at := func(name string) Where { return Where{Scenario: name, OpenZFS: "2.3.2", Driver: "qemu", Accel: "tcg"} }
+	c := Comparison{
+		Nights: []Night{{Name: "a", Began: time.Unix(0, 0).UTC()}, {Name: "b"}, {Name: "c"}},
+		Questions: []Question{
+			{Where: at("steady"), Verdict: scenarios.Reproduces},
+			{Where: at("changed"), Verdict: scenarios.Reproduces, Was: scenarios.DoesNotReproduce, Changed: true, Since: &two},
+			{Where: at("known"), Verdict: scenarios.Reproduces, Was: scenarios.DoesNotReproduce, Changed: true, Since: &two, Known: "a bug"},
+			{Where: at("edited"), Verdict: scenarios.Reproduces, Before: scenarios.DoesNotReproduce, Edited: []string{"the image"}, Last: &one},
+		},
+		Cells: []Trend{
+			{Where: at("steady"), Arm: "flip", State: TrendSteady},
+			{Where: at("changed"), Arm: "flip", State: TrendChanged, Changes: []RateChange{
+				{Since: 1, State: ChangeGone, Until: &two, Probability: 0.995}, {Since: 2, State: ChangeThere, Probability: 0.999, Confounded: []string{"a host"}},
+			}},
+			{Where: at("edited"), Arm: "flip", State: TrendEdited, Edited: &Edit{What: []string{"the image"}, Night: 2, P: 0.25}},
+		},
+	}
+	if got, want := c.Past(), "2 runs since 1970-01-01"; got != want {
+		t.Errorf("past %q, want %q", got, want)
+	}
+	type told struct {
+		scenario, arm, text string
+		verdict, over       bool
+	}
+	var got []told
+	for _, k := range c.Changes() {
+		got = append(got, told{k.Scenario, k.Arm, k.Text, k.Verdict, k.Over})
+		if k.Since == "" || k.OpenZFS != "2.3.2" || k.Driver != "qemu" {
+			t.Errorf("%+v", k)
+		}
+	}
+	want := []told{
+		{"changed", "", "", true, false},
+		{"known", "", "known: a bug", false, false},
+		{"edited", "", "changed: the image", false, false},
+		{"changed", "flip", "gone, with probability 0.9950, until " + c.night(2), false, true},
+		{"changed", "flip", "there, with probability 0.9990; at the same time: a host", false, false},
+		{"edited", "flip", "done in another way: the image; p = 0.250", false, false},
+	}
+	if !slices.Equal(got, want) {
+		t.Errorf("got  %+v\nwant %+v", got, want)
+	}
+}
