@@ -42,6 +42,14 @@ func focus(selector string) chromedp.Action[chromedp.Void] {
 	return chromedp.Focus(chromedp.CSS(selector))
 }
 
+// follow presses Enter on a link to a place in the page, and waits until the page's script has followed: the browser moves the focus
+// before that.
+func (b *browser) follow() {
+	b.Do(chromedp.Evaluate[chromedp.Void](`followed = false; addEventListener("hashchange", () => { followed = true }, { once: true })`))
+	b.Do(chromedp.KeyEvent(kb.Enter))
+	b.until(`followed`)
+}
+
 func (b *browser) text(selector string) string {
 	return eval[string](b, fmt.Sprintf(`document.querySelector(%q).innerText`, selector))
 }
@@ -191,14 +199,14 @@ func TestKeyboard(t *testing.T) {
 	if got := b.text(":focus"); got != "To the verdicts" {
 		t.Errorf("the first stop is %q", got)
 	}
-	b.Do(chromedp.KeyEvent(kb.Enter))
+	b.follow()
 	b.until(`document.activeElement.id === "matrix"`)
 	b.Do(chromedp.KeyEvent(kb.Tab))
 	b.Wants("the next stop", b.text(":focus"), "reproduces")
 	if style := eval[string](b, `getComputedStyle(document.activeElement).outlineStyle + getComputedStyle(document.activeElement).outlineWidth`); style != "solid2px" {
 		t.Errorf("the outline of the focus is %q", style)
 	}
-	b.Do(chromedp.KeyEvent(kb.Enter))
+	b.follow()
 	b.until(`document.activeElement.id === "blkptr-dva-flip-0/2.3.2"`)
 	b.Do(chromedp.Evaluate[chromedp.Void](`document.activeElement.dispatchEvent(new KeyboardEvent("keydown", { key: "/", bubbles: true }))`))
 	b.until(`document.activeElement.id === "text"`)
