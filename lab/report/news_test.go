@@ -35,9 +35,10 @@ func TestChanges(t *testing.T) {
 		scenario, arm, text string
 		verdict, over       bool
 	}
-	var got []told
-	for _, k := range c.Changes() {
-		got = append(got, told{k.Scenario, k.Arm, k.Text, k.Verdict, k.Over})
+	changes := c.Changes()
+	got := make([]told, len(changes))
+	for i, k := range changes {
+		got[i] = told{k.Scenario, k.Arm, k.Text, k.Verdict, k.Over}
 		if k.Since == "" || k.OpenZFS != "2.3.2" || k.Driver != "qemu" {
 			t.Errorf("%+v", k)
 		}
