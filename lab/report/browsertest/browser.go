@@ -194,3 +194,19 @@ func (b *Browser) save(name string, data []byte) {
 		b.t.Fatal(err)
 	}
 }
+
+// Closed fails unless the page's policy keeps requests in, and handlers out that somebody wrote into it.
+func (b *Browser) Closed() {
+	b.t.Helper()
+	const try = `fetch("/elsewhere").then(() => "sent", () => "refused")`
+	if answer := Get(b, chromedp.Evaluate[string](try, chromedp.EvalAwaitPromise)); answer != "refused" {
+		b.t.Errorf("a request was %s", answer)
+	}
+	b.Do(chromedp.Evaluate[chromedp.Void](`document.body.insertAdjacentHTML("beforeend", "<b onclick='window.ran = true' id=evil>x</b>"); evil.click()`))
+	if Eval[bool](b, `window.ran === true`) {
+		b.t.Error("an inline event handler ran")
+	}
+	if troubles := b.Forgive(); len(troubles) < 2 {
+		b.t.Errorf("of two violations the browser reported %q", troubles)
+	}
+}
