@@ -70,6 +70,7 @@ func play(ctx context.Context, fifo string) int {
 		case order := <-orders:
 			if order == "deaf" { // as one whose guests do not end
 				over = nil
+				p.view.note("the guests do not end")
 			} else if !p.obey(order) {
 				p.view.close()
 				fmt.Fprintln(p.app.out, "results")

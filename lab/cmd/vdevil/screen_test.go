@@ -313,6 +313,7 @@ func TestScreenEnds(t *testing.T) {
 		"twice": {func(x *tmux) {
 			inTrials(x)
 			x.order("deaf")
+			x.shows("the guests do not end")
 			x.keys("C-c")
 			x.shows(", ending")
 		}, ctrlC, byInterrupt, "^C\n$"},

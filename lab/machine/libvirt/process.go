@@ -189,21 +189,21 @@ func (p *process) identify(c *net.UnixConn) error {
 	}
 	p.pid = int(peer.Pid)
 	fd, err := unix.PidfdOpen(p.pid, 0)
+	if errors.Is(err, unix.ESRCH) {
+		return p.died()
+	}
 	if err != nil {
 		return fmt.Errorf("QEMU of domain %s: %w", p.domain.Name, err)
 	}
 	p.pidfd = os.NewFile(uintptr(fd), "pidfd")
-	command, err := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", p.pid))
-	if err != nil {
-		return err
-	}
+	command, unread := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", p.pid))
 	p.argv = strings.Split(strings.TrimSuffix(string(command), "\x00"), "\x00")
-	q, err := host.ProcessOf(p.pid)
-	if err != nil {
+	q, unknown := host.ProcessOf(p.pid)
+	p.memory, p.closed = vm.OpenMemory(p.pid)
+	if err := p.lives(raw); err != nil { // before the others, which may say no more than that it has gone
 		return err
 	}
-	p.memory, p.closed = vm.OpenMemory(p.pid)
-	if err := p.lives(raw); err != nil {
+	if err := errors.Join(unread, unknown); err != nil {
 		return err
 	}
 	return record(p.dir, processFile, q.String())
@@ -221,9 +221,13 @@ func (p *process) lives(connection syscall.RawConn) error {
 		return err
 	}
 	if ready > 0 {
-		return fmt.Errorf("%w: QEMU of domain %s ended as soon as it had started", machine.ErrDied, p.domain.Name)
+		return p.died()
 	}
 	return nil
+}
+
+func (p *process) died() error {
+	return fmt.Errorf("%w: QEMU of domain %s ended as soon as it had started", machine.ErrDied, p.domain.Name)
 }
 
 // follow copies the console until QEMU ends, and finds out how that was.

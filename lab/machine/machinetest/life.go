@@ -58,7 +58,7 @@ func (s suite) badStart(t *testing.T) {
 		t.Fatal("a machine without a kernel started")
 	}
 	var e *machine.Error
-	if !errors.As(err, &e) || !strings.Contains(err.Error(), "no-such-kernel") {
+	if !errors.As(err, &e) || !strings.Contains(err.Error(), "could not load kernel") {
 		t.Errorf("QEMU's words are missing: %v", err)
 	}
 	s.none(t, known)

@@ -70,8 +70,9 @@ func (d *Daemon) path(elements ...string) string {
 	return filepath.Join(append([]string{d.dir}, elements...)...)
 }
 
-// places are the directories of the system's libvirtd that this one has its own of.
-var places = map[string]string{"run": "/run/libvirt", "lib": "/var/lib/libvirt/qemu", "log": "/var/log/libvirt", "etc": "/etc/libvirt"}
+// places are the directories of the system's libvirtd that this one has its own of. The logs of domains, whose names are
+// nobody else's, lie where the lab looks for them.
+var places = map[string]string{"run": "/run/libvirt", "lib": "/var/lib/libvirt/qemu", "etc": "/etc/libvirt"}
 
 // memory is a file system in memory. A computer's /run is one, a container's need not be: libvirt syncs what it writes there.
 const memory = "/dev/shm"
