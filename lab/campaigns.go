@@ -310,9 +310,13 @@ func (l *Lab) campaign(ctx context.Context, c store.Campaign, on campaign.Bench,
 		opened.Until = time.Now().Add(t.Budget)
 	}
 	stream.Publish(opened)
+	var noted error
 	go func() {
 		defer close(told)
 		for e := range stream.Follow(always) {
+			if noted == nil {
+				noted = note(always, session, e)
+			}
 			if t.Observe != nil {
 				t.Observe(e)
 			}
@@ -328,7 +332,23 @@ func (l *Lab) campaign(ctx context.Context, c store.Campaign, on campaign.Bench,
 	over, err := runner.Run(ctx, done)
 	stream.Close()
 	<-told
+	err = errors.Join(err, noted)
 	return done, errors.Join(err, session.End(always, errorsOfHost(), err), l.store.Over(always, c.ID, over))
+}
+
+// note keeps in the store what runs, for those who look on from outside.
+func note(ctx context.Context, s *store.Session, e campaign.Event) error {
+	switch e := e.(type) {
+	case campaign.Started:
+		return s.Began(ctx, e.Spec)
+	case campaign.Entered:
+		return s.Entered(ctx, e.Spec, e.Console, e.From)
+	case campaign.Ended:
+		return s.Left(ctx, e.Spec)
+	case campaign.Dropped:
+		return s.Left(ctx, e.Spec)
+	}
+	return nil
 }
 
 // options are those of a campaign's trials. One that was begun by another host has its bundles here under its name.

@@ -217,7 +217,7 @@ func (r Bisection) answers(b *bytes.Buffer) {
 			}
 		}
 		if row.Untestable != "" {
-			fmt.Fprintf(b, "          it cannot be tried: %s\n", printable.Line(firstLine(row.Untestable)))
+			fmt.Fprintf(b, "          it cannot be tried: %s\n", printable.Line(FirstLine(row.Untestable)))
 		}
 	}
 	fmt.Fprintf(b, "Before it %s, from it on %s; its neighbours %s and %s, Fisher's p = %s.\n", r.Before, r.After,
@@ -300,9 +300,4 @@ func sentence(s string) string {
 		return s
 	}
 	return strings.ToUpper(s[:1]) + s[1:] + "."
-}
-
-func firstLine(s string) string {
-	line, _, _ := strings.Cut(s, "\n")
-	return line
 }

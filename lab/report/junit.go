@@ -143,7 +143,7 @@ func outcome(c Cell) (kind, message string) {
 		for _, a := range c.Summary.Arms {
 			for _, t := range a.Results {
 				if t.Outcome == trial.Invalid {
-					return "error", fmt.Sprintf("%d of %d trials of arm %s are invalid: %s", a.Trials-a.Valid, a.Trials, a.Name, firstLine(t.Reason))
+					return "error", fmt.Sprintf("%d of %d trials of arm %s are invalid: %s", a.Trials-a.Valid, a.Trials, a.Name, FirstLine(t.Reason))
 				}
 			}
 		}

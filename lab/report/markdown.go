@@ -136,13 +136,13 @@ func (b *markdown) against(cells []Cell) {
 			b.line("")
 		}
 		_, why := outcome(c)
-		b.line(fmt.Sprintf("- %s %s on %s: %s", marks[c.State], plainText(c.Summary.Scenario), plainText(c.Column), plainText(firstLine(why))))
+		b.line(fmt.Sprintf("- %s %s on %s: %s", marks[c.State], plainText(c.Summary.Scenario), plainText(c.Column), plainText(FirstLine(why))))
 		for i, text := range c.Summary.Against {
 			if i == most {
 				b.line(fmt.Sprintf("  - and %d more", len(c.Summary.Against)-most))
 				break
 			}
-			b.line("  - " + plainText(firstLine(text)))
+			b.line("  - " + plainText(FirstLine(text)))
 		}
 		if again := c.Repeat(); again != "" {
 			b.line("  - again: <code>" + plainText(again) + "</code>")

@@ -292,7 +292,7 @@ func TestMissing(t *testing.T) {
 	if err := (Document{Results: []verdict.Summary{r}, Error: "ended early"}).WriteJSON(&document); err != nil {
 		t.Fatal(err)
 	}
-	for _, want := range []string{"no verdict, as the run ended early; expected: reproduces", "5 trials were not done", "3/3", "panic 3"} {
+	for _, want := range []string{"no verdict, as trials are missing yet; expected: reproduces", "5 trials were not done", "3/3", "panic 3"} {
 		if !strings.Contains(table.String(), want) {
 			t.Errorf("%q is missing in\n%s", want, table.String())
 		}

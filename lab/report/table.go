@@ -105,7 +105,7 @@ func HitMeans(s *scenarios.Scenario) string {
 func Verdict(r verdict.Summary) string {
 	switch {
 	case r.Missing > 0 && r.Verdict == verdict.Inconclusive:
-		return fmt.Sprintf("no verdict, as the run ended early; expected: %s", r.Expected)
+		return fmt.Sprintf("no verdict, as trials are missing yet; expected: %s", r.Expected)
 	case r.Held:
 		return fmt.Sprintf("%s, as expected", r.Verdict)
 	case r.Verdict == r.Expected:
@@ -206,7 +206,7 @@ func signatures(n map[string]int) string {
 // Needed says what an inconclusive verdict lacks.
 func Needed(r verdict.Summary) string {
 	if r.Missing > 0 {
-		return fmt.Sprintf("the run ended early: %d trials were not done", r.Missing)
+		return fmt.Sprintf("%d trials were not done yet", r.Missing)
 	}
 	for _, a := range r.Arms {
 		if a.Valid == 0 && a.Trials > 0 {

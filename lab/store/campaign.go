@@ -11,6 +11,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/vdevil/vdevil/lab/host"
 	"github.com/vdevil/vdevil/lab/trial"
 )
 
@@ -185,8 +186,12 @@ type Session struct {
 // Session opens one.
 func (s *Store) Session(ctx context.Context, campaign string, e trial.Environment, before Errors) (*Session, error) {
 	session := &Session{store: s, id: rand.Text(), campaign: campaign}
-	_, err := s.db.ExecContext(ctx, `INSERT INTO sessions (id, campaign, environment, started, corrected_before, uncorrected_before)
-		VALUES (?, ?, ?, ?, ?, ?)`, session.id, campaign, marshal(e), stamp(time.Now()), before.Corrected, before.Uncorrected)
+	self, err := host.Self()
+	if err != nil {
+		return nil, err
+	}
+	_, err = s.db.ExecContext(ctx, `INSERT INTO sessions (id, campaign, environment, started, corrected_before, uncorrected_before, process)
+		VALUES (?, ?, ?, ?, ?, ?, ?)`, session.id, campaign, marshal(e), stamp(time.Now()), before.Corrected, before.Uncorrected, self.String())
 	return session, s.explain(err)
 }
 
@@ -196,9 +201,14 @@ func (s *Session) End(ctx context.Context, after Errors, failed error) error {
 	if failed != nil {
 		text = failed.Error()
 	}
-	_, err := s.store.db.ExecContext(ctx, "UPDATE sessions SET ended = ?, error = ?, corrected_after = ?, uncorrected_after = ? WHERE id = ?",
-		stamp(time.Now()), text, after.Corrected, after.Uncorrected, s.id)
-	return s.store.explain(err)
+	return s.store.write(ctx, func(tx *sql.Tx) error {
+		if _, err := tx.ExecContext(ctx, "DELETE FROM underway WHERE session = ?", s.id); err != nil {
+			return err
+		}
+		_, err := tx.ExecContext(ctx, "UPDATE sessions SET ended = ?, error = ?, corrected_after = ?, uncorrected_after = ? WHERE id = ?",
+			stamp(time.Now()), text, after.Corrected, after.Uncorrected, s.id)
+		return err
+	})
 }
 
 // stamp gives every time the same number of digits, so that the order of the texts is that of the times.

@@ -23,7 +23,10 @@ import (
 //go:embed schema.sql
 var schema string
 
-var migrations = []string{schema}
+//go:embed underway.sql
+var underway string
+
+var migrations = []string{schema, underway}
 
 // Store is an open file.
 type Store struct {

@@ -10,6 +10,7 @@ import (
 	"github.com/dustin/go-humanize"
 
 	"github.com/vdevil/vdevil/lab/printable"
+	"github.com/vdevil/vdevil/lab/report"
 	"github.com/vdevil/vdevil/lab/zfs/audit"
 )
 
@@ -122,5 +123,5 @@ func auditLine(p audit.Progress, took time.Duration) string {
 	rate := float64(p.Done) / took.Seconds()
 	left := time.Duration(float64(p.Total-p.Done) / rate * float64(time.Second))
 	return fmt.Sprintf("%s, %d%% of %s, %s/s, %s left", text, 100*p.Done/p.Total, humanize.IBytes(p.Total),
-		humanize.IBytes(uint64(rate)), clock(left))
+		humanize.IBytes(uint64(rate)), report.Clock(left))
 }

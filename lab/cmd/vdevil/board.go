@@ -75,7 +75,7 @@ type work struct {
 func (b *board) progress(g lab.Progress, now time.Time) (text string) {
 	b.work = slices.DeleteFunc(b.work, func(w work) bool { return w.What == g.What })
 	if g.Done {
-		return fmt.Sprintf("  %s: done in %s", step(g), clock(g.Took))
+		return fmt.Sprintf("  %s: done in %s", step(g), report.Clock(g.Took))
 	}
 	b.work = append(b.work, work{g, now.Add(-g.Took)})
 	return ""
@@ -227,7 +227,7 @@ func (b *board) end(e campaign.Ended) {
 	b.drop(e.Spec)
 	b.done++
 	g, r := b.of(e.Spec), e.Result
-	b.pace.end(g, seconds(r.Seconds))
+	b.pace.end(g, report.Seconds(r.Seconds))
 	r.Events, r.Evidence, r.Injections = nil, nil, nil // nothing of them is shown
 	switch {
 	case g.planned != nil:

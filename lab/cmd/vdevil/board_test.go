@@ -13,6 +13,7 @@ import (
 
 	"github.com/vdevil/vdevil/lab"
 	"github.com/vdevil/vdevil/lab/campaign"
+	"github.com/vdevil/vdevil/lab/report"
 	"github.com/vdevil/vdevil/lab/trial"
 )
 
@@ -38,7 +39,7 @@ func TestBoard(t *testing.T) {
 		fmt.Fprintf(&pictures, "=== %s\n", kind)
 		b := &board{}
 		told(b, stories()[kind], func(now time.Time) {
-			fmt.Fprintf(&pictures, "--- %s\n%s", clock(time.Duration(now.UnixNano())), framed(b.view(80, 24, now)))
+			fmt.Fprintf(&pictures, "--- %s\n%s", report.Clock(time.Duration(now.UnixNano())), framed(b.view(80, 24, now)))
 		})
 	}
 	golden.Assert(t, pictures.String(), "board.txt")

@@ -336,5 +336,5 @@ func short(d time.Duration) string {
 	if d < time.Minute {
 		return fmt.Sprintf("%ds", d/time.Second)
 	}
-	return clock(d)
+	return report.Clock(d)
 }

@@ -15,6 +15,7 @@ import (
 	"github.com/vdevil/vdevil/images"
 	"github.com/vdevil/vdevil/lab"
 	"github.com/vdevil/vdevil/lab/host"
+	"github.com/vdevil/vdevil/lab/report"
 )
 
 // checkVersions refuses words that can be seen to name no version of OpenZFS.
@@ -201,7 +202,7 @@ func (a *app) printImages(list []versionEntry) error {
 			if !i.Current {
 				old = " (of an older lab, not used)"
 			}
-			fmt.Fprintf(&b, "%s\t%s\t%s\t%s\t%s%s\n", v.OpenZFS, suite, i.Kernel, clock(seconds(i.Seconds)), i.Dir, old)
+			fmt.Fprintf(&b, "%s\t%s\t%s\t%s\t%s%s\n", v.OpenZFS, suite, i.Kernel, report.Clock(report.Seconds(i.Seconds)), i.Dir, old)
 		}
 	}
 	return columns(a.out, b.String())

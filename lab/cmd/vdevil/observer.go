@@ -11,6 +11,7 @@ import (
 
 	"github.com/vdevil/vdevil/lab"
 	"github.com/vdevil/vdevil/lab/campaign"
+	"github.com/vdevil/vdevil/lab/report"
 )
 
 // observer shows a person what goes on. Its methods may be called from several goroutines, and wait for no terminal but close
@@ -72,7 +73,7 @@ func (p *plain) note(text string) {
 }
 
 func (p *plain) say(text string) {
-	stamp := fmt.Sprintf("[%7s] ", clock(p.now().Sub(p.start)))
+	stamp := fmt.Sprintf("[%7s] ", report.Clock(p.now().Sub(p.start)))
 	text = strings.ReplaceAll(text, "\n", "\n"+strings.Repeat(" ", len(stamp)))
 	_, _ = fmt.Fprintln(p.w, stamp+text) // a reader that is gone is no reason to end a run
 }
@@ -84,7 +85,7 @@ func (p *plain) close() {}
 func (p *plain) progress(g lab.Progress) {
 	switch {
 	case g.Done:
-		p.note(fmt.Sprintf("%s: done in %s", step(g), clock(g.Took)))
+		p.note(fmt.Sprintf("%s: done in %s", step(g), report.Clock(g.Took)))
 	case g.Took == 0:
 		p.note(step(g) + expected(g))
 	}

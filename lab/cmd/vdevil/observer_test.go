@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/vdevil/vdevil/lab/report"
 	"gotest.tools/v3/golden"
 )
 
@@ -35,7 +36,7 @@ func TestClock(t *testing.T) {
 		3600 * time.Second:       "1h00m",
 		90 * time.Hour:           "90h00m",
 	} {
-		if got := clock(d); got != want {
+		if got := report.Clock(d); got != want {
 			t.Errorf("%v: got %q, want %q", d, got, want)
 		}
 	}

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/vdevil/vdevil/lab/printable"
+	"github.com/vdevil/vdevil/lab/report"
 )
 
 // playing names the variable that makes the test program a player of stories: it has the FIFO that the player reads its orders from.
@@ -99,7 +100,7 @@ func (p *player) obey(order string) bool {
 		p.mu.Lock()
 		p.t = p.t.Add(d)
 		p.mu.Unlock()
-		p.view.note("the time is " + clock(time.Duration(p.now().UnixNano())))
+		p.view.note("the time is " + report.Clock(time.Duration(p.now().UnixNano())))
 	case "note":
 		p.view.note(rest)
 	case "ask":

@@ -77,7 +77,7 @@ func (a *app) list(all []store.Campaign) error {
 			state = "done"
 		}
 		fmt.Fprintf(&b, "%s\t%s\t%s\t%s\t%d\t%d\t%s\t%s\n", c.Name, c.ID, c.Kind, c.Created.Local().Format("2006-01-02 15:04"), c.Trials, c.Invalid,
-			clock(seconds(c.Seconds)), state)
+			report.Clock(report.Seconds(c.Seconds)), state)
 	}
 	return columns(a.out, b.String())
 }

@@ -88,7 +88,7 @@ func (t *teller) ended(e campaign.Ended) (text string, stays bool) {
 func (t *teller) state(r trial.Result) (text string, stays bool) {
 	switch {
 	case r.Outcome == trial.Invalid:
-		text = fmt.Sprintf("state %d: not judged: %s", r.Number, firstLine(r.Reason))
+		text = fmt.Sprintf("state %d: not judged: %s", r.Number, report.FirstLine(r.Reason))
 	case report.Lost(r):
 		t.bad++
 		text = fmt.Sprintf("state %d (%s at %d): %s", r.Number, r.State.Kind, r.State.At, strings.Join(complaints(r), "; "))
@@ -99,7 +99,7 @@ func (t *teller) state(r trial.Result) (text string, stays bool) {
 	}
 	t.counted = now
 	each := now.Sub(t.start) / time.Duration(t.done)
-	count := fmt.Sprintf("%d of %d states, %d with complaints, %s left", t.done, t.todo, t.bad, clock(each*time.Duration(t.todo-t.done)))
+	count := fmt.Sprintf("%d of %d states, %d with complaints, %s left", t.done, t.todo, t.bad, report.Clock(each*time.Duration(t.todo-t.done)))
 	if text == "" {
 		return count, false
 	}
@@ -129,7 +129,7 @@ func mapped(e atlas.Begun) string {
 func recorded(e crash.Begun) string {
 	r := e.Recorded
 	text := fmt.Sprintf("recorded %d writes of %d MiB and %d flushes, %d files promised, in %s; now %d states",
-		r.Writes, r.Bytes>>20, r.Flushes, r.Promised, clock(seconds(r.Seconds)), e.States)
+		r.Writes, r.Bytes>>20, r.Flushes, r.Promised, report.Clock(report.Seconds(r.Seconds)), e.States)
 	if n := len(e.Done); n > 0 {
 		text += fmt.Sprintf(", %d of them judged before", n)
 	}
@@ -167,9 +167,9 @@ func ended(r trial.Result) string {
 	case r.Signature != "":
 		text += " " + r.Signature
 	case r.Outcome == trial.Invalid:
-		text += ": " + firstLine(r.Reason) // the console's tail is in the bundle and in the report
+		text += ": " + report.FirstLine(r.Reason) // the console's tail is in the bundle and in the report
 	}
-	return fmt.Sprintf("%s, %s", text, clock(seconds(r.Seconds)))
+	return fmt.Sprintf("%s, %s", text, report.Clock(report.Seconds(r.Seconds)))
 }
 
 // struck says which bit a trial flipped.
@@ -195,7 +195,7 @@ func tried(e campaign.Ended) string {
 func complaints(r trial.Result) (all []string) {
 	add := func(what, why string) {
 		if why != "" {
-			all = append(all, what+firstLine(why))
+			all = append(all, what+report.FirstLine(why))
 		}
 	}
 	v := r.State
@@ -220,7 +220,7 @@ func complaints(r trial.Result) (all []string) {
 }
 
 func judged(r verdict.Summary) string {
-	return fmt.Sprintf("%s: %s, %s", title(r.Scenario, r.OpenZFS), report.Verdict(r), clock(seconds(r.Seconds)))
+	return fmt.Sprintf("%s: %s, %s", title(r.Scenario, r.OpenZFS), report.Verdict(r), report.Clock(report.Seconds(r.Seconds)))
 }
 
 func step(g lab.Progress) string {
@@ -234,23 +234,5 @@ func expected(g lab.Progress) string {
 	if g.Expected == 0 {
 		return ""
 	}
-	return fmt.Sprintf(", takes about %s", clock(g.Expected))
-}
-
-func firstLine(text string) string {
-	line, _, _ := strings.Cut(text, "\n")
-	return line
-}
-
-func seconds(s float64) time.Duration { return time.Duration(s * float64(time.Second)) }
-
-// clock is a duration as a person says it: 0.4s, 12.0s, 3m05s, 1h02m.
-func clock(d time.Duration) string {
-	switch {
-	case d < time.Minute:
-		return fmt.Sprintf("%.1fs", d.Truncate(100*time.Millisecond).Seconds())
-	case d < time.Hour:
-		return fmt.Sprintf("%dm%02ds", d/time.Minute, d%time.Minute/time.Second)
-	}
-	return fmt.Sprintf("%dh%02dm", d/time.Hour, d%time.Hour/time.Minute)
+	return fmt.Sprintf(", takes about %s", report.Clock(g.Expected))
 }

@@ -8,13 +8,15 @@ import (
 	"github.com/vdevil/vdevil/lab/host"
 )
 
-// Dirs are the user's own: what the lab has cached need not be made again for a test.
+// Dirs are the user's own, as what the lab has cached need not be made again for a test, but for what labs remember: a lab
+// collects what was left wherever those that it knows of have worked, and what a test leaves is its own to look at.
 func Dirs(t testing.TB) host.Dirs {
 	t.Helper()
 	dirs, err := host.DefaultDirs()
 	if err != nil {
 		t.Fatal(err)
 	}
+	dirs.State = t.TempDir()
 	return dirs
 }
 

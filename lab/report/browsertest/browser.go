@@ -13,6 +13,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/chromedp/cdproto/cdp"
 	"github.com/chromedp/cdproto/emulation"
@@ -32,6 +33,7 @@ type Browser struct {
 	// URL is the page's.
 	URL string
 
+	may func(url string) bool // be asked for
 	t   testing.TB
 	ctx context.Context //nolint:containedctx // of the browser, which lives as long
 
@@ -49,12 +51,32 @@ func Open(t testing.TB, page []byte, place string) *Browser {
 		_, _ = w.Write(page)
 	}))
 	t.Cleanup(server.Close)
+	b := open(t, server.URL+"/", place)
+	b.may = func(url string) bool { return url == b.URL }
+	return b
+}
+
+// Visit shows the page of a server, at an address that ends in a slash. At the end of the test it must have asked for nothing but what
+// that server has, and complained of nothing.
+func Visit(t testing.TB, address string) *Browser {
+	t.Helper()
+	b := open(t, address, "")
+	_, at, _ := strings.Cut(address, "://")
+	at, _, _ = strings.Cut(at, "/")
+	b.may = func(url string) bool {
+		return strings.HasPrefix(url, "http://"+at+"/") || strings.HasPrefix(url, "ws://"+at+"/")
+	}
+	return b
+}
+
+func open(t testing.TB, address, place string) *Browser {
+	t.Helper()
 	options := append(chromedp.DefaultExecAllocatorOptions[:], chromedp.ExecPath(hosttest.Chromium(t)), chromedp.NoSandbox)
 	ctx, cancel := chromedp.NewExecAllocator(t.Context(), options...)
 	t.Cleanup(cancel)
 	ctx, cancel = chromedp.NewContext(ctx)
 	t.Cleanup(cancel)
-	b := &Browser{URL: server.URL + "/", t: t, ctx: ctx}
+	b := &Browser{URL: address, t: t, ctx: ctx}
 	if err := chromedp.Listen(ctx, b.heard); err != nil {
 		t.Fatal(err)
 	}
@@ -71,7 +93,7 @@ func (b *Browser) complain() {
 		b.t.Errorf("the page complains: %s", trouble)
 	}
 	for _, url := range b.requests {
-		if url != b.URL && !strings.HasPrefix(url, "data:") {
+		if !b.may(url) && !strings.HasPrefix(url, "data:") {
 			b.t.Errorf("the page asked for %s", url)
 		}
 	}
@@ -136,6 +158,22 @@ func Get[T any](b *Browser, action chromedp.Action[T]) T {
 func Eval[T any](b *Browser, expression string) T {
 	b.t.Helper()
 	return Get(b, chromedp.Evaluate[T](expression))
+}
+
+// Await waits until a JavaScript expression is true, also while the browser goes from one page to another.
+func (b *Browser) Await(expression string) {
+	b.t.Helper()
+	var err error
+	for end := time.Now().Add(time.Minute); time.Now().Before(end); time.Sleep(50 * time.Millisecond) {
+		limited, cancel := context.WithTimeout(b.ctx, 10*time.Second)
+		var is bool
+		is, err = chromedp.Run(limited, chromedp.Evaluate[bool]("!!("+expression+")"))
+		cancel()
+		if err == nil && is {
+			return
+		}
+	}
+	b.t.Fatalf("for a minute %s is not true: %v\n%s", expression, err, Eval[string](b, `document.body.innerText`))
 }
 
 // Hover moves the mouse over the middle of an element.

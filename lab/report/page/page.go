@@ -28,6 +28,8 @@ var (
 	pageJS string
 )
 
+var templates = template.Must(template.Must(template.New("page").Parse(pageHTML)).Parse(liveHTML))
+
 // Page is what is shown. All of it but the report may be empty.
 type Page struct {
 	report.Report
@@ -51,32 +53,45 @@ const most = 20_000
 
 // Write writes the page. After an error a part of it may be written.
 func Write(w io.Writer, p Page) error {
-	t, err := template.New("page").Parse(pageHTML)
-	if err != nil {
-		return fmt.Errorf("writing the page: %w", err)
-	}
 	if p.Most <= 0 {
 		p.Most = most
 	}
-	v, err := newView(p)
+	cells := p.Cells()
+	v, err := newView(p, cells)
 	if err != nil {
 		return fmt.Errorf("writing the page: %w", err)
 	}
+	v.Frame = newFrame(fmt.Sprintf("%s: %s", p.Title, v.Count), pageJS, "")
+	v.withTrials(cells)
 	// Nothing that a stranger wrote may hide or reorder what stands beside it, wherever it slips in.
 	out := bufio.NewWriterSize(printable.NewWriter(w), 1<<16)
-	if err := t.ExecuteTemplate(out, "head", v); err != nil {
+	if err := templates.ExecuteTemplate(out, "head", v); err != nil {
 		return fmt.Errorf("writing the page: %w", err)
 	}
 	if err := v.trials.write(out); err != nil {
 		return fmt.Errorf("writing the page: %w", err)
 	}
-	if err := t.ExecuteTemplate(out, "tail", v); err != nil {
+	if err := templates.ExecuteTemplate(out, "tail", v); err != nil {
 		return fmt.Errorf("writing the page: %w", err)
 	}
 	if err := out.Flush(); err != nil {
 		return fmt.Errorf("writing the page: %w", err)
 	}
 	return nil
+}
+
+// frame is what stands around a page, with the policy that keeps everything else out of it.
+type frame struct {
+	Title, Policy string
+	Style         template.CSS
+	Script        template.JS
+}
+
+// newFrame is that of a script; more are what its policy allows besides.
+func newFrame(title, script, more string) frame {
+	css := classes() + pageCSS
+	policy := fmt.Sprintf("default-src 'none'; img-src data:; script-src '%s'; style-src '%s'; base-uri 'none'; form-action 'none'", hash(script), hash(css))
+	return frame{title, policy + more, template.CSS(css), template.JS(script)}
 }
 
 // hash names a script or style in a content security policy.

@@ -17,22 +17,20 @@ import (
 // view is what the template draws.
 type view struct {
 	Page
-	Count, Made           string
-	Environments          []string
-	Nav                   []link
-	Columns               []string
-	Rows                  []matrixRow
-	States                []stateView
-	Answers               []scenarioView
-	Signatures            []signatureView
-	Boundaries            []bisectionView
-	Cuts                  []studyView
-	Maps                  []mapView
-	Outcomes              []outcomeView
-	Shown                 string
-	Style                 template.CSS
-	Script                template.JS
-	StyleHash, ScriptHash string
+	Frame        frame
+	Count, Made  string
+	Environments []string
+	Nav          []link
+	Columns      []string
+	Rows         []matrixRow
+	States       []stateView
+	Answers      []scenarioView
+	Signatures   []signatureView
+	Boundaries   []bisectionView
+	Cuts         []studyView
+	Maps         []mapView
+	Outcomes     []outcomeView
+	Shown        string
 
 	trials *trials
 }
@@ -109,13 +107,9 @@ var verdictLooks = map[scenarios.Verdict][2]string{
 	scenarios.Reproduces: {"●", "v-yes"}, scenarios.DoesNotReproduce: {"○", "v-no"}, verdict.Inconclusive: {"◐", "v-open"},
 }
 
-func newView(p Page) (*view, error) {
-	cells := p.Cells()
-	css := classes() + pageCSS
-	v := &view{
-		Page: p, Count: report.Count(cells), Made: day(p.Made), Columns: report.Columns(cells),
-		Style: template.CSS(css), StyleHash: hash(css), Script: template.JS(pageJS), ScriptHash: hash(pageJS), trials: newTrials(&p, cells),
-	}
+// newView draws all of a page but its trials.
+func newView(p Page, cells []report.Cell) (*view, error) {
+	v := &view{Page: p, Count: report.Count(cells), Made: day(p.Made), Columns: report.Columns(cells)}
 	for _, run := range p.Runs {
 		text := place(run.Environment)
 		if run.Name != "" && run.Name != p.Title {
@@ -126,8 +120,6 @@ func newView(p Page) (*view, error) {
 		}
 	}
 	v.cells(cells)
-	v.Shown = v.trials.shown.said()
-	v.outcomes()
 	if err := v.signatures(cells); err != nil {
 		return nil, err
 	}
@@ -148,6 +140,16 @@ func newView(p Page) (*view, error) {
 	return v, nil
 }
 
+// withTrials adds the trials.
+func (v *view) withTrials(cells []report.Cell) {
+	v.trials = newTrials(&v.Page, cells)
+	v.Shown = v.trials.shown.said()
+	v.outcomes()
+	if v.trials.shown.all > 0 {
+		v.Nav = append(v.Nav, link{"#trials", "Trials"})
+	}
+}
+
 // nav lists the sections that are there.
 func (v *view) nav() {
 	for _, s := range []struct {
@@ -156,7 +158,7 @@ func (v *view) nav() {
 	}{
 		{true, "matrix", "Verdicts"}, {v.Past != "" || len(v.Changes) > 0, "changes", "Changes"}, {len(v.Answers) > 0, "answers", "Scenarios"},
 		{len(v.Signatures) > 0, "signatures", "Signatures"}, {len(v.Boundaries) > 0, "bisection", "Bisection"}, {len(v.Maps) > 0, "atlas", "Atlas"},
-		{len(v.Cuts) > 0, "study", "Power cuts"}, {v.trials.shown.all > 0, "trials", "Trials"},
+		{len(v.Cuts) > 0, "study", "Power cuts"},
 	} {
 		if s.is {
 			v.Nav = append(v.Nav, link{template.URL("#" + s.id), s.text})

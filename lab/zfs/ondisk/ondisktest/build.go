@@ -11,7 +11,9 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"os/exec"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -115,9 +117,46 @@ func buildPools(t testing.TB, version, script, dir string) {
 	}
 	defer f.Close()
 	part := dir + ".part"
-	if err := errors.Join(os.RemoveAll(part), untar(f, part), os.Rename(part, dir)); err != nil {
+	if err := errors.Join(os.RemoveAll(part), untar(f, part)); err != nil {
 		t.Fatal(err)
 	}
+	if err := reports(t.Context(), NewUserland(t, version), part); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Rename(part, dir); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// reports makes those of zdb that a script has asked for: of each line a file, and beside it what zdb complained of.
+func reports(ctx context.Context, user Userland, dir string) error {
+	list, err := os.ReadFile(filepath.Join(dir, "reports"))
+	if errors.Is(err, os.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	for line := range strings.Lines(string(list)) {
+		var name, pool, option string
+		if _, err := fmt.Sscan(line, &name, &pool, &option); err != nil {
+			return fmt.Errorf("report %q: %w", line, err)
+		}
+		var out, complaints bytes.Buffer
+		cmd := user.Command(ctx, "zdb", "-e", "-p", dir, option, pool)
+		cmd.Stdout, cmd.Stderr = &out, &complaints
+		if err := cmd.Run(); errors.As(err, new(*exec.ExitError)) {
+			fmt.Fprintln(&complaints, err) // it ends so when it finds a leak
+		} else if err != nil {
+			return err
+		}
+		for suffix, text := range map[string][]byte{"": out.Bytes(), ".err": complaints.Bytes()} {
+			if err := os.WriteFile(filepath.Join(dir, name+suffix), text, 0o644); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
 }
 
 func runScript(t testing.TB, g *guest.Guest, m machine.Machine, scale machine.Scale, script string) {

@@ -23,6 +23,5 @@ age upgraded /upgraded/new
 for p in one two three upgraded; do
 	sums $p
 	zpool export $p
-	judge $p
-	for f in zdb.*; do mv $f $p.$f; done
+	judge $p $p.
 done

@@ -31,4 +31,4 @@ sums cloned/a
 sums cloned/b
 zpool export cloned
 judge cloned
-zdb -e -p $P -TTTTT cloned >$P/zdb.brt 2>/dev/null || true
+report zdb.brt cloned -TTTTT

@@ -21,9 +21,8 @@ make() {
 zpool create -o ashift=9 -o feature@fast_dedup=disabled -O mountpoint=/legacy legacy $P/old
 make legacy
 zpool export legacy
-judge legacy
-zdb -e -p $P -DDDDD legacy >$P/zdb.ddt 2>/dev/null || true
-for f in zdb.*; do mv $f legacy.$f; done
+judge legacy legacy.
+report legacy.zdb.ddt legacy -DDDDD
 zpool create -o ashift=12 -O mountpoint=/fast fast $P/new
 flush 1 10000
 zfs create -o dedup=on -o recordsize=16k fast/z && fill /fast/z && cp -r /fast/z/dir /fast/z/again
@@ -33,4 +32,4 @@ flush 1000000 1
 make fast
 zpool export fast
 judge fast
-zdb -e -p $P -DDDDD fast >$P/zdb.ddt 2>/dev/null || true
+report zdb.ddt fast -DDDDD

@@ -18,4 +18,4 @@ cp --sparse=always $P/e0 $P/cut
 zpool export elder
 rm $P/e0
 judge elder
-zdb -e -p $P -ivvvvv elder >$P/zdb.zil 2>/dev/null || true
+report zdb.zil elder -ivvvvv

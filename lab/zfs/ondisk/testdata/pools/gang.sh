@@ -21,6 +21,5 @@ for p in "gang 9 g0 3000" "hang 12 h0 20000"; do
 	parameter metaslab_force_ganging 16777217
 	zpool export $1
 done
-judge hang
-for f in zdb.*; do mv $f hang.$f; done
+judge hang hang.
 judge gang

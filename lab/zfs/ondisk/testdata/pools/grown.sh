@@ -47,6 +47,5 @@ grep -q 'in progress' $P/status
 for d in growing growing/little growing/large; do sums $d; done
 zpool export growing
 parameter raidz_expand_max_reflow_bytes 0
-judge growing
-for f in zdb.*; do mv $f growing.$f; done
+judge growing growing.
 judge grown

@@ -19,4 +19,4 @@ cp --sparse=always $P/v0 $P/cut
 zpool export live
 rm $P/v0
 judge live
-zdb -e -p $P -ivvvvv live >$P/zdb.zil 2>/dev/null || true
+report zdb.zil live -ivvvvv

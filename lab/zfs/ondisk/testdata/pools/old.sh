@@ -15,6 +15,5 @@ for p in old none; do
 	for d in $(zfs list -Ho name -t filesystem -r $p); do sums $d; done
 	zpool export $p
 done
-judge none
-for f in zdb.*; do mv $f none.$f; done
+judge none none.
 judge old
