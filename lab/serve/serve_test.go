@@ -226,7 +226,7 @@ func (r *road) carry() {
 		if err != nil {
 			return
 		}
-		far, err := net.Dial("tcp", r.to) //nolint:noctx // it is closed with the road
+		far, err := net.Dial("tcp", r.to)
 		r.mu.Lock()
 		if err != nil || r.cut {
 			near.Close()

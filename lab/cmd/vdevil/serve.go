@@ -64,7 +64,9 @@ func (a *app) serve(ctx context.Context, s *store.Store, listen string) error {
 	if err != nil {
 		return err
 	}
-	fmt.Fprintln(a.out, address)
+	if _, err := fmt.Fprintln(a.out, address); err != nil {
+		return errors.Join(err, server.Close())
+	}
 	return errors.Join(server.Serve(ctx, l), server.Close())
 }
 

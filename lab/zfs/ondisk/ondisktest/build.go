@@ -35,15 +35,21 @@ func Dir(t testing.TB, version, name string) string {
 	t.Helper()
 	script := source(t, "common") + source(t, name)
 	sum := sha256.Sum256([]byte(script))
-	cache := lab.PoolsDir(hosttest.Dirs(t))
-	if err := os.MkdirAll(cache, 0o755); err != nil {
-		t.Fatal(err)
-	}
 	label := version
 	if label == "" {
 		label = "default"
 	}
-	dir := filepath.Join(cache, fmt.Sprintf("%s-%s-%s", label, name, hex.EncodeToString(sum[:6])))
+	return cached(t, fmt.Sprintf("%s-%s-%s", label, name, hex.EncodeToString(sum[:6])), func(part, _ string) { buildPools(t, version, script, part) })
+}
+
+// cached is a directory of a name that is made once, by whichever test comes first. It is made under another name than it has in the end.
+func cached(t testing.TB, name string, make func(part, dir string)) (dir string) {
+	t.Helper()
+	cache := lab.PoolsDir(hosttest.Dirs(t))
+	if err := os.MkdirAll(cache, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	dir = filepath.Join(cache, name)
 	now := time.Now()
 	if os.Chtimes(dir, now, now) == nil { // by which gc knows that it is in use
 		return dir
@@ -53,8 +59,16 @@ func Dir(t testing.TB, version, name string) string {
 		t.Fatal(err)
 	}
 	defer unlock()
-	if !exists(dir) {
-		buildPools(t, version, script, dir)
+	if exists(dir) {
+		return dir
+	}
+	part := dir + ".part"
+	if err := os.RemoveAll(part); err != nil {
+		t.Fatal(err)
+	}
+	make(part, dir)
+	if err := os.Rename(part, dir); err != nil {
+		t.Fatal(err)
 	}
 	return dir
 }
@@ -85,7 +99,7 @@ func exists(path string) bool {
 	return err == nil
 }
 
-// buildPools runs a script in a fork of a booted guest and takes the directory out of it as a tar archive that the
+// buildPools runs a script in a fork of a booted guest and takes the directory out of it, as a tar archive that the
 // guest writes to a data disk.
 func buildPools(t testing.TB, version, script, dir string) {
 	t.Helper()
@@ -116,14 +130,10 @@ func buildPools(t testing.TB, version, script, dir string) {
 		t.Fatal(err)
 	}
 	defer f.Close()
-	part := dir + ".part"
-	if err := errors.Join(os.RemoveAll(part), untar(f, part)); err != nil {
+	if err := untar(f, dir); err != nil {
 		t.Fatal(err)
 	}
-	if err := reports(t.Context(), NewUserland(t, version), part); err != nil {
-		t.Fatal(err)
-	}
-	if err := os.Rename(part, dir); err != nil {
+	if err := reports(t.Context(), NewUserland(t, version), dir); err != nil {
 		t.Fatal(err)
 	}
 }

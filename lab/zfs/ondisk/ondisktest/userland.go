@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"testing"
 
+	"github.com/vdevil/vdevil/images"
 	"github.com/vdevil/vdevil/lab/host"
 	"github.com/vdevil/vdevil/lab/host/hosttest"
 	"github.com/vdevil/vdevil/lab/labtest"
@@ -16,14 +17,19 @@ import (
 // are linked with. They run on this computer, many times as fast as in a guest.
 type Userland struct{ dir string }
 
-// NewUserland takes the programs out of the image of an OpenZFS version ("" is the default one), for as long as the test runs.
+// NewUserland takes the programs out of the image of an OpenZFS version ("" is the default one), once for all tests.
 func NewUserland(t testing.TB, version string) Userland {
 	t.Helper()
 	img, err := labtest.Open(t).Image(t.Context(), version)
 	if err != nil {
 		t.Fatal(err)
 	}
-	u := Userland{t.TempDir()}
+	return Userland{cached(t, "userland-"+img.ID, func(part, dir string) { takePrograms(t, img, part, dir) })}
+}
+
+// takePrograms makes the directory part, which is dir in the end.
+func takePrograms(t testing.TB, img *images.Image, part, dir string) {
+	t.Helper()
 	command := func(name string, args ...string) {
 		t.Helper()
 		if out, err := exec.CommandContext(t.Context(), name, args...).CombinedOutput(); err != nil {
@@ -34,16 +40,18 @@ func NewUserland(t testing.TB, version string) Userland {
 	if err != nil {
 		t.Fatal(err)
 	}
-	command(debugfs, "-R", "rdump /usr/lib/x86_64-linux-gnu "+u.dir, img.Root)
+	if err := os.Mkdir(part, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	command(debugfs, "-R", "rdump /usr/lib/x86_64-linux-gnu "+part, img.Root)
 	// ztest starts itself and zdb anew, so that both have to know their libraries, and the loader that fits these, by themselves.
 	patchelf := hosttest.Program(t, "makes programs of a guest run outside of it", "patchelf")
-	libraries := filepath.Join(u.dir, "x86_64-linux-gnu")
+	libraries := filepath.Join(dir, "x86_64-linux-gnu")
 	for _, program := range []string{"zdb", "ztest"} {
-		path := u.Path(program)
+		path := filepath.Join(part, program)
 		command(debugfs, "-R", "dump -p /usr/sbin/"+program+" "+path, img.Root)
 		command(patchelf, "--set-interpreter", filepath.Join(libraries, "ld-linux-x86-64.so.2"), "--force-rpath", "--set-rpath", libraries, path)
 	}
-	return u
 }
 
 // Path is where a program is.
