@@ -184,7 +184,7 @@ func starve(pid int) {
 	}
 	group, err := os.MkdirTemp(parent, "vdevil-e2e-")
 	Expect(err).NotTo(HaveOccurred())
-	Expect(os.WriteFile(filepath.Join(group, "cgroup.procs"), []byte(strconv.Itoa(pid)), 0)).To(Succeed())
+	// The pages that it has stay with the group that it comes from. With it in there a limit would have to be met at once, or be refused.
 	for _, name := range limits {
 		value := enough
 		if strings.Contains(name, "swap") {
@@ -196,6 +196,7 @@ func starve(pid int) {
 		}
 		Expect(err).NotTo(HaveOccurred())
 	}
+	Expect(os.WriteFile(filepath.Join(group, "cgroup.procs"), []byte(strconv.Itoa(pid)), 0)).To(Succeed())
 	Eventually(func() error { return os.Remove(group) }, time.Minute).Should(Succeed()) // busy until then
 }
 

@@ -73,7 +73,7 @@ const large = 10 * time.Minute
 // Serve answers until the context ends.
 func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 	server := &http.Server{
-		Handler: s.Handler(), ReadHeaderTimeout: s.slow, WriteTimeout: large, IdleTimeout: time.Minute, MaxHeaderBytes: 1 << 16,
+		Handler: s.handler(), ReadHeaderTimeout: s.slow, WriteTimeout: large, IdleTimeout: time.Minute, MaxHeaderBytes: 1 << 16,
 		BaseContext: func(net.Listener) context.Context { return s.ctx },
 	}
 	stop := context.AfterFunc(ctx, func() {
@@ -87,8 +87,8 @@ func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 	return nil
 }
 
-// Handler answers requests.
-func (s *Server) Handler() http.Handler {
+// handler answers requests.
+func (s *Server) handler() http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /{$}", func(w http.ResponseWriter, r *http.Request) { s.show(w, r, "", list{s}, false) })
 	mux.HandleFunc("GET /events", func(w http.ResponseWriter, r *http.Request) { s.follow(w, r, "", list{s}) })
