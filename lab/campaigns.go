@@ -177,7 +177,8 @@ func Show(ctx context.Context, s *store.Store, c store.Campaign, whole bool) (Sh
 		if err := errors.Join(json.Unmarshal(c.Request, q), q.Plan()); err != nil {
 			return Shown{}, fmt.Errorf("campaign %s: %w", c.Name, err)
 		}
-		return Shown{Run: q.Summaries(done), Scenarios: q.Scenarios(), Only: q.Only}, nil
+		want, _ := q.Next(done)
+		return Shown{Run: q.Summaries(done), Wanted: len(want), Scenarios: q.Scenarios(), Only: q.Only}, nil
 	case KindAtlas:
 		a := &atlas.Atlas{}
 		if err := errors.Join(json.Unmarshal(c.Request, a), a.Read()); err != nil {
@@ -267,6 +268,7 @@ func (l *Lab) Repeat(ctx context.Context, spec trial.Spec) (trial.Result, error)
 // Shown is what a campaign shows: a run, an atlas, a bisection or a study of power cuts.
 type Shown struct {
 	Run       []verdict.Summary
+	Wanted    int // trials of a run that may be needed yet
 	Scenarios []*scenarios.Scenario
 	Only      *campaign.Pick
 	Atlas     *bitmap.Map

@@ -40,7 +40,7 @@ func Page(ctx context.Context, d host.Dirs, s *store.Store, all []store.Campaign
 			if err != nil {
 				return p, err
 			}
-			p.Runs = append(p.Runs, report.Run{Name: one.Name, Environment: env, Results: shown.Run})
+			p.Runs = append(p.Runs, report.Run{Name: one.Name, Environment: env, Results: shown.Run, Wanted: shown.Wanted})
 			for _, q := range shown.Scenarios {
 				if !asked[q.Name] {
 					asked[q.Name], p.Asked = true, append(p.Asked, q)

@@ -32,6 +32,8 @@ type Run struct {
 	Name        string
 	Environment trial.Environment
 	Results     []verdict.Summary
+	// Wanted is how many trials may be needed yet, also of questions that have none.
+	Wanted int
 }
 
 // Change is one thing that is not as it was in earlier nights.

@@ -14,6 +14,7 @@ import (
 	"github.com/vdevil/vdevil/lab/report"
 	"github.com/vdevil/vdevil/lab/report/page"
 	"github.com/vdevil/vdevil/lab/store"
+	"github.com/vdevil/vdevil/lab/verdict"
 )
 
 // list draws all campaigns.
@@ -127,41 +128,42 @@ func (r *run) now(ctx context.Context) ([]byte, error) {
 // left says how many trials may be needed yet, and how long they take when so many run side by side and each takes what those took that
 // are done.
 func left(runs []report.Run, wide int) string {
-	var missing, done int
-	var all, work float64 // seconds
-	type share struct {
-		missing, done int
-		took          float64
-	}
-	var shares []share
+	var wanted, done int
+	var took float64 // seconds
 	for _, r := range runs {
+		wanted += r.Wanted
 		for _, s := range r.Results {
-			one := share{missing: s.Missing}
-			for _, a := range s.Arms {
-				for _, t := range a.Results {
-					one.done++
-					one.took += t.Seconds
-				}
-			}
-			shares = append(shares, one)
-			missing, done, all = missing+one.missing, done+one.done, all+one.took
+			n, t := spent(s)
+			done, took = done+n, took+t
 		}
 	}
-	if missing == 0 {
+	if wanted == 0 {
 		return ""
 	}
-	text := fmt.Sprintf("At most %d more trials", missing)
+	text := fmt.Sprintf("At most %d more trials", wanted)
 	if done == 0 {
 		return text + "."
 	}
-	for _, s := range shares {
-		mean := all / float64(done)
-		if s.done > 0 {
-			mean = s.took / float64(s.done)
+	mean := took / float64(done)
+	work := mean * float64(wanted)
+	for _, r := range runs {
+		for _, s := range r.Results { // one that has trials tells better how long they take
+			n, t := spent(s)
+			work += float64(s.Missing) * (t/float64(max(1, n)) - mean)
 		}
-		work += float64(s.missing) * mean
 	}
 	return fmt.Sprintf("%s, about %s.", text, report.Clock(report.Seconds(work/float64(wide))))
+}
+
+// spent is how many trials there are, and how many seconds they took.
+func spent(s verdict.Summary) (n int, took float64) {
+	for _, a := range s.Arms {
+		for _, t := range a.Results {
+			n++
+			took += t.Seconds
+		}
+	}
+	return n, took
 }
 
 // What is shown of a console: so many lines, found in so many bytes at its end.
