@@ -75,7 +75,7 @@ func Campaigns(w io.Writer, all []Campaign) error { return fragment(w, "list", a
 // fragment writes a template whole or not at all. What a stranger wrote may hide or reorder nothing.
 func fragment(w io.Writer, name string, data any) error {
 	var b bytes.Buffer
-	if err := templates.ExecuteTemplate(printable.NewWriter(&b), name, data); err != nil {
+	if err := templates().ExecuteTemplate(printable.NewWriter(&b), name, data); err != nil {
 		return fmt.Errorf("writing the page: %w", err)
 	}
 	_, err := w.Write(b.Bytes())

@@ -12,6 +12,7 @@ import (
 	"html/template"
 	"io"
 	"strings"
+	"sync"
 
 	"github.com/vdevil/vdevil/lab/printable"
 	"github.com/vdevil/vdevil/lab/report"
@@ -28,7 +29,10 @@ var (
 	pageJS string
 )
 
-var templates = template.Must(template.Must(template.New("page").Parse(pageHTML)).Parse(liveHTML))
+// templates are read when a page is written, which few commands do.
+var templates = sync.OnceValue(func() *template.Template {
+	return template.Must(template.Must(template.New("page").Parse(pageHTML)).Parse(liveHTML))
+})
 
 // Page is what is shown. All of it but the report may be empty.
 type Page struct {
@@ -65,13 +69,13 @@ func Write(w io.Writer, p Page) error {
 	v.withTrials(cells)
 	// Nothing that a stranger wrote may hide or reorder what stands beside it, wherever it slips in.
 	out := bufio.NewWriterSize(printable.NewWriter(w), 1<<16)
-	if err := templates.ExecuteTemplate(out, "head", v); err != nil {
+	if err := templates().ExecuteTemplate(out, "head", v); err != nil {
 		return fmt.Errorf("writing the page: %w", err)
 	}
 	if err := v.trials.write(out); err != nil {
 		return fmt.Errorf("writing the page: %w", err)
 	}
-	if err := templates.ExecuteTemplate(out, "tail", v); err != nil {
+	if err := templates().ExecuteTemplate(out, "tail", v); err != nil {
 		return fmt.Errorf("writing the page: %w", err)
 	}
 	if err := out.Flush(); err != nil {
