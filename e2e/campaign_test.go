@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -12,6 +13,7 @@ import (
 	. "github.com/onsi/gomega"
 	"github.com/onsi/gomega/gexec"
 
+	"github.com/vdevil/vdevil/lab"
 	"github.com/vdevil/vdevil/lab/report"
 	"github.com/vdevil/vdevil/lab/trial"
 	"github.com/vdevil/vdevil/scenarios"
@@ -52,6 +54,11 @@ func campaignSpecs(b *bench) {
 			Eventually(first).Should(gexec.Exit())
 			before := trials(h)
 			Expect(before).To(HaveLen(1))
+			stored, err := lab.OpenStore(ctx, h.dirs())
+			Expect(err).NotTo(HaveOccurred())
+			labs, err := stored.Labs(ctx, "")
+			Expect(errors.Join(err, stored.Close())).To(Succeed())
+			Expect(labs).To(HaveExactElements(And(HaveField("AtWork()", false), HaveField("Ended", BeZero()), HaveField("Running", HaveLen(1)))))
 
 			By("copying the store, and what is not in it yet")
 			other := b.furnished()

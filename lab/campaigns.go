@@ -177,8 +177,8 @@ func Show(ctx context.Context, s *store.Store, c store.Campaign, whole bool) (Sh
 		if err := errors.Join(json.Unmarshal(c.Request, q), q.Plan()); err != nil {
 			return Shown{}, fmt.Errorf("campaign %s: %w", c.Name, err)
 		}
-		want, _ := q.Next(done)
-		return Shown{Run: q.Summaries(done), Wanted: len(want), Scenarios: q.Scenarios(), Only: q.Only}, nil
+		all, wanted := q.Standing(done)
+		return Shown{Run: all, Wanted: wanted, Scenarios: q.Scenarios(), Only: q.Only}, nil
 	case KindAtlas:
 		a := &atlas.Atlas{}
 		if err := errors.Join(json.Unmarshal(c.Request, a), a.Read()); err != nil {

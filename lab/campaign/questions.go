@@ -236,15 +236,23 @@ func (one *question) wanted(s verdict.Summary, done Results) (want []Want) {
 
 // Summaries are what the results say, of every question that has some.
 func (q *Questions) Summaries(done Results) (all []verdict.Summary) {
+	all, _ = q.Standing(done)
+	return all
+}
+
+// Standing is that, and how many trials may be needed yet, those of questions that have none included.
+func (q *Questions) Standing(done Results) (all []verdict.Summary, wanted int) {
 	for _, one := range q.questions {
 		if !one.applies {
 			continue
 		}
-		if s := q.conclude(one, one.results(done)); slices.ContainsFunc(s.Arms, func(a verdict.Arm) bool { return a.Trials > 0 }) {
+		s := q.conclude(one, one.results(done))
+		wanted += s.Missing
+		if slices.ContainsFunc(s.Arms, func(a verdict.Arm) bool { return a.Trials > 0 }) {
 			all = append(all, s)
 		}
 	}
-	return all
+	return all, wanted
 }
 
 // conclude says what the results of a question say together.

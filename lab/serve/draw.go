@@ -18,9 +18,13 @@ import (
 )
 
 // list draws all campaigns.
-type list struct{ *Server }
+type list struct {
+	*Server
 
-func (l list) told(ctx context.Context) (string, []byte, error) {
+	working int // labs, as told last
+}
+
+func (l *list) told(ctx context.Context) (string, []byte, error) {
 	all, err := l.Store.List(ctx)
 	if err != nil {
 		return "", nil, err
@@ -29,6 +33,7 @@ func (l list) told(ctx context.Context) (string, []byte, error) {
 	if err != nil {
 		return "", nil, err
 	}
+	l.working = working(labs)
 	of := map[string][]store.Lab{}
 	for _, one := range labs {
 		of[one.Campaign] = append(of[one.Campaign], one)
@@ -44,16 +49,26 @@ func (l list) told(ctx context.Context) (string, []byte, error) {
 	return "vdevil", html, err
 }
 
-func (l list) now(ctx context.Context) ([]byte, error) {
+func (l *list) now(ctx context.Context) ([]byte, bool, error) {
 	labs, err := l.Store.Labs(ctx, "")
 	if err != nil {
-		return nil, err
+		return nil, false, err
 	}
-	n := page.Now{State: "No lab of this computer is at work."}
-	if working := len(slices.DeleteFunc(labs, func(one store.Lab) bool { return !one.AtWork() })); working > 0 {
-		n.State = fmt.Sprintf("Labs at work on this computer: %d.", working)
+	n, at := page.Now{State: "No lab of this computer is at work."}, working(labs)
+	if at > 0 {
+		n.State = fmt.Sprintf("Labs at work on this computer: %d.", at)
 	}
-	return drawn(n.Write)
+	html, err := drawn(n.Write)
+	return html, at != l.working, err
+}
+
+func working(labs []store.Lab) (n int) {
+	for _, one := range labs {
+		if one.AtWork() {
+			n++
+		}
+	}
+	return n
 }
 
 // standing is where a campaign is, in a few words.
@@ -95,11 +110,11 @@ func (r *run) told(ctx context.Context) (string, []byte, error) {
 	return c.Name, html, err
 }
 
-func (r *run) now(ctx context.Context) ([]byte, error) {
+func (r *run) now(ctx context.Context) ([]byte, bool, error) {
 	c := r.campaign
 	labs, err := r.server.Store.Labs(ctx, c.ID)
 	if err != nil {
-		return nil, err
+		return nil, false, err
 	}
 	n := page.Now{State: standing(c, labs)}
 	for _, l := range labs {
@@ -122,7 +137,8 @@ func (r *run) now(ctx context.Context) ([]byte, error) {
 	default:
 		n.Left = left(r.results, len(n.Running))
 	}
-	return drawn(n.Write)
+	html, err := drawn(n.Write)
+	return html, false, err
 }
 
 // left says how many trials may be needed yet, and how long they take when so many run side by side and each takes what those took that

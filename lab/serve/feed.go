@@ -25,9 +25,10 @@ type shown struct {
 
 // drawing draws what is to be seen.
 type drawing interface {
-	// told draws what is stored, now what is done at this moment.
+	// told draws what is stored, now what is done at this moment. With stale set, what was told is not so any more, though the store is
+	// as it was: a lab that is killed writes nothing.
 	told(context.Context) (title string, html []byte, err error)
-	now(context.Context) (html []byte, err error)
+	now(context.Context) (html []byte, stale bool, err error)
 }
 
 // feed draws one thing for all browsers that look at it, for as long as there are any. Who is slow sees fewer of its states, and the
@@ -111,7 +112,10 @@ func (s *Server) feed(name string, f *feed, draw drawing) {
 		}
 		var now []byte
 		if err == nil {
-			now, err = draw.now(s.ctx)
+			var stale bool
+			if now, stale, err = draw.now(s.ctx); stale {
+				drawn = -1
+			}
 		}
 		if err != nil {
 			now = trouble(err)

@@ -90,8 +90,8 @@ func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 // handler answers requests.
 func (s *Server) handler() http.Handler {
 	mux := http.NewServeMux()
-	mux.HandleFunc("GET /{$}", func(w http.ResponseWriter, r *http.Request) { s.show(w, r, "", list{s}, false) })
-	mux.HandleFunc("GET /events", func(w http.ResponseWriter, r *http.Request) { s.follow(w, r, "", list{s}) })
+	mux.HandleFunc("GET /{$}", func(w http.ResponseWriter, r *http.Request) { s.show(w, r, "", &list{Server: s}, false) })
+	mux.HandleFunc("GET /events", func(w http.ResponseWriter, r *http.Request) { s.follow(w, r, "", &list{Server: s}) })
 	mux.HandleFunc("GET /run/{id}/{$}", s.campaign(func(w http.ResponseWriter, r *http.Request, c store.Campaign) {
 		s.show(w, r, c.ID, &run{server: s, id: c.ID}, true)
 	}))

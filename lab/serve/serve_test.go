@@ -379,11 +379,14 @@ func TestKilled(t *testing.T) {
 	}
 	b := browsertest.Visit(t, sv.address+"run/"+strings.TrimSpace(id)+"/")
 	b.Await(`document.getElementById("now").innerText.includes("booted")`)
+	all := browsertest.Visit(t, sv.address)
+	all.Await(`document.querySelector("td:last-child").innerText === "at work"`)
 	if err := other.Process.Kill(); err != nil {
 		t.Fatal(err)
 	}
 	_ = other.Wait() // it was killed
 	b.Await(`document.getElementById("now").innerText.includes("killed") && document.getElementById("now").innerText.includes("vdevil resume tonight")`)
+	all.Await(`document.querySelector("td:last-child").innerText.includes("killed")`)
 	b.Wants("page", browsertest.Eval[string](b, `document.body.innerText`), "1/1")
 	if browsertest.Eval[bool](b, `document.getElementById("now").innerText.includes("booted")`) {
 		t.Error("a trial of a lab that was killed is said to run")

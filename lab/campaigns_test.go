@@ -1,0 +1,54 @@
+package lab
+
+import (
+	"path/filepath"
+	"testing"
+
+	"github.com/vdevil/vdevil/lab/campaign"
+	"github.com/vdevil/vdevil/lab/store"
+	"github.com/vdevil/vdevil/lab/trial"
+)
+
+// TestNote expects the store to know at any time which trials run, and of none when the lab has ended.
+func TestNote(t *testing.T) {
+	s, err := store.Open(t.Context(), filepath.Join(t.TempDir(), "vdevil.db"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	c, err := s.Begin(t.Context(), store.NewCampaign(KindRun, "tonight", "what", nil, ""))
+	if err != nil {
+		t.Fatal(err)
+	}
+	session, err := s.Session(t.Context(), c.ID, trial.Environment{}, store.Errors{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	one, two := trial.Spec{Name: "storm", Arm: "a", Number: 1}, trial.Spec{Name: "storm", Arm: "a", Number: 2}
+	for _, step := range []struct {
+		event   campaign.Event
+		running int
+	}{
+		{campaign.Started{Spec: one}, 1}, {campaign.Started{Spec: two}, 2}, {campaign.Entered{Spec: one, Console: "/console", From: 7}, 2},
+		{campaign.Skipped{}, 2}, {campaign.Ended{Spec: two}, 1}, {campaign.Dropped{Spec: one}, 0}, {campaign.Started{Spec: two}, 1},
+	} {
+		if err := note(t.Context(), session, step.event); err != nil {
+			t.Fatal(err)
+		}
+		labs, err := s.Labs(t.Context(), c.ID)
+		if err != nil || len(labs) != 1 || !labs[0].AtWork() || len(labs[0].Running) != step.running {
+			t.Fatalf("after %T: %+v, %v", step.event, labs, err)
+		}
+		if _, ok := step.event.(campaign.Entered); ok {
+			if r := labs[0].Running[0]; r.Title != one.Title() || r.Console != "/console" || r.From != 7 {
+				t.Errorf("%+v", r)
+			}
+		}
+	}
+	if err := session.End(t.Context(), store.Errors{}, nil); err != nil {
+		t.Fatal(err)
+	}
+	if labs, err := s.Labs(t.Context(), ""); err != nil || len(labs) != 1 || labs[0].AtWork() || len(labs[0].Running) > 0 {
+		t.Errorf("after the end: %+v, %v", labs, err)
+	}
+}
