@@ -7,14 +7,21 @@ import (
 	. "github.com/onsi/ginkgo/v2"
 	. "github.com/onsi/gomega"
 	"github.com/onsi/gomega/gexec"
+
+	"github.com/vdevil/vdevil/lab"
 	"github.com/vdevil/vdevil/lab/report"
 	"github.com/vdevil/vdevil/lab/trial"
+	"github.com/vdevil/vdevil/scenarios"
 )
 
 // crashSpecs: what fsync has promised is there after a power cut at any moment, and an interrupted study leaves nothing.
 func crashSpecs(b *bench) {
+	var cost Labels
+	if b.driver != lab.Drivers()[0] { // the other spec has the driver do all that a study asks of it
+		cost = Label("cost:" + string(scenarios.Nightly))
+	}
 	Describe("crash states", Label("promise"), func() {
-		It("keep what fsync has promised", func(ctx SpecContext) {
+		It("keep what fsync has promised", cost, func(ctx SpecContext) {
 			h := b.furnished()
 			session := h.start("crash", "crash-storm", "--states", "8", "--promises", "5s", "--json")
 			Eventually(ctx, session).Should(gexec.Exit(held))

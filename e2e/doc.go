@@ -12,6 +12,10 @@
 //	go test -timeout 6h ./e2e -ginkgo.label-filter=driver:libvirt       every scenario, its guests run by a libvirtd
 //	go run github.com/onsi/ginkgo/v2/ginkgo -p ./e2e                    in parallel, the lab's CPUs shared out
 //
+// What scenarios were asked is a campaign each, in a store that goes with the suite, and the report of all is attached to the suite's.
+// With a directory in $VDEVIL_TEST_STATE they stay, with the report as a page: vdevil serve shows them live if that is its
+// $XDG_STATE_HOME, and a suite that was killed goes on where it was if it has the same seed, -ginkgo.seed=7.
+//
 // Without a label filter all but cost:nightly is run, which leaves out the versions that no expectation is stated for;
 // any filter replaces that one. The timeout is for go test itself: where guests are emulated, its own ten minutes may not
 // suffice. Shortly before it is over, the suite ends its guests and says which spec it was at.

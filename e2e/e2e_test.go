@@ -1,9 +1,14 @@
 package e2e
 
 import (
+	"context"
+	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -20,6 +25,9 @@ import (
 	"github.com/vdevil/vdevil/lab/machine"
 	"github.com/vdevil/vdevil/lab/machine/libvirt"
 	"github.com/vdevil/vdevil/lab/machine/libvirt/libvirttest"
+	"github.com/vdevil/vdevil/lab/report"
+	"github.com/vdevil/vdevil/lab/report/page"
+	"github.com/vdevil/vdevil/lab/store"
 	"github.com/vdevil/vdevil/scenarios"
 )
 
@@ -88,6 +96,10 @@ func TestE2E(t *testing.T) {
 	}, func(ctx SpecContext, path []byte) {
 		b.vdevil = string(path)
 		b.dirs = hosttest.Dirs(GinkgoTB())
+		if kept := os.Getenv(state); kept != "" {
+			Expect(filepath.IsAbs(kept)).To(BeTrue(), "$%s is not an absolute path: %s", state, kept)
+			b.dirs.State = filepath.Join(kept, "vdevil")
+		}
 		// Without the host's packages there is no lab: that may take an apt-get.
 		jobs := max(1, runtime.NumCPU()/suite.ParallelTotal)
 		b.lab = b.open(ctx, b.dirs, jobs)
@@ -95,7 +107,10 @@ func TestE2E(t *testing.T) {
 		underLibvirt.vdevil, underLibvirt.dirs, underLibvirt.uri = b.vdevil, b.dirs, daemon.URI
 		underLibvirt.lab = underLibvirt.open(ctx, b.dirs, jobs)
 	}, NodeTimeout(patience(0)))
-	SynchronizedAfterSuite(func() {}, gexec.CleanupBuildArtifacts)
+	SynchronizedAfterSuite(func() {}, func(ctx SpecContext) {
+		gexec.CleanupBuildArtifacts()
+		b.report(ctx)
+	}, NodeTimeout(time.Minute))
 
 	Describe("under libvirt", Label("driver:"+libvirt.Name), func() {
 		scenarioSpecs(underLibvirt, all)
@@ -122,6 +137,42 @@ func TestE2E(t *testing.T) {
 	crashSpecs(b)
 	sourceSpecs(b)
 	RunSpecs(t, "vdevil", suite, reporter)
+}
+
+// state names the variable with the directory where the suite's campaigns are kept, as $XDG_STATE_HOME is for the command. With the
+// same seed, trials that are stored there are not done again.
+const state = "VDEVIL_TEST_STATE"
+
+// campaign is the name of what a scenario is asked under in this suite.
+func (b *bench) campaign(scenario, version string) string {
+	return fmt.Sprintf("e2e-%d-%s-%s-%s", GinkgoRandomSeed(), scenario, version, b.driver)
+}
+
+// report attaches what the suite's campaigns say, and keeps it as a page beside their store where that is kept. Without
+// that, processes that run specs in parallel have a store each, and the report is that of one.
+func (b *bench) report(ctx context.Context) {
+	GinkgoHelper()
+	s, err := lab.OpenStore(ctx, b.dirs)
+	Expect(err).NotTo(HaveOccurred())
+	defer s.Close()
+	stored, err := s.List(ctx)
+	Expect(err).NotTo(HaveOccurred())
+	ours := fmt.Sprintf("e2e-%d-", GinkgoRandomSeed())
+	stored = slices.DeleteFunc(stored, func(c store.Campaign) bool { return !strings.HasPrefix(c.Name, ours) })
+	if len(stored) == 0 {
+		return
+	}
+	p, err := lab.Page(ctx, b.dirs, s, stored, report.Comparison{})
+	Expect(err).NotTo(HaveOccurred())
+	var summary strings.Builder
+	Expect(p.Markdown(&summary)).To(Succeed())
+	AddReportEntry("report", summary.String(), ReportEntryVisibilityFailureOrVerbose)
+	if os.Getenv(state) == "" {
+		return
+	}
+	f, err := os.Create(filepath.Join(os.Getenv(state), "report.html"))
+	Expect(err).NotTo(HaveOccurred())
+	Expect(errors.Join(page.Write(f, p), f.Close())).To(Succeed())
 }
 
 // patience is the time limit of a spec whose guests need d on the reference host. Whichever spec comes first installs

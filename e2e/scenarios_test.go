@@ -78,7 +78,7 @@ func (b *bench) ask(ctx context.Context, s *scenarios.Scenario, version string) 
 	GinkgoHelper()
 	results, err := b.lab.Run(ctx, lab.Request{
 		Scenarios: []*scenarios.Scenario{s}, Versions: []string{version}, Seed: uint64(GinkgoRandomSeed()),
-		Terms: lab.Terms{Keep: lab.KeepFailed, Observe: func(e campaign.Event) {
+		Terms: lab.Terms{Name: b.campaign(s.Name, version), Keep: lab.KeepFailed, Observe: func(e campaign.Event) {
 			if e, ok := e.(campaign.Ended); ok {
 				ended := strings.TrimSpace(string(e.Result.Outcome) + " " + e.Result.Signature)
 				GinkgoWriter.Printf("%s/%d: %s, %.1f s\n", e.Result.Arm, e.Result.Number, ended, e.Result.Seconds)

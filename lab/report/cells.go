@@ -171,9 +171,6 @@ func (c Change) under(e trial.Environment) bool {
 	return (c.Driver == "" || c.Driver == e.Driver) && (c.Accel == "" || c.Accel == e.Accel)
 }
 
-// tooMany is the share of an arm's trials that may be invalid in an answer without a verdict before the lab is to blame for it.
-const tooMany = 1.0 / 3
-
 // state says how a cell is to be read: whether the verdict is another one than before comes first, then whether it is the expected one.
 func (c Cell) state() State {
 	s := c.Summary
@@ -189,7 +186,7 @@ func (c Cell) state() State {
 			trouble = true
 			own++
 		}
-		trouble = trouble || s.Verdict == verdict.Inconclusive && a.Trials > 2 && float64(a.Trials-a.Valid) > tooMany*float64(a.Trials)
+		trouble = trouble || s.Verdict == verdict.Inconclusive && a.Troubled()
 	}
 	if s.Verdict == verdict.Inconclusive && slices.Contains(s.Against, fmt.Sprintf("the verdict is %q, expected was %q", s.Verdict, s.Expected)) {
 		own++

@@ -75,7 +75,7 @@ var rates = regexp.MustCompile(`\d+/\d+, \d+\.\d %`)
 func TestMarkdownSize(t *testing.T) {
 	r := Report{Title: strings.Repeat("x", 5000)}
 	run := Run{Environment: environment("qemu")}
-	for i := range 4_000 {
+	for i := range 1_500 {
 		s := doesNotReproduce()
 		s.Scenario, s.Held, s.Against = fmt.Sprintf("%d%s", i, strings.Repeat("<", 400)), false, []string{strings.Repeat("<", 400)}
 		s.Arms[0].Results = nil

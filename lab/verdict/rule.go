@@ -138,7 +138,7 @@ func (u *rule) decide(f *series) {
 	for n := first; n <= u.seen(f) && a.Verdict == Inconclusive; n++ {
 		u.look(f, n, so)
 	}
-	if len(a.Results) > 2 && float64(a.Trials-a.Valid) > tooMany*float64(a.Trials) {
+	if a.Troubled() {
 		a.Verdict, a.Stopped = Inconclusive, ""
 	}
 }

@@ -17,8 +17,6 @@ const (
 	// alpha is the chance that a scenario in which no fault arm differs from its control arms is said to reproduce. Its fault
 	// arms share it.
 	alpha = 0.01
-	// tooMany is the share of invalid trials from which on an arm gives no verdict: what made them so may have chosen the rest.
-	tooMany = 1.0 / 3
 )
 
 // Inconclusive is the verdict when there are too few trials for another one.
@@ -81,6 +79,10 @@ type Arm struct {
 	// Results are the trials themselves, in order.
 	Results []trial.Result `json:"results"`
 }
+
+// Troubled says whether more than a third of an arm's trials are invalid. Such an arm gives no verdict: what made them so may have
+// chosen the rest.
+func (a Arm) Troubled() bool { return a.Trials > 2 && 3*(a.Trials-a.Valid) > a.Trials }
 
 // Conclude sums up. The same results give the same answer, in whatever order they came.
 func Conclude(s *scenarios.Scenario, results []trial.Result, p Plan) Summary {
