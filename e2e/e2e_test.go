@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -56,11 +57,25 @@ func ownStorage(t *testing.T) {
 	if err := os.MkdirAll(images, 0o711); err != nil {
 		t.Fatal(err)
 	}
-	dir, err := os.MkdirTemp(images, "vde2e") // short: sockets lie below it
+	parent := filepath.Join(images, "vde2e") // short: sockets lie below it
+	killed, err := host.Abandoned(parent)
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { os.RemoveAll(dir) })
+	dir := filepath.Join(parent, strconv.Itoa(os.Getpid()))
+	for _, gone := range append(killed, dir) {
+		if err := os.RemoveAll(gone); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := host.Claim(dir); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := host.Release(dir); err != nil {
+			t.Error(err)
+		}
+	})
 	if err := os.Chmod(dir, 0o711); err != nil {
 		t.Fatal(err)
 	}
