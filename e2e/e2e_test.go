@@ -76,10 +76,11 @@ func ownStorage(t *testing.T) {
 			t.Error(err)
 		}
 	})
-	if err := os.Chmod(dir, 0o711); err != nil {
+	storage := filepath.Join(dir, "s")
+	if err := errors.Join(os.Mkdir(storage, 0o711), os.Chmod(dir, 0o711)); err != nil {
 		t.Fatal(err)
 	}
-	t.Setenv(libvirt.StorageVariable, dir)
+	t.Setenv(libvirt.StorageVariable, storage)
 }
 
 func TestE2E(t *testing.T) {
