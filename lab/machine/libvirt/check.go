@@ -11,6 +11,7 @@ import (
 
 	"github.com/vdevil/vdevil/lab/host"
 	"github.com/vdevil/vdevil/lab/machine"
+	"github.com/vdevil/vdevil/lab/machine/vm"
 )
 
 // Check examines whether the libvirtd that a URI names can run the lab's guests, in a directory of machines, from images
@@ -41,7 +42,7 @@ func Check(ctx context.Context, uri URI, accel machine.Accel, dir, cache string)
 	if !uri.Session() && os.Getuid() != 0 {
 		daemon.Remedy = "for guests of your own, --connect " + Session
 	}
-	return []host.Check{daemon, l.checkUser(), checkMemory(), l.checkStorage(dir, cache)}
+	return []host.Check{daemon, l.checkUser(), checkKVM("/dev/kvm", l.user), checkMemory(), l.checkStorage(dir, cache)}
 }
 
 func (l *launcher) checkUser() host.Check {
@@ -67,6 +68,18 @@ func refuses(k *host.Check, err error) bool {
 	}
 	k.OK, k.Detail, k.Remedy = false, fmt.Sprintf("%s may not enter %s, the way to %s", closed.User, closed.Dir, closed.To), closed.Remedy
 	return true
+}
+
+// checkKVM looks whether QEMU's user may open the device, of which libvirtd looks only whether it works for itself. Where the two
+// differ it finds that "KVM was enabled when probing, but it is not available now", and probes again.
+func checkKVM(device string, who vm.Owner) host.Check {
+	k := host.Check{Name: "libvirt probes", OK: true, Detail: "libvirtd asks a QEMU once what it can do"}
+	var st unix.Stat_t
+	if unix.Stat(device, &st) == nil && !may(who, st, unix.S_IROTH|unix.S_IWOTH) {
+		k.Detail = fmt.Sprintf("%s is closed to %s, so that libvirtd may ask QEMU anew what it can do: a minute for each guest", device, nameOf(who))
+		k.Remedy = "sudo chgrp kvm " + device + " && sudo chmod 660 " + device + ", as udev does"
+	}
+	return k
 }
 
 // checkMemory looks at Yama's ptrace_scope: libvirt's QEMU is no child of the lab, so that scope 1 forbids what it allows

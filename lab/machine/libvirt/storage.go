@@ -54,20 +54,26 @@ func enterable(dir string, who vm.Owner) error {
 		if err := unix.Stat(path, &st); err != nil {
 			return fmt.Errorf("storage of machines: %s: %w", path, err)
 		}
-		bit := uint32(unix.S_IXOTH)
-		switch {
-		case int(st.Uid) == who.UID:
-			bit = unix.S_IXUSR
-		case int(st.Gid) == who.GID:
-			bit = unix.S_IXGRP
-		}
-		if st.Mode&bit == 0 && who.UID != 0 {
+		if !may(who, st, unix.S_IXOTH) {
 			return &ClosedError{Dir: path, To: "the machines in " + dir, User: nameOf(who), Remedy: "chmod o+x " + path}
 		}
 		if path == filepath.Dir(path) {
 			return nil
 		}
 	}
+}
+
+// may says whether the mode of a file lets a user do what bits stand for: they are those for others.
+func may(who vm.Owner, st unix.Stat_t, bits uint32) bool {
+	switch {
+	case who.UID == 0:
+		return true
+	case int(st.Uid) == who.UID:
+		bits <<= 6
+	case int(st.Gid) == who.GID:
+		bits <<= 3
+	}
+	return st.Mode&bits == bits
 }
 
 // stateDir is where the system's libvirtd keeps what it hands to each QEMU. On Debian it is closed to all but libvirt's own
