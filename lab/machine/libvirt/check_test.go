@@ -43,3 +43,10 @@ func TestCheckKVM(t *testing.T) {
 		}
 	}
 }
+
+func TestInGroup(t *testing.T) {
+	uid, gid := os.Getuid(), uint32(os.Getgid())
+	if !inGroup(uid, gid) || inGroup(uid, gid+64055) || inGroup(uid+64055, gid) {
+		t.Errorf("user %d, group %d: got %v, in another group %v, another user %v", uid, gid, inGroup(uid, gid), inGroup(uid, gid+64055), inGroup(uid+64055, gid))
+	}
+}

@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/user"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"syscall"
 
@@ -70,10 +71,20 @@ func may(who vm.Owner, st unix.Stat_t, bits uint32) bool {
 		return true
 	case int(st.Uid) == who.UID:
 		bits <<= 6
-	case int(st.Gid) == who.GID:
+	case int(st.Gid) == who.GID || inGroup(who.UID, st.Gid):
 		bits <<= 3
 	}
 	return st.Mode&bits == bits
+}
+
+// inGroup says whether the user database lists a user for a group: libvirt gives QEMU all of these.
+func inGroup(uid int, gid uint32) bool {
+	u, err := user.LookupId(strconv.Itoa(uid))
+	if err != nil {
+		return false // libvirt, too, goes without
+	}
+	all, err := u.GroupIds()
+	return err == nil && slices.Contains(all, strconv.FormatUint(uint64(gid), 10))
 }
 
 // stateDir is where the system's libvirtd keeps what it hands to each QEMU. On Debian it is closed to all but libvirt's own
