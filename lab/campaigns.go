@@ -173,9 +173,9 @@ func Show(ctx context.Context, s *store.Store, c store.Campaign, whole bool) (Sh
 	}
 	switch c.Kind {
 	case KindRun:
-		q := &campaign.Questions{}
-		if err := errors.Join(json.Unmarshal(c.Request, q), q.Plan()); err != nil {
-			return Shown{}, fmt.Errorf("campaign %s: %w", c.Name, err)
+		q, err := questions(c)
+		if err != nil {
+			return Shown{}, err
 		}
 		all, wanted := q.Standing(done)
 		return Shown{Run: all, Wanted: wanted, Scenarios: q.Scenarios(), Only: q.Only}, nil
@@ -225,9 +225,9 @@ func Merge(ctx context.Context, s *store.Store, file string) (store.Merged, erro
 		if c.Kind != KindRun || c.Over {
 			continue
 		}
-		q := &campaign.Questions{}
-		if err := errors.Join(json.Unmarshal(c.Request, q), q.Plan()); err != nil {
-			return m, fmt.Errorf("campaign %s: %w", c.Name, err)
+		q, err := questions(c)
+		if err != nil {
+			continue // whoever asks for it is told
 		}
 		done, err := s.Outline(ctx, c.ID)
 		if err != nil {

@@ -34,13 +34,23 @@ func Page(ctx context.Context, d host.Dirs, s *store.Store, all []store.Campaign
 		case shown.Bisection != nil:
 			p.Bisections = append(p.Bisections, *shown.Bisection)
 		case shown.Study != nil:
+			shown.Study.Run = one.Name
 			p.Studies = append(p.Studies, *shown.Study)
 		default:
 			env, err := s.Environment(ctx, one.ID)
 			if err != nil {
 				return p, err
 			}
-			p.Runs = append(p.Runs, report.Run{Name: one.Name, Environment: env, Results: shown.Run, Wanted: shown.Wanted})
+			labs, err := s.Labs(ctx, one.ID)
+			if err != nil {
+				return p, err
+			}
+			run := report.Run{Name: one.Name, Environment: env, Results: shown.Run, Wanted: shown.Wanted}
+			if !one.Over && len(labs) > 0 && labs[0].Error != "" {
+				run.Error = labs[0].Error
+				p.Error = strings.TrimPrefix(p.Error+"; "+one.Name+": "+run.Error, "; ")
+			}
+			p.Runs = append(p.Runs, run)
 			for _, q := range shown.Scenarios {
 				if !asked[q.Name] {
 					asked[q.Name], p.Asked = true, append(p.Asked, q)
@@ -50,7 +60,7 @@ func Page(ctx context.Context, d host.Dirs, s *store.Store, all []store.Campaign
 	}
 	p.Title = strings.Join(names, ", ")
 	if len(c.Nights) > 1 {
-		p.Past, p.Changes = c.Past(), c.Changes()
+		p.Past, p.Changes, p.Known, p.Tonight = c.Past(), c.Changes(), c.Reasons(), c.Nights[len(c.Nights)-1].Name
 	}
 	p.Whole = func(at page.Place, r trial.Result) (trial.Result, trial.Environment, error) {
 		var found store.Trial
@@ -58,6 +68,9 @@ func Page(ctx context.Context, d host.Dirs, s *store.Store, all []store.Campaign
 			found = t
 			return nil
 		})
+		if err == nil && found.ID == "" {
+			err = fmt.Errorf("%s/%s@%s/%s/%d: it is not stored any more", at.Run, at.Scenario, at.OpenZFS, r.Arm, r.Number)
+		}
 		return found.Result, found.Environment, err
 	}
 	p.Console = func(r trial.Result) []byte { return console(RunsDir(d), r.Bundle) }

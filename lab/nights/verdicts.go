@@ -50,13 +50,21 @@ func question(before []answered, now answered) report.Question {
 			continue
 		}
 		q.Was = a.Verdict
+		if same && a.Verdict != now.Verdict {
+			q.Meanwhile = a.Verdict
+		}
 		if same = same && a.Verdict == now.Verdict; same {
 			since = a.night
 		}
 	}
 	q.Changed = q.Was != "" && now.Verdict != verdict.Inconclusive && q.Was != now.Verdict
-	if q.Changed {
-		q.Since = &since
+	switch {
+	case q.Changed:
+		q.Since, q.Meanwhile = &since, ""
+	case now.Verdict == verdict.Inconclusive:
+		q.Meanwhile = ""
+	case !same:
+		q.Back = &since
 	}
 	return q
 }

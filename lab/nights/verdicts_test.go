@@ -16,16 +16,18 @@ func TestVerdicts(t *testing.T) {
 		hits    []int
 		changed bool
 		since   int
+		back    int // since when it is what it was, 0 for never
 	}{
-		{"the same", nil, []int{10, 10, 10}, false, 0},
-		{"another one tonight", nil, []int{10, 10, 0}, true, 2},
-		{"and it stays", nil, []int{10, 0, 3, 0}, true, 1},
-		{"and is back", nil, []int{10, 0, 10}, false, 0},
-		{"and comes again", nil, []int{10, 0, 10, 0}, true, 3},
-		{"it is not known tonight", nil, []int{10, 0, 3}, false, 0},
-		{"it was not known before", nil, []int{3, 4, 0}, false, 0},
-		{"the expectation took note of it", []string{text, text, edited}, []int{10, 0, 0}, false, 0},
-		{"and then it changes again", []string{text, text, edited}, []int{10, 0, 0, 10}, true, 3},
+		{"the same", nil, []int{10, 10, 10}, false, 0, 0},
+		{"another one tonight", nil, []int{10, 10, 0}, true, 2, 0},
+		{"and it stays", nil, []int{10, 0, 3, 0}, true, 1, 0},
+		{"and is back", nil, []int{10, 0, 10}, false, 0, 2},
+		{"and is back for a while", nil, []int{10, 0, 0, 10, 3, 10}, false, 0, 3},
+		{"and comes again", nil, []int{10, 0, 10, 0}, true, 3, 0},
+		{"it is not known tonight", nil, []int{10, 0, 3}, false, 0, 0},
+		{"it was not known before", nil, []int{3, 4, 0}, false, 0, 0},
+		{"the expectation took note of it", []string{text, text, edited}, []int{10, 0, 0}, false, 0, 0},
+		{"and then it changes again", []string{text, text, edited}, []int{10, 0, 0, 10}, true, 3, 0},
 	} {
 		all := make([]Night, 0, len(tt.hits))
 		for i, hits := range tt.hits {
@@ -39,6 +41,9 @@ func TestVerdicts(t *testing.T) {
 		q := r.Questions[0]
 		if q.Changed != tt.changed || q.Changed && *q.Since != tt.since || (len(r.Unexpected()) > 0) != tt.changed {
 			t.Errorf("%s: %+v", tt.what, q)
+		}
+		if back := q.Back != nil; back != (tt.back > 0) || back && (*q.Back != tt.back || q.Meanwhile != scenarios.DoesNotReproduce) || !back && q.Meanwhile != "" {
+			t.Errorf("%s: back since %v, meanwhile %q", tt.what, q.Back, q.Meanwhile)
 		}
 	}
 }

@@ -23,6 +23,10 @@ type Report struct {
 	// Past says what Changes were looked for in, for example "30 nights since 2026-10-29"; empty when nothing was compared.
 	Past    string
 	Changes []Change
+	// Known says why a verdict may be another one than expected, by what the user's list has.
+	Known map[Where]string
+	// Tonight is the run that Past, Changes and Known are about, empty for all.
+	Tonight string
 	// Error says what ended a campaign before every scenario was judged, empty when all were.
 	Error string
 }
@@ -34,6 +38,8 @@ type Run struct {
 	Results     []verdict.Summary
 	// Wanted is how many trials may be needed yet, also of questions that have none.
 	Wanted int
+	// Error says what ended it before that, empty for nothing.
+	Error string
 }
 
 // Change is one thing that is not as it was in earlier nights.
@@ -59,11 +65,12 @@ const (
 	Unexpected State = "not as expected"
 	Trouble    State = "lab trouble"
 	Unsure     State = "undecided"
+	AsKnown    State = "as known"
 	Expected   State = "as expected"
 )
 
 // States are all of them, the worst first.
-func States() []State { return []State{Changed, Unexpected, Trouble, Unsure, Expected} }
+func States() []State { return []State{Changed, Unexpected, Trouble, Unsure, AsKnown, Expected} }
 
 // Cell is one scenario on one version of OpenZFS with one driver: what a verdict is about.
 type Cell struct {
@@ -73,6 +80,8 @@ type Cell struct {
 	Environment trial.Environment
 	State       State
 	Changes     []Change // of this cell
+	Known       string   // why its verdict may be another one than expected
+	Error       string   // what ended the run before all of its trials were done
 	// Column is what tells it from the other cells of its scenario: the version, and where they are not all alike the driver, the
 	// accelerator and the run.
 	Column string
@@ -83,7 +92,11 @@ func (r Report) Cells() []Cell {
 	var cells []Cell
 	for _, run := range r.Runs {
 		for _, s := range run.Results {
-			cells = append(cells, Cell{Summary: s, Scenario: find(r.Asked, s.Scenario), Run: run.Name, Environment: run.Environment})
+			c := Cell{Summary: s, Scenario: find(r.Asked, s.Scenario), Run: run.Name, Environment: run.Environment}
+			if s.Missing > 0 {
+				c.Error = run.Error
+			}
+			cells = append(cells, c)
 		}
 	}
 	rank := map[string]int{}
@@ -109,10 +122,13 @@ func (r Report) Cells() []Cell {
 	}
 	for i := range cells {
 		c := &cells[i]
-		for _, change := range changes[[2]string{c.Summary.Scenario, c.Summary.OpenZFS}] {
-			if change.under(c.Environment) {
-				c.Changes = append(c.Changes, change)
+		if r.Tonight == "" || c.Run == r.Tonight {
+			for _, change := range changes[[2]string{c.Summary.Scenario, c.Summary.OpenZFS}] {
+				if change.under(c.Environment) {
+					c.Changes = append(c.Changes, change)
+				}
 			}
+			c.Known = r.Known[Where{c.Summary.Scenario, c.Summary.OpenZFS, c.Environment.Driver, c.Environment.Accel}]
 		}
 		c.State = c.state()
 	}
@@ -188,7 +204,10 @@ func (c Cell) state() State {
 		}
 		trouble = trouble || s.Verdict == verdict.Inconclusive && a.Troubled()
 	}
-	if s.Verdict == verdict.Inconclusive && slices.Contains(s.Against, fmt.Sprintf("the verdict is %q, expected was %q", s.Verdict, s.Expected)) {
+	trouble = trouble || s.Verdict == verdict.Inconclusive && c.Error != ""
+	other := slices.Contains(s.Against, fmt.Sprintf("the verdict is %q, expected was %q", s.Verdict, s.Expected))
+	known := other && c.Known != ""
+	if other && (s.Verdict == verdict.Inconclusive || known) {
 		own++
 	}
 	switch {
@@ -198,6 +217,8 @@ func (c Cell) state() State {
 		return Trouble
 	case s.Verdict == verdict.Inconclusive:
 		return Unsure
+	case known:
+		return AsKnown
 	}
 	return Expected
 }

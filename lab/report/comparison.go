@@ -12,6 +12,8 @@ import (
 type Comparison struct {
 	// Nights are campaigns, the oldest first. The last one is tonight. All else names a night by its index.
 	Nights []Night `json:"nights"`
+	// Unread says of which nights before it is not known what they asked, and why.
+	Unread []string `json:"unread,omitempty"`
 	// Compared is how many cells have valid trials tonight and, under the same key, on an earlier night.
 	Compared int `json:"compared"`
 	// Hazard is how likely a rate is to change from one night to the next, before anything is seen. Confidence is the probability
@@ -168,6 +170,9 @@ type Question struct {
 	Was     scenarios.Verdict `json:"was,omitempty"`
 	Changed bool              `json:"changed"`
 	Since   *int              `json:"since,omitempty"`
+	// Back is the first night since which the verdict is Was again, where it was another one, Meanwhile, in between.
+	Back      *int              `json:"back,omitempty"`
+	Meanwhile scenarios.Verdict `json:"meanwhile,omitempty"`
 	// Edited lists what is asked or expected in another way than on the night Last: "the scenario's text", "what counts as a hit", "the
 	// image", "the expectation". Then there is a verdict of that night, and of the expectation's, to look at.
 	Edited []string          `json:"edited,omitempty"`
@@ -209,15 +214,20 @@ func (c Comparison) Unexpected() (list []Question) {
 	return list
 }
 
-// WriteJSON writes the comparison, indented. Lists are there even when they are empty, never null.
-func (c Comparison) WriteJSON(w io.Writer) error {
+// listed is the comparison with lists that are there even when they are empty, for JSON.
+func (c Comparison) listed() Comparison {
 	c.Nights, c.Questions, c.Known = append([]Night{}, c.Nights...), append([]Question{}, c.Questions...), append([]Known{}, c.Known...)
 	c.Cells = append([]Trend{}, c.Cells...)
 	for i := range c.Cells {
 		c.Cells[i].Points = append([]Point{}, c.Cells[i].Points...)
 	}
+	return c
+}
+
+// WriteJSON writes the comparison, indented. Lists are there even when they are empty, never null.
+func (c Comparison) WriteJSON(w io.Writer) error {
 	enc := json.NewEncoder(w)
 	enc.SetEscapeHTML(false)
 	enc.SetIndent("", "  ")
-	return enc.Encode(c)
+	return enc.Encode(c.listed())
 }

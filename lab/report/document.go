@@ -16,6 +16,8 @@ type Document struct {
 	Results []verdict.Summary `json:"results"`
 	// Error says what ended the run before every scenario was judged, empty when all were.
 	Error string `json:"error,omitempty"`
+	// Comparison says what changed since earlier runs; a report has it, where there are any.
+	Comparison *Comparison `json:"comparison,omitempty"`
 }
 
 // WriteJSON writes the document, indented. Lists and objects are there even when they are empty, never null.
@@ -29,6 +31,10 @@ func (d Document) WriteJSON(w io.Writer) error {
 			r.Arms[j].Signatures = object(r.Arms[j].Signatures)
 			r.Arms[j].Results = append([]trial.Result{}, r.Arms[j].Results...)
 		}
+	}
+	if d.Comparison != nil {
+		c := d.Comparison.listed()
+		d.Comparison = &c
 	}
 	enc := json.NewEncoder(w)
 	enc.SetEscapeHTML(false) // messages of the kernel are full of "->"

@@ -147,10 +147,13 @@ func outcome(c Cell) (kind, message string) {
 				}
 			}
 		}
+		if c.Error != "" {
+			return "error", "ended early: " + FirstLine(c.Error)
+		}
 		return "error", "trials are invalid"
 	case Unsure:
 		return "skipped", Needed(c.Summary)
-	case Expected:
+	case AsKnown, Expected:
 	}
 	return "", ""
 }
@@ -158,6 +161,9 @@ func outcome(c Cell) (kind, message string) {
 func properties(c Cell) [][2]string {
 	s := c.Summary
 	list := [][2]string{{"verdict", string(s.Verdict)}, {"expected", string(s.Expected)}, {"state", string(c.State)}}
+	if c.Known != "" {
+		list = append(list, [2]string{"known", c.Known})
+	}
 	if lead := c.Lead(); lead != nil {
 		list = append(list, [2]string{"arm", lead.Name}, [2]string{"rate", fmt.Sprintf("%.4f", lead.Rate)},
 			[2]string{"interval", fmt.Sprintf("%.4f to %.4f", lead.CI95[0], lead.CI95[1])}, [2]string{"hits", fmt.Sprintf("%d of %d", lead.Hits, lead.Valid)})

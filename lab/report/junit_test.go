@@ -40,8 +40,8 @@ func night() Report {
 	return Report{
 		Title: "nightly", Made: time.Date(2026, 11, 28, 4, 0, 0, 0, time.UTC), Asked: asked, Past: "30 nights",
 		Runs: []Run{
-			{"nightly", environment("qemu"), []verdict.Summary{reproduces(), inconclusive(), doesNotReproduce(), changed, lab, panics}, 0},
-			{"libvirt", environment("libvirt"), []verdict.Summary{reproduces(), picked}, 0},
+			{Name: "nightly", Environment: environment("qemu"), Results: []verdict.Summary{reproduces(), inconclusive(), doesNotReproduce(), changed, lab, panics}},
+			{Name: "libvirt", Environment: environment("libvirt"), Results: []verdict.Summary{reproduces(), picked}},
 		},
 		Changes: []Change{
 			{Scenario: "snapshot-storm", OpenZFS: "2.3.9", Since: "2026-11-26", Before: "reproduces", After: "does not reproduce", Verdict: true},
@@ -180,7 +180,7 @@ func TestJUnit(t *testing.T) {
 func TestJUnitOneName(t *testing.T) {
 	r := night()
 	worse := controlPanics() // of the scenario, version and driver of the first
-	r.Runs = append(r.Runs, Run{"again", environment("qemu"), []verdict.Summary{worse}, 0})
+	r.Runs = append(r.Runs, Run{Name: "again", Environment: environment("qemu"), Results: []verdict.Summary{worse}})
 	file := junitOf(t, r)
 	if _, counts := read(t, file); counts != "8 tests, 3 failed, 1 errors, 2 skipped" {
 		t.Errorf("%s", counts)

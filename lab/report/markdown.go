@@ -88,7 +88,7 @@ func (b *markdown) changes(r Report) {
 }
 
 // marks are the glyphs of the states, which also say what they mean.
-var marks = map[State]string{Changed: "🔺", Unexpected: "❌", Trouble: "🔧", Unsure: "❔", Expected: "✅"}
+var marks = map[State]string{Changed: "🔺", Unexpected: "❌", Trouble: "🔧", Unsure: "❔", AsKnown: "📌", Expected: "✅"}
 
 func (b *markdown) matrix(cells []Cell) {
 	if len(cells) == 0 {
@@ -113,6 +113,9 @@ func (b *markdown) matrix(cells []Cell) {
 		if lead := c.Lead(); lead != nil {
 			text += "<br>" + Rate(*lead)
 		}
+		if c.State == AsKnown {
+			text += "<br>" + plainText(c.Known)
+		}
 		row[at[c.Column]] = text
 		if i+1 == len(cells) || cells[i+1].Summary.Scenario != c.Summary.Scenario {
 			b.row(row...)
@@ -126,7 +129,7 @@ func (b *markdown) against(cells []Cell) {
 	const most = 5 // of a cell
 	titled := false
 	for _, c := range cells {
-		if c.State == Expected || c.State == Unsure {
+		if c.State == Expected || c.State == Unsure || c.State == AsKnown {
 			continue
 		}
 		if !titled {

@@ -10,11 +10,24 @@ func (c Comparison) Past() string {
 	return fmt.Sprintf("%d runs since %s", len(c.Nights)-1, c.Nights[0].Began.Format("2006-01-02"))
 }
 
+// Reasons are those of the user's list why verdicts of tonight may be others than expected.
+func (c Comparison) Reasons() map[Where]string {
+	list := map[Where]string{}
+	for _, q := range c.Questions {
+		if q.Known != "" {
+			list[q.Where] = q.Known
+		}
+	}
+	return list
+}
+
 // Changes are those of the comparison as a report shows them: verdicts, then rates, then what is done in another way.
 func (c Comparison) Changes() (list []Change) {
 	for _, q := range c.Questions {
 		one := Change{Scenario: q.Scenario, OpenZFS: q.OpenZFS, Driver: q.Driver, Accel: q.Accel, After: string(q.Verdict)}
 		switch {
+		case q.Back != nil && *q.Back == len(c.Nights)-1:
+			one.Before, one.Verdict, one.Over, one.Since = string(q.Meanwhile), true, true, c.night(*q.Back)
 		case q.Changed:
 			one.Before, one.Verdict = string(q.Was), q.Known == ""
 			if q.Since != nil {
@@ -33,6 +46,9 @@ func (c Comparison) Changes() (list []Change) {
 	}
 	for _, t := range c.Cells {
 		for _, k := range t.Changes {
+			if c.past(k) {
+				continue
+			}
 			one := Change{
 				Scenario: t.Scenario, OpenZFS: t.OpenZFS, Arm: t.Arm, Driver: t.Driver, Accel: t.Accel, Since: c.night(k.Since),
 				Before: k.Before.String(), After: k.After.String(), Over: k.State == ChangeGone || k.State == ChangeAgain,
@@ -49,11 +65,11 @@ func (c Comparison) Changes() (list []Change) {
 			}
 			list = append(list, one)
 		}
-		if e := t.Edited; e != nil && t.State == TrendEdited {
+		if e := t.Edited; c.editedTonight(t) {
 			list = append(list, Change{
 				Scenario: t.Scenario, OpenZFS: t.OpenZFS, Arm: t.Arm, Driver: t.Driver, Accel: t.Accel, Since: c.night(e.Night),
 				Before: e.Before.String(), After: e.After.String(),
-				Text: fmt.Sprintf("done in another way: %s; p = %s", strings.Join(e.What, ", "), probability(e.P)),
+				Text: fmt.Sprintf("done in another way: %s; q = %s", strings.Join(e.What, ", "), probability(e.Q)),
 			})
 		}
 	}

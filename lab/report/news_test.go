@@ -18,14 +18,17 @@ func TestChanges(t *testing.T) {
 			{Where: at("steady"), Verdict: scenarios.Reproduces},
 			{Where: at("changed"), Verdict: scenarios.Reproduces, Was: scenarios.DoesNotReproduce, Changed: true, Since: &two},
 			{Where: at("known"), Verdict: scenarios.Reproduces, Was: scenarios.DoesNotReproduce, Changed: true, Since: &two, Known: "a bug"},
+			{Where: at("was known before"), Verdict: scenarios.Reproduces, Known: "another bug"},
+			{Where: at("back"), Verdict: scenarios.Reproduces, Was: scenarios.Reproduces, Meanwhile: scenarios.DoesNotReproduce, Back: &two},
+			{Where: at("back before"), Verdict: scenarios.Reproduces, Was: scenarios.Reproduces, Meanwhile: scenarios.DoesNotReproduce, Back: &one},
 			{Where: at("edited"), Verdict: scenarios.Reproduces, Before: scenarios.DoesNotReproduce, Edited: []string{"the image"}, Last: &one},
 		},
 		Cells: []Trend{
 			{Where: at("steady"), Arm: "flip", State: TrendSteady},
 			{Where: at("changed"), Arm: "flip", State: TrendChanged, Changes: []RateChange{
-				{Since: 1, State: ChangeGone, Until: &two, Probability: 0.995}, {Since: 2, State: ChangeThere, Probability: 0.999, Confounded: []string{"a host"}},
+				{Since: 0, State: ChangeGone, Until: &one, Probability: 0.995}, {Since: 1, State: ChangeGone, Until: &two, Probability: 0.995}, {Since: 2, State: ChangeThere, Probability: 0.999, Confounded: []string{"a host"}},
 			}},
-			{Where: at("edited"), Arm: "flip", State: TrendEdited, Edited: &Edit{What: []string{"the image"}, Night: 2, P: 0.25}},
+			{Where: at("edited"), Arm: "flip", State: TrendEdited, Edited: &Edit{What: []string{"the image"}, Night: 2, P: 0.125, Q: 0.25}},
 		},
 	}
 	if got, want := c.Past(), "2 runs since 1970-01-01"; got != want {
@@ -46,12 +49,16 @@ func TestChanges(t *testing.T) {
 	want := []told{
 		{"changed", "", "", true, false},
 		{"known", "", "known: a bug", false, false},
+		{"back", "", "", true, true},
 		{"edited", "", "changed: the image", false, false},
 		{"changed", "flip", "gone, with probability 0.9950, until " + c.night(2), false, true},
 		{"changed", "flip", "there, with probability 0.9990; at the same time: a host", false, false},
-		{"edited", "flip", "done in another way: the image; p = 0.250", false, false},
+		{"edited", "flip", "done in another way: the image; q = 0.250", false, false},
 	}
 	if !slices.Equal(got, want) {
 		t.Errorf("got  %+v\nwant %+v", got, want)
+	}
+	if got := c.Reasons(); len(got) != 2 || got[at("known")] != "a bug" || got[at("was known before")] != "another bug" {
+		t.Errorf("reasons %v", got)
 	}
 }

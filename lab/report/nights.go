@@ -16,6 +16,9 @@ import (
 func (c Comparison) Table(w io.Writer) error {
 	var b bytes.Buffer
 	c.head(&b)
+	for _, why := range c.Unread {
+		fmt.Fprintf(&b, "Not compared: %s.\n", printable.Line(why))
+	}
 	said := b.Len()
 	c.verdicts(&b)
 	c.changes(&b)
@@ -78,11 +81,14 @@ func rowsUnder(b *bytes.Buffer, title string, head []string, rows [][]string, no
 }
 
 func (c Comparison) verdicts(b *bytes.Buffer) {
-	var changed, edited [][]string
+	var changed, back, edited [][]string
 	for _, q := range c.Questions {
 		if q.Changed {
 			changed = append(changed, append(q.cells(), string(q.Was), string(q.Verdict), string(q.Expected), c.night(*q.Since),
 				known(q.Known)))
+		}
+		if q.Back != nil && *q.Back == len(c.Nights)-1 {
+			back = append(back, append(q.cells(), string(q.Meanwhile), string(q.Verdict), string(q.Expected)))
 		}
 		if len(q.Edited) > 0 {
 			edited = append(edited, append(q.cells(), strings.Join(q.Edited, ", "), string(q.Before), string(q.Verdict), string(q.Expected),
@@ -90,6 +96,7 @@ func (c Comparison) verdicts(b *bytes.Buffer) {
 		}
 	}
 	rowsUnder(b, "Verdicts that changed:", []string{"SCENARIO", "OPENZFS", "ON", "WAS", "TONIGHT", "EXPECTED", "SINCE", ""}, changed, nil)
+	rowsUnder(b, "Verdicts that are again what they were:", []string{"SCENARIO", "OPENZFS", "ON", "NIGHT BEFORE", "TONIGHT", "EXPECTED"}, back, nil)
 	rowsUnder(b, "Asked, or expected, in another way than the night before, so that the verdicts do not compare:",
 		[]string{"SCENARIO", "OPENZFS", "ON", "CHANGED", "WAS", "TONIGHT", "EXPECTED", "NIGHT BEFORE"}, edited, nil)
 }
@@ -110,7 +117,7 @@ func (c Comparison) changes(b *bytes.Buffer) {
 	gone := 0
 	for _, cell := range c.Cells {
 		for _, k := range cell.Changes {
-			if k.State == ChangeGone && *k.Until < len(c.Nights)-1 {
+			if c.past(k) {
 				gone++
 				continue
 			}
@@ -135,6 +142,11 @@ func (c Comparison) changes(b *bytes.Buffer) {
 	if list := c.suspects(); len(list) > 0 {
 		fmt.Fprintf(b, "\nRates that may have changed, too unsure to be named: %s.\n", strings.Join(list, "; "))
 	}
+}
+
+// past says that a change had gone before tonight.
+func (c Comparison) past(k RateChange) bool {
+	return k.State == ChangeGone && *k.Until < len(c.Nights)-1
 }
 
 // suspects are cells whose rate has changed rather than not.
@@ -177,15 +189,20 @@ func (c Comparison) notes(cell Trend, k RateChange) (notes []string) {
 func (c Comparison) edits(b *bytes.Buffer) {
 	var rows [][]string
 	for _, cell := range c.Cells {
-		e := cell.Edited
-		if e == nil || e.Night < len(c.Nights)-1 || cell.State == TrendAbsent {
+		if !c.editedTonight(cell) {
 			continue
 		}
+		e := cell.Edited
 		rows = append(rows, append(cell.cells(), printable.Line(cell.Arm), strings.Join(e.What, ", "), c.night(e.Last), e.Before.String(),
 			e.After.String(), probability(e.P), probability(e.Q)))
 	}
 	rowsUnder(b, "Done in another way since tonight, so that nights before are not compared; what that did:",
 		[]string{"SCENARIO", "OPENZFS", "ON", "ARM", "CHANGED", "NIGHT BEFORE", "THEN", "TONIGHT", "P", "Q"}, rows, nil)
+}
+
+// editedTonight says that tonight is the first night of a cell's key, and that it had another one before.
+func (c Comparison) editedTonight(t Trend) bool {
+	return t.Edited != nil && t.Edited.Night == len(c.Nights)-1 && t.State != TrendAbsent
 }
 
 // slow is the corrected p-value below which durations are told.

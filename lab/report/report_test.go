@@ -5,7 +5,9 @@ import (
 	"encoding/binary"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -225,6 +227,41 @@ func TestManyAgainst(t *testing.T) {
 	}
 	if out := b.String(); !strings.Contains(out, "and 21 more") || strings.Contains(out, "finding 20") {
 		t.Errorf("31 findings are not cut to 10:\n%s", out)
+	}
+}
+
+// What changed tonight did not change in the run of another night, what is known is not unexpected, and what ended a run is the trouble of
+// those whose trials are missing.
+func TestStatesOfRuns(t *testing.T) {
+	other := doesNotReproduce()
+	other.Scenario, other.Against, other.Held = "other", []string{`the verdict is "does not reproduce", expected was "reproduces"`}, false
+	other.Expected = "reproduces"
+	also := other
+	also.Scenario, also.Against = "also", append([]string{"no-flip/10: a control arm ended in a panic"}, other.Against...)
+	missing := inconclusive()
+	missing.Scenario, missing.Against, missing.Missing = "missing", nil, 3
+	all := []verdict.Summary{reproduces(), other, also, missing}
+	env := environment("qemu")
+	at := func(name string) Where { return Where{name, "2.3.2", env.Driver, env.Accel} }
+	r := Report{
+		Runs:    []Run{{Name: "monday", Environment: env, Results: all}, {Name: "tuesday", Environment: env, Results: all, Error: "no space left on device"}},
+		Changes: []Change{{Scenario: reproduces().Scenario, OpenZFS: "2.3.2", Since: "tuesday", Verdict: true}},
+		Known:   map[Where]string{at("other"): "a bug", at("also"): "a bug"}, Tonight: "tuesday",
+	}
+	want := map[string][]State{
+		reproduces().Scenario: {Expected, Changed}, "other": {Unexpected, AsKnown}, "also": {Unexpected, Unexpected}, "missing": {Unsure, Trouble},
+	}
+	got := map[string][]State{}
+	for _, c := range r.Cells() {
+		got[c.Summary.Scenario] = append(got[c.Summary.Scenario], c.State)
+		kind, message := outcome(c)
+		switch {
+		case c.State == AsKnown && kind != "", c.Summary.Scenario == "missing" && c.State == Trouble && (kind != "error" || !strings.Contains(message, "no space left")):
+			t.Errorf("%s: %s, %s", c.Summary.Scenario, kind, message)
+		}
+	}
+	if !maps.EqualFunc(got, want, slices.Equal) {
+		t.Errorf("got %v, want %v", got, want)
 	}
 }
 

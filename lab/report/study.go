@@ -15,6 +15,8 @@ import (
 // Study is what the states show in which a power cut could have left a workload's disks. As JSON it is what `vdevil crash --json`
 // prints; keys may be added in later versions.
 type Study struct {
+	// Run is the campaign's name, for reports.
+	Run      string `json:"-"`
 	Scenario string `json:"scenario"`
 	Arm      string `json:"arm"`
 	OpenZFS  string `json:"openzfs"`

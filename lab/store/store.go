@@ -26,7 +26,10 @@ var schema string
 //go:embed underway.sql
 var underway string
 
-var migrations = []string{schema, underway}
+//go:embed places.sql
+var places string
+
+var migrations = []string{schema, underway, places}
 
 // Store is an open file.
 type Store struct {

@@ -215,7 +215,7 @@ func TestRefused(t *testing.T) {
 		t.Fatal(err)
 	}
 	for path, want := range map[string]string{
-		newer: "has version 99, this vdevil knows 2: use the newer vdevil", damaged: "it is damaged: move it away",
+		newer: "has version 99, this vdevil knows 3: use the newer vdevil", damaged: "it is damaged: move it away",
 		"/proc/vdevil.db": "/proc/vdevil.db",
 	} {
 		if _, err := Open(t.Context(), path); err == nil || !strings.Contains(err.Error(), want) {

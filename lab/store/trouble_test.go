@@ -300,7 +300,7 @@ func TestMergeRefused(t *testing.T) {
 		spoil string
 		want  string
 	}{
-		"too new":     {"PRAGMA user_version = 99", "has version 99, this vdevil knows 2: use the newer vdevil"},
+		"too new":     {"PRAGMA user_version = 99", "has version 99, this vdevil knows 3: use the newer vdevil"},
 		"not whole":   {"DROP TABLE spans", "no such table: other.spans"},
 		"no sessions": {"DROP TABLE sessions", "no such table: other.sessions"},
 		"no trials":   {"DROP TABLE trials", "no such table: other.trials"},

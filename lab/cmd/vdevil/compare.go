@@ -64,7 +64,7 @@ func readKnown(file string) ([]scenarios.Known, error) {
 	}
 	text, err := os.ReadFile(file)
 	if err != nil {
-		return nil, usage(err)
+		return nil, usage(fmt.Errorf("--known: %w", err))
 	}
 	list, err := scenarios.ParseKnown(file, text)
 	return list, usage(err)

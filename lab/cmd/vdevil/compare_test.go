@@ -1,7 +1,10 @@
 package main
 
 import (
+	"database/sql"
 	"encoding/json"
+	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/vdevil/vdevil/lab/campaign"
@@ -26,6 +29,27 @@ func TestCompare(t *testing.T) {
 	contains(t, stderr, "1 verdicts changed: blkptr-dva-flip on OpenZFS 2.3.2")
 	contains(t, out, "Rates that changed:", "30 of 30", "0 of 10")
 	succeed(t, "compare", "monday", "wednesday")
+
+	// A night of an older vdevil, whose scenario this one does not read, is left out; tonight is not.
+	db, err := sql.Open("sqlite", filepath.Join(dirs.State, "vdevil.db"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer db.Close()
+	forget := func(name string) {
+		if _, err := db.ExecContext(t.Context(), "UPDATE campaigns SET request = replace(request, 'question:', 'riddle:') WHERE name = ?", name); err != nil {
+			t.Fatal(err)
+		}
+	}
+	forget("monday")
+	_, out, _ = command(t, "compare")
+	contains(t, out, "Not compared: campaign monday asks what this vdevil does not read", "riddle", "vdevil rm monday", "before it 2 nights, the first tuesday")
+	rememberHits(t, dirs, "friday", 10, campaign.Shard{}, 0)
+	forget("friday")
+	if code, _, err := command(t, "compare"); code == held || code == notHeld || !strings.Contains(err, "campaign friday asks what") {
+		t.Errorf("status %d, %s", code, err)
+	}
+	succeed(t, "rm", "friday")
 
 	write(t, "known.yaml", `- {scenario: "blkptr-*", verdict: does not reproduce, reason: "it is mended", until: 2999-12-31}`)
 	var c report.Comparison

@@ -3,10 +3,12 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -62,7 +64,7 @@ stdout, too.`,
 					return err
 				}
 				p.Most = f.trials
-				return a.write(f, p)
+				return a.write(f, p, func(w io.Writer) error { return reportJSON(cmd.Context(), s, w, all, p.Report, c) })
 			})
 		},
 	}
@@ -94,17 +96,28 @@ func campaigns(ctx context.Context, s *store.Store, words, against []string) (al
 		past, err = lab.Past(ctx, s, all)
 		return all, past, err
 	}
-	past, err = nightly(ctx, s, against)
+	if past, err = nightly(ctx, s, against); err != nil {
+		return nil, nil, err
+	}
+	before := len(past)
 	for _, c := range all {
 		if c.Kind == lab.KindRun && !slices.ContainsFunc(past, func(p store.Campaign) bool { return p.ID == c.ID }) {
 			past = append(past, c)
 		}
 	}
-	return all, past, err
+	if len(past) == before {
+		return nil, nil, usage(fmt.Errorf("--against %s: there is no other run in the report to compare it with", strings.Join(against, ",")))
+	}
+	latest := slices.MaxFunc(past, func(a, b store.Campaign) int { return a.Created.Compare(b.Created) })
+	if i := slices.IndexFunc(past, func(c store.Campaign) bool { return c.ID == latest.ID }); i < before {
+		return nil, nil, usage(fmt.Errorf("--against %s: it began after what is reported, and changes are told of the later one: vdevil report %s --against %s",
+			latest.Name, latest.Name, past[before].Name))
+	}
+	return all, past, nil
 }
 
 // write writes the forms that are asked for, each whole or not at all.
-func (a *app) write(f reportFlags, p page.Page) error {
+func (a *app) write(f reportFlags, p page.Page, json func(io.Writer) error) error {
 	forms := []struct {
 		file  string
 		write func(io.Writer) error
@@ -112,7 +125,7 @@ func (a *app) write(f reportFlags, p page.Page) error {
 		{f.html, func(w io.Writer) error { return page.Write(w, p) }},
 		{f.junit, p.JUnit},
 		{f.markdown, p.Markdown},
-		{f.json, document(p.Report).WriteJSON},
+		{f.json, json},
 	}
 	var errs []error
 	for _, form := range forms {
@@ -131,7 +144,10 @@ func (a *app) write(f reportFlags, p page.Page) error {
 func whole(file string, write func(io.Writer) error) error {
 	f, err := os.CreateTemp(filepath.Dir(file), ".vdevil-report-*")
 	if err != nil {
-		return err
+		if cause := (*os.PathError)(nil); errors.As(err, &cause) {
+			err = cause.Err
+		}
+		return fmt.Errorf("write %s: %w: its directory must be there and writable", file, err)
 	}
 	defer os.Remove(f.Name()) //nolint:errcheck // it has another name when all went well
 	if err := errors.Join(write(f), f.Chmod(0o644), f.Close()); err != nil {
@@ -140,11 +156,24 @@ func whole(file string, write func(io.Writer) error) error {
 	return os.Rename(f.Name(), file)
 }
 
-// document is what run --json prints.
-func document(r report.Report) report.Document {
+// reportJSON writes what run --json prints, of all runs, with what changed.
+func reportJSON(ctx context.Context, s *store.Store, w io.Writer, all []store.Campaign, r report.Report, c report.Comparison) error {
 	d := report.Document{Error: r.Error}
-	for _, run := range r.Runs {
-		d.Lab, d.Results = run.Environment, append(slices.Clone(d.Results), run.Results...)
+	if len(c.Nights) > 1 {
+		d.Comparison = &c
 	}
-	return d
+	for _, run := range r.Runs {
+		d.Lab = run.Environment
+	}
+	for _, one := range all {
+		if one.Kind != lab.KindRun {
+			return usage(fmt.Errorf("--json: campaign %s is of kind %s, whose JSON is that of vdevil show %s --json", one.Name, one.Kind, one.Name))
+		}
+		shown, err := lab.Show(ctx, s, one, true)
+		if err != nil {
+			return err
+		}
+		d.Results = append(d.Results, shown.Run...)
+	}
+	return d.WriteJSON(w)
 }

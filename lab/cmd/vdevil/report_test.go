@@ -39,14 +39,30 @@ func TestReport(t *testing.T) {
 		contains(t, string(text), want...)
 	}
 	var d report.Document
-	if text, err := os.ReadFile(file("all.json")); err != nil || json.Unmarshal(text, &d) != nil || len(d.Results) != 1 {
+	if text, err := os.ReadFile(file("all.json")); err != nil || json.Unmarshal(text, &d) != nil || len(d.Results) != 1 || d.Comparison == nil || !d.Comparison.Questions[0].Changed {
 		t.Errorf("%+v, %v", d, err)
 	}
-	contains(t, succeed(t, "report", "tuesday"), "Nothing changed")
-	if out := succeed(t, "report", "wednesday", "--against", "wednesday"); strings.Contains(out, "Compared with") {
-		t.Errorf("a run was compared with itself:\n%s", out)
+	for _, a := range d.Results[0].Arms {
+		for _, r := range a.Results {
+			if r.Seed == 0 || r.Repeat == "" {
+				t.Errorf("%s/%d is not whole: %+v", a.Name, r.Number, r)
+			}
+		}
 	}
-	if code, _, err := command(t, "report", "--html", file("none/page.html")); code != trouble || !strings.Contains(err, "none") {
+	contains(t, succeed(t, "report", "tuesday"), "Nothing changed")
+	// What changed is told of wednesday, also beside another day.
+	out := succeed(t, "report", "monday", "wednesday")
+	contains(t, out, "🔺 does not reproduce, changed", "✅ reproduces, as expected")
+	for _, c := range []struct{ args, says string }{
+		{"wednesday --against wednesday", "no other run"},
+		{"tuesday --against wednesday", "vdevil report wednesday --against tuesday"},
+		{"--known none.yaml", "--known"},
+	} {
+		if code, _, err := command(t, append([]string{"report"}, strings.Fields(c.args)...)...); code != misused || !strings.Contains(err, c.says) {
+			t.Errorf("report %s: status %d, %s", c.args, code, err)
+		}
+	}
+	if code, _, err := command(t, "report", "--html", file("none/page.html")); code != trouble || !strings.Contains(err, file("none/page.html")) || strings.Contains(err, "vdevil-report") {
 		t.Errorf("status %d, %s", code, err)
 	}
 	if left, _ := filepath.Glob(file(".*")); len(left) != 0 {

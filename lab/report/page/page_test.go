@@ -58,7 +58,7 @@ func TestThin(t *testing.T) {
 		{54, 53, 13, "53 of 183 trials"},
 		{15, 15, 13, "all 13 that did not end as most of their arm, and of the others the first 1 of each arm"},
 		{14, 12, 6, "12 of 183 trials are in this page: the first 3 of each ending in each arm; 6 of the 13 that did not end as most of their arm are among them"},
-		{2, 0, 0, "0 of 183 trials are in this page: the first 0 of each ending in each arm"},
+		{2, 2, 1, "2 of 183 trials are in this page: the first 1 of each ending in each arm; 1 of the 13 that did not end as most of their arm are among them, as far as there is room"},
 	} {
 		s := thin(list, c.most)
 		kept := 0

@@ -37,7 +37,7 @@ func groups(cells []report.Cell, studies []report.Study) []group {
 	}
 	for _, s := range studies {
 		list = append(list, group{
-			place: Place{"", s.Scenario, s.OpenZFS}, scenario: s.Scenario, column: s.OpenZFS + " power cut", arms: []armTrials{{s.Arm, false, s.States}},
+			place: Place{s.Run, s.Scenario, s.OpenZFS}, scenario: s.Scenario, column: s.OpenZFS + " power cut", arms: []armTrials{{s.Arm, false, s.States}},
 		})
 	}
 	return list
@@ -56,6 +56,7 @@ type shown struct {
 	// odd is how many did not end as most of their arm, oddShown how many of them are shown; first is how many of each ending are shown
 	// whatever they are, -1 for all.
 	odd, oddShown, first int
+	cut                  bool       // not even those
 	keep                 [][][]bool // by group, arm, place in the arm's list
 	// early are the first few of an ending, and all odd ones: they have their console in the page.
 	early [][][]bool
@@ -99,7 +100,7 @@ func thin(list []group, most int) shown {
 	allOdd := true
 	if s.all > most {
 		allOdd = with(1, true) <= most
-		s.first = max(0, sort.Search(s.all, func(n int) bool { return with(n+1, allOdd) > most }))
+		s.first = max(1, sort.Search(s.all, func(n int) bool { return with(n+1, allOdd) > most }))
 	}
 	seen := map[ending]int{}
 	s.keep, s.early = make([][][]bool, len(list)), make([][][]bool, len(list))
@@ -117,6 +118,7 @@ func thin(list []group, most int) shown {
 			return
 		}
 		if s.number == most {
+			s.cut = true
 			return
 		}
 		s.number++
@@ -151,6 +153,9 @@ func (s shown) said() string {
 		why = fmt.Sprintf("all %s that did not end as most of their arm, and of the others the first %s of each arm", count(s.odd), count(s.first))
 	case s.odd > 0:
 		why += fmt.Sprintf("; %s of the %s that did not end as most of their arm are among them", count(s.oddShown), count(s.odd))
+	}
+	if s.cut {
+		why += ", as far as there is room"
 	}
 	return fmt.Sprintf("%s of %s trials are in this page: %s. Verdicts, rates, plots and signatures are of all.", count(s.number), count(s.all), why)
 }

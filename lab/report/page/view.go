@@ -99,7 +99,7 @@ type signatureCount struct {
 
 // stateLooks are the glyph and the class of each state.
 var stateLooks = map[report.State][2]string{
-	report.Changed: {"Δ", "s-changed"}, report.Unexpected: {"✗", "s-bad"}, report.Trouble: {"!", "s-lab"}, report.Unsure: {"…", "s-open"}, report.Expected: {"✓", "s-good"},
+	report.Changed: {"Δ", "s-changed"}, report.Unexpected: {"✗", "s-bad"}, report.Trouble: {"!", "s-lab"}, report.Unsure: {"…", "s-open"}, report.AsKnown: {"≈", "s-good"}, report.Expected: {"✓", "s-good"},
 }
 
 // verdictLooks are those of the verdicts.
