@@ -293,6 +293,11 @@ func (l *Lab) campaign(ctx context.Context, c store.Campaign, on campaign.Bench,
 	if c, err = l.store.Begin(always, c); err != nil {
 		return nil, err
 	}
+	alone, err := l.alone(c, t.Shard)
+	if err != nil {
+		return nil, err
+	}
+	defer alone()
 	known, err := l.store.Results(always, c.ID)
 	if err != nil {
 		return nil, err
@@ -335,7 +340,26 @@ func (l *Lab) campaign(ctx context.Context, c store.Campaign, on campaign.Bench,
 	stream.Close()
 	<-told
 	err = errors.Join(err, noted)
+	if !over { // together with what other labs have done meanwhile it may be
+		if all, failed := l.store.Outline(always, c.ID); failed == nil {
+			want, _ := search.Next(all)
+			over = len(want) == 0
+		}
+	}
 	return done, errors.Join(err, session.End(always, errorsOfHost(), err), l.store.Over(always, c.ID, over))
+}
+
+// alone keeps two labs from doing the same trials at once, whose bundles would be each other's.
+func (l *Lab) alone(c store.Campaign, part campaign.Shard) (unlock func(), err error) {
+	name := ".lock"
+	if part.Of > 1 {
+		name = fmt.Sprintf(".lock-%d-of-%d", part.Part, part.Of)
+	}
+	unlock, err = host.TryLock(filepath.Join(l.bundles(c), name))
+	if locked := (*host.LockedError)(nil); errors.As(err, &locked) {
+		return nil, fmt.Errorf("campaign %s is worked on by %s: vdevil show %s tells how far it is", c.Name, locked.Holder, shellescape.Quote(c.Name))
+	}
+	return unlock, err
 }
 
 // note keeps in the store what runs, for those who look on from outside.
@@ -353,12 +377,18 @@ func note(ctx context.Context, s *store.Session, e campaign.Event) error {
 	return nil
 }
 
-// options are those of a campaign's trials. One that was begun by another host has its bundles here under its name.
-func (l *Lab) options(c store.Campaign, keep Keep) func(campaign.Want) bench.Options {
-	dir, here := c.Dir, RunsDir(l.opts.Dirs)
-	if !strings.HasPrefix(dir, here+string(filepath.Separator)) {
-		dir = filepath.Join(here, c.ID)
+// bundles is the directory of a campaign's bundles. One that was begun by another host has them here under its ID.
+func (l *Lab) bundles(c store.Campaign) string {
+	here := RunsDir(l.opts.Dirs)
+	if !strings.HasPrefix(c.Dir, here+string(filepath.Separator)) {
+		return filepath.Join(here, c.ID)
 	}
+	return c.Dir
+}
+
+// options are those of a campaign's trials.
+func (l *Lab) options(c store.Campaign, keep Keep) func(campaign.Want) bench.Options {
+	dir := l.bundles(c)
 	return func(w campaign.Want) bench.Options {
 		return bench.Options{Bundle: filepath.Join(dir, w.Bundle), Keep: func(s *scenarios.Scenario, r trial.Result) bool {
 			return keep == KeepAll || keep == KeepFailed && !verdict.AsExpected(s, r)

@@ -1,13 +1,46 @@
 package lab
 
 import (
+	"os"
 	"path/filepath"
+	"strconv"
+	"strings"
 	"testing"
 
 	"github.com/vdevil/vdevil/lab/campaign"
+	"github.com/vdevil/vdevil/lab/host"
 	"github.com/vdevil/vdevil/lab/store"
 	"github.com/vdevil/vdevil/lab/trial"
 )
+
+// TestAlone expects one lab at a time to do the same trials, and the other one to be told who does.
+func TestAlone(t *testing.T) {
+	l := &Lab{opts: Options{Dirs: host.Dirs{State: t.TempDir()}}}
+	c := store.Campaign{ID: "3f2a", Name: "to night", Dir: filepath.Join(RunsDir(l.opts.Dirs), "20261129-100000.000")}
+	leave, err := l.alone(c, campaign.Shard{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := l.alone(c, campaign.Shard{Part: 1, Of: 1}); err == nil || !strings.Contains(err.Error(), strconv.Itoa(os.Getpid())) || !strings.Contains(err.Error(), "vdevil show 'to night'") {
+		t.Errorf("got %v", err)
+	}
+	leave()
+	for part := 1; part <= 2; part++ {
+		leave, err := l.alone(c, campaign.Shard{Part: part, Of: 2})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer leave()
+	}
+	c.Dir = "/of/another/computer"
+	if leave, err = l.alone(c, campaign.Shard{}); err != nil {
+		t.Fatal(err)
+	}
+	leave()
+	if _, err := os.Stat(filepath.Join(RunsDir(l.opts.Dirs), c.ID)); err != nil {
+		t.Error(err)
+	}
+}
 
 // TestNote expects the store to know at any time which trials run, and of none when the lab has ended.
 func TestNote(t *testing.T) {

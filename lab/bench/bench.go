@@ -161,9 +161,10 @@ func (t *Trial) Do(ctx context.Context, o Options) (_ trial.Result, err error) {
 		return trial.Result{}, err
 	}
 	arm := t.resolved.Arm
-	r := &result{Result: trial.Result{
-		Arm: arm.Name, Control: arm.Control, Number: t.spec.Number, Seed: t.spec.Seed, Started: time.Now().UTC(), Bundle: o.Bundle, Repeat: o.Repeat,
-	}}
+	r := &result{begun: time.Now()}
+	r.Result = trial.Result{
+		Arm: arm.Name, Control: arm.Control, Number: t.spec.Number, Seed: t.spec.Seed, Started: r.begun.UTC(), Bundle: o.Bundle, Repeat: o.Repeat,
+	}
 	one := &run{Trial: t, next: o.Next, entered: o.Entered, over: make(chan struct{})}
 	defer func() { err = errors.Join(err, one.close()) }()
 	err = one.begin(ctx, r)
@@ -178,7 +179,7 @@ func (t *Trial) Do(ctx context.Context, o Options) (_ trial.Result, err error) {
 		one.audit(ctx, r)
 		r.lap("judge")
 	}
-	r.Seconds = time.Since(r.Started).Seconds()
+	r.Seconds = time.Since(r.begun).Seconds()
 	if ctx.Err() != nil { // what was seen of a trial that was broken off counts for nothing
 		return r.Result, errors.Join(ctx.Err(), b.discard())
 	}
@@ -190,12 +191,13 @@ func (t *Trial) Do(ctx context.Context, o Options) (_ trial.Result, err error) {
 // result is what is known of a trial under way.
 type result struct {
 	trial.Result
-	threads []byte // what the kernel said of them and of its CPUs, of a hang that no event tells of; in stack.txt
+	begun   time.Time // by the clock that nobody sets, unlike Started
+	threads []byte    // what the kernel said of them and of its CPUs, of a hang that no event tells of; in stack.txt
 }
 
 // lap says what the time since the last one was spent on.
 func (r *result) lap(name string) {
-	spent := time.Since(r.Started).Seconds()
+	spent := time.Since(r.begun).Seconds()
 	for _, s := range r.Spans {
 		spent -= s.Seconds
 	}

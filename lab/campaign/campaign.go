@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"hash/fnv"
+	"slices"
 	"time"
 
 	"github.com/vdevil/vdevil/lab/bench"
@@ -110,6 +111,14 @@ func (s Shard) has(id string) bool {
 	return sum.Sum64()%uint64(s.Of) == uint64(s.Part-1)
 }
 
+// of are those of some trials that are in the part.
+func (s Shard) of(want []Want) []Want {
+	if s.Of < 2 {
+		return want
+	}
+	return slices.DeleteFunc(slices.Clone(want), func(w Want) bool { return !s.has(w.ID) })
+}
+
 // job is a trial that runs.
 type job struct {
 	cancel  context.CancelFunc
@@ -146,11 +155,12 @@ func (r *Runner) Run(ctx context.Context, done Results) (over bool, err error) {
 		if ctx.Err() != nil && err == nil {
 			err = context.Cause(ctx)
 		}
-		drop(u.running, want, err != nil)
-		err = errors.Join(err, r.release(u, want))
+		mine := r.Shard.of(want)
+		drop(u.running, mine, err != nil)
+		err = errors.Join(err, r.release(u, mine))
 		var later <-chan time.Time
 		if err == nil && (r.Until.IsZero() || time.Now().Before(r.Until)) {
-			lack, more := r.begin(ctx, want, u)
+			lack, more := r.begin(ctx, mine, u)
 			if waits++; lack == "" || len(u.running) > 0 {
 				waits = 0
 			}
@@ -255,7 +265,7 @@ const most = 3
 func (r *Runner) begin(ctx context.Context, want []Want, u *under) (lack string, more bool) {
 	jobs := max(1, r.Jobs)
 	for i, w := range want {
-		if u.running[w.ID] != nil || !r.Shard.has(w.ID) {
+		if u.running[w.ID] != nil {
 			continue
 		}
 		group := r.Bench.Group(w.Spec)

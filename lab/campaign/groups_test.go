@@ -23,11 +23,16 @@ func (b *released) Release(group string) error {
 	return b.On.Release(group)
 }
 
-// TestRelease expects a bench to be told once, when no trial of a group is to come.
+// TestRelease expects a bench to be told once, when no trial of a group is to come, those of other parts set aside.
 func TestRelease(t *testing.T) {
+	t.Run("all", func(t *testing.T) { releases(t, Shard{}) })
+	t.Run("a part", func(t *testing.T) { releases(t, Shard{Part: 1, Of: 2}) })
+}
+
+func releases(t *testing.T, part Shard) {
 	s := newStage(t, func(_ int, m *scripttest.Machine) { dying(m) })
 	b := &released{On: s.runner.Bench.(On)}
-	s.runner.Bench = b
+	s.runner.Bench, s.runner.Shard = b, part
 	done := Results{}
 	s.runner.Options = func(w Want) bench.Options {
 		if len(b.groups) > 0 {
@@ -35,8 +40,9 @@ func TestRelease(t *testing.T) {
 		}
 		return bench.Options{Bundle: filepath.Join(s.dir, w.Bundle)}
 	}
-	if _, err := s.runner.Run(t.Context(), done); err != nil || len(b.groups) != 1 {
-		t.Errorf("released %q, %v", b.groups, err)
+	over, err := s.runner.Run(t.Context(), done)
+	if err != nil || len(b.groups) != 1 || len(done) == 0 || over != (part.Of < 2) {
+		t.Errorf("released %q after %d trials, over %v, %v", b.groups, len(done), over, err)
 	}
 }
 

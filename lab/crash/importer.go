@@ -27,12 +27,15 @@ import (
 type finding struct {
 	trial.Result
 	trial.State
+	begun time.Time // by the clock that nobody sets, unlike Started
 }
 
 // found begins one.
 func found(m *State) *finding {
+	begun := time.Now()
 	return &finding{
-		Result: trial.Result{Number: m.Number, Started: time.Now().UTC()},
+		begun:  begun,
+		Result: trial.Result{Number: m.Number, Started: begun.UTC()},
 		State:  trial.State{Kind: string(m.Kind), At: m.At, Unflushed: m.Unflushed, Kept: m.Kept, TornSectors: m.TornSectors},
 	}
 }
@@ -42,7 +45,7 @@ func found(m *State) *finding {
 func (v *finding) conclude(trouble error) trial.Result {
 	r := v.Result
 	r.State = &v.State
-	r.Seconds = time.Since(r.Started).Seconds()
+	r.Seconds = time.Since(v.begun).Seconds()
 	switch {
 	case trouble != nil:
 		r.Outcome, r.Signature, r.Text, r.Reason = trial.Invalid, "", "", trouble.Error()
@@ -209,13 +212,14 @@ var outcomes = map[panics.Class]trial.Outcome{panics.Panic: trial.Panic, panics.
 // aftermath says what has happened to a guest that crashed, or that did not answer.
 func (im *importer) aftermath(ctx context.Context, v *finding, follow *bench.Follower, err error) error {
 	events, ended, died := follow.Aftermath(ctx)
-	for _, e := range events {
-		if o := outcomes[e.Class]; o != "" {
+	for _, e := range events { // the worst, and of those the first
+		if o := outcomes[e.Class]; o != "" && (v.Outcome == "" || o != v.Outcome && trial.Worst(o, v.Outcome) == o) {
 			v.Outcome, v.Signature, v.Text, v.Events = o, e.Signature(), e.Text, events
-			return nil
 		}
 	}
 	switch {
+	case v.Outcome != "":
+		return nil
 	case died != nil:
 		return bench.HypervisorDied(died)
 	case ended:

@@ -34,6 +34,17 @@ type Campaign struct {
 	Seconds float64 `json:"seconds"`
 }
 
+// Driver is the one of its trials, empty for a request that names none.
+func (c Campaign) Driver() string {
+	var asked struct {
+		Driver string `json:"driver"`
+	}
+	if json.Unmarshal(c.Request, &asked) != nil {
+		return ""
+	}
+	return asked.Driver
+}
+
 // NewCampaign gives a campaign its ID. What has the same identity shares results; the request may say more, how many of them
 // are wanted this time.
 func NewCampaign(kind, name string, identity, request any, dir string) Campaign {

@@ -138,7 +138,8 @@ func (u *rule) decide(f *series) {
 	for n := first; n <= u.seen(f) && a.Verdict == Inconclusive; n++ {
 		u.look(f, n, so)
 	}
-	if a.Troubled() {
+	against := a.Verdict == scenarios.Reproduces && slices.ContainsFunc(u.controls, func(c *series) bool { return c.arm.Troubled() })
+	if a.Troubled() || against {
 		a.Verdict, a.Stopped = Inconclusive, ""
 	}
 }

@@ -74,6 +74,10 @@ func TestStops(t *testing.T) {
 		"one of two":             {arms(2, true, 0.9), 10, always(1), scenarios.Reproduces, 12, "the rate is below 0.9 after 2 trials"},
 		"seven of ten":           {arms(1, true, 0.9), 10, func(arm, n int) trial.Outcome { return always(0)(arm+n%3/2, n) }, scenarios.Reproduces, 20, "after 10 trials"},
 		"invalid":                {arms(1, true, 0.9), 10, func(arm, _ int) trial.Outcome { return []trial.Outcome{trial.Invalid, trial.Masked}[arm] }, Inconclusive, 20, "all planned trials are done"},
+		"invalid control": {arms(1, true, 0.9), 10, func(arm, n int) trial.Outcome {
+			return []trial.Outcome{trial.Panic, []trial.Outcome{trial.Masked, trial.Invalid, trial.Invalid}[n%3]}[arm]
+		}, Inconclusive, 20, ""},
+		"never, and an invalid control": {arms(1, true, 0.9), 10, func(arm, _ int) trial.Outcome { return []trial.Outcome{trial.Masked, trial.Invalid}[arm] }, scenarios.DoesNotReproduce, 4, "after 2 trials"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			r, n := campaign(c.scenario, planOf(c.scenario, c.planned, false), c.hits)

@@ -24,6 +24,7 @@ type crashFlags struct {
 	cache    uint
 	promises time.Duration
 	name     word
+	budget   time.Duration
 	json     bool
 }
 
@@ -66,6 +67,7 @@ so that vdevil resume goes on with it and vdevil repeat judges a state again; vd
 	flags.Uint64Var(&f.seed, "seed", 1, "what random choices come from; the workload's own timing does not")
 	flags.UintVar(&f.jobs, "jobs", 0, "states at once (default: one for each CPU, more while CPUs are idle)")
 	flags.Var(&f.name, "name", "of the campaign (default: by the time)")
+	flags.DurationVar(&f.budget, "budget", 0, "`TIME` after which no more states are judged, such as 20m; vdevil resume goes on")
 	flags.BoolVar(&f.json, "json", false, "print one JSON document instead of tables")
 	f.add(flags)
 	return cmd
@@ -92,7 +94,7 @@ func (a *app) crash(ctx context.Context, f crashFlags, args []string) error {
 	}
 	request := lab.CrashRequest{
 		Scenario: found[0], Version: f.version, Seed: f.seed, States: int(f.states), Promises: f.promises,
-		Terms: lab.Terms{Name: string(f.name), Observe: view.event},
+		Terms: lab.Terms{Name: string(f.name), Budget: f.budget, Observe: view.event},
 	}
 	if f.flush.value == "lying" {
 		request.Flush = crash.Flush{Lying: true, Cache: int64(f.cache) << 20}

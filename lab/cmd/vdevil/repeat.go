@@ -15,6 +15,7 @@ import (
 	"github.com/vdevil/vdevil/lab/report"
 	"github.com/vdevil/vdevil/lab/store"
 	"github.com/vdevil/vdevil/lab/trial"
+	"github.com/vdevil/vdevil/lab/zfs/panics"
 )
 
 func (a *app) repeatCommand() *cobra.Command {
@@ -107,6 +108,8 @@ type repeated struct {
 	Spec   trial.Spec    `json:"spec"`
 	Before *trial.Result `json:"before"` // null when it is not known
 	Now    trial.Result  `json:"now"`
+	// Events are what the console said of trouble now, with the stacks.
+	Events []panics.Event `json:"events"`
 	// Differs lists what is not as it was.
 	Differs []string `json:"differs"`
 }
@@ -134,7 +137,7 @@ func (a *app) repeat(ctx context.Context, f labFlags, word string, chosen, asJSO
 	if err = interrupted(ctx, errors.Join(err, l.Close())); err != nil {
 		return err
 	}
-	r := repeated{b.spec, b.result, now, []string{}}
+	r := repeated{Spec: b.spec, Before: b.result, Now: now, Events: append([]panics.Event{}, now.Events...), Differs: []string{}}
 	if b.result != nil {
 		r.Differs = append(r.Differs, differs(*b.result, now)...)
 	}

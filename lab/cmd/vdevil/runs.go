@@ -18,6 +18,7 @@ import (
 	"github.com/vdevil/vdevil/lab/report/bitmap"
 	"github.com/vdevil/vdevil/lab/store"
 	"github.com/vdevil/vdevil/lab/verdict"
+	"github.com/vdevil/vdevil/lab/zfs/panics"
 )
 
 // stored opens the store for a command that needs no lab.
@@ -164,6 +165,13 @@ func (a *app) drawing(shown lab.Shown, asJSON bool) error {
 	return shown.Study.Table(a.out)
 }
 
+// oneTrial is what show says of a trial as JSON.
+type oneTrial struct {
+	store.Trial
+	// Events are what the console said of trouble, with the stacks.
+	Events []panics.Event `json:"events"`
+}
+
 func (a *app) show(ctx context.Context, s *store.Store, p place, asJSON bool) error {
 	c, err := s.Find(ctx, p.run)
 	if err != nil {
@@ -175,7 +183,7 @@ func (a *app) show(ctx context.Context, s *store.Store, p place, asJSON bool) er
 			return err
 		}
 		if asJSON {
-			return writeJSON(a.out, t)
+			return writeJSON(a.out, oneTrial{t, append([]panics.Event{}, t.Result.Events...)})
 		}
 		return report.Trial(a.out, t.Spec, t.Result, t.Environment)
 	}
@@ -217,7 +225,7 @@ all of them say. It has the driver and the images that the campaign began with.`
   vdevil resume 3f2a --budget 1h`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return a.resume(cmd.Context(), f, terms, args[0], asJSON)
+			return a.resume(cmd.Context(), f, terms, args[0], cmd.Flags().Changed("driver"), asJSON)
 		},
 	}
 	flags := cmd.Flags()
@@ -229,13 +237,31 @@ all of them say. It has the driver and the images that the campaign began with.`
 	return cmd
 }
 
-func (a *app) resume(ctx context.Context, f labFlags, terms termFlags, word string, asJSON bool) error {
+// campaignOf is the campaign of a word, which has to be one: of the latest nobody says so.
+func campaignOf(ctx context.Context, s *store.Store, word string) (store.Campaign, error) {
+	if word == "" {
+		return store.Campaign{}, usage(errors.New("the name of the campaign is empty; vdevil runs lists them"))
+	}
+	c, err := s.Find(ctx, word)
+	return c, misnamed(err)
+}
+
+func (a *app) resume(ctx context.Context, f labFlags, terms termFlags, word string, chosen, asJSON bool) error {
 	var c store.Campaign
 	if err := a.stored(ctx, func(s *store.Store) (err error) {
-		c, err = s.Find(ctx, word)
-		return misnamed(err)
+		c, err = campaignOf(ctx, s, word)
+		return err
 	}); err != nil {
 		return err
+	}
+	if driver := c.Driver(); driver != "" && !chosen {
+		if err := f.driver.name.Set(driver); err != nil {
+			return usage(fmt.Errorf("campaign %s has driver %s: %w", c.Name, driver, err))
+		}
+	}
+	keep := lab.KeepFailed
+	if c.Kind != lab.KindRun { // as the commands that began it
+		keep = lab.KeepNone
 	}
 	view := a.observer(ctx, f.plain)
 	l, err := a.open(ctx, f, view)
@@ -243,7 +269,7 @@ func (a *app) resume(ctx context.Context, f labFlags, terms termFlags, word stri
 		view.close()
 		return interrupted(ctx, err)
 	}
-	r, err := l.Resume(ctx, c, terms.terms(lab.KeepFailed, view.event))
+	r, err := l.Resume(ctx, c, terms.terms(keep, view.event))
 	view.close()
 	err = interrupted(ctx, errors.Join(err, l.Close()))
 	if r.Atlas != nil {
@@ -261,7 +287,8 @@ func (a *app) resume(ctx context.Context, f labFlags, terms termFlags, word stri
 }
 
 func (a *app) rmCommand() *cobra.Command {
-	return &cobra.Command{
+	var asJSON bool
+	cmd := &cobra.Command{
 		Use:   "rm RUN...",
 		Short: "Forget campaigns, with their trials and bundles",
 		Long: `Rm takes campaigns out of the store, and removes their bundles from this computer. RUN is a name or the beginning of an ID that
@@ -275,20 +302,29 @@ vdevil runs lists.`,
 				return err
 			}
 			return a.stored(cmd.Context(), func(s *store.Store) error {
+				gone := []store.Campaign{}
 				for _, word := range args {
-					c, err := s.Find(cmd.Context(), word)
-					if err != nil {
-						return misnamed(err)
+					c, err := campaignOf(cmd.Context(), s, word)
+					if err == nil {
+						err = lab.Remove(cmd.Context(), dirs, s, c)
 					}
-					if err := lab.Remove(cmd.Context(), dirs, s, c); err != nil {
+					if err != nil {
 						return err
 					}
-					a.say("%s: %d trials forgotten\n", c.Name, c.Trials)
+					gone = append(gone, c)
+					if !asJSON {
+						a.say("%s: %d trials forgotten\n", c.Name, c.Trials)
+					}
+				}
+				if asJSON {
+					return writeJSON(a.out, gone)
 				}
 				return nil
 			})
 		},
 	}
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print what was forgotten as JSON")
+	return cmd
 }
 
 func (a *app) mergeCommand() *cobra.Command {

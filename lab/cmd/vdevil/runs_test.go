@@ -112,12 +112,25 @@ func TestCampaigns(t *testing.T) {
 		{"show tonight/nothing", "campaign tonight has no trials of scenario nothing"},
 		{"show tonight/blkptr-dva-flip/flip/99", "campaign tonight has no trial blkptr-dva-flip/flip/99"},
 		{"repeat tonight", "names no trial"},
+		{"rm ", "the name of the campaign is empty"},
+		{"resume ", "the name of the campaign is empty"},
 	} {
-		if code, _, err := command(t, strings.Fields(c.args)...); code != misused || !strings.Contains(err, c.says) {
+		if code, _, err := command(t, strings.Split(c.args, " ")...); code != misused || !strings.Contains(err, c.says) {
 			t.Errorf("vdevil %s: status %d, %s", c.args, code, err)
 		}
 	}
-	succeed(t, "rm", "tonight")
+	var one struct {
+		Spec   trial.Spec     `json:"spec"`
+		Result trial.Result   `json:"result"`
+		Events []panics.Event `json:"events"`
+	}
+	if err := json.Unmarshal([]byte(succeed(t, "show", "tonight/blkptr-dva-flip/flip/2", "--json")), &one); err != nil || one.Spec.Number != 2 ||
+		one.Result.Outcome != trial.Panic || len(one.Events) != 1 || one.Events[0].Thread != "txg_sync" {
+		t.Errorf("%+v, %v", one, err)
+	}
+	if err := json.Unmarshal([]byte(succeed(t, "rm", "tonight", "--json")), &list); err != nil || len(list) != 1 || list[0].Name != "tonight" {
+		t.Errorf("%+v, %v", list, err)
+	}
 	if _, err := os.Stat(filepath.Join(lab.RunsDir(dirs), "tonight")); !os.IsNotExist(err) {
 		t.Errorf("its bundles are left: %v", err)
 	}
