@@ -46,6 +46,10 @@ var remedies = []struct {
 		"The disk is full: free space in " + workRoot + " and in the cache directory, or move the latter with XDG_CACHE_HOME.",
 	},
 	{
+		regexp.MustCompile(`(?i)fatal error: killed|virtual memory exhausted|cannot allocate memory|out of memory`),
+		"Memory ran out: a compiler takes up to 1 GiB for each CPU. Free some, or let the build have fewer CPUs with taskset.",
+	},
+	{
 		regexp.MustCompile(`(?i)(could not resolve|temporary failure resolving|could not connect|unable to connect|cannot initiate the connection|` +
 			`connection timed out|connection refused|network is unreachable|failed to fetch)`),
 		"The Debian mirror cannot be reached: check the network and http_proxy, or name another mirror with --mirror URL. " +

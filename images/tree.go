@@ -244,7 +244,12 @@ func (b *builder) failed(id string) error {
 	if err := json.Unmarshal(text, &e); err != nil {
 		return os.Remove(b.path("failed", id+".json")) // half written: it will be tried again
 	}
-	return &BuildError{What: e.What, Err: errors.New(e.Err), Tail: e.Tail, Log: e.Log, Remedy: e.Remedy}
+	return &BuildError{What: e.What, Err: errors.New(e.Err + forgets(e.What)), Tail: e.Tail, Log: e.Log, Remedy: e.Remedy}
+}
+
+// forgets says how to have what failed tried again.
+func forgets(what string) string {
+	return ", as before, and not tried again until the tree changes or vdevil image rm " + strings.TrimPrefix(what, whatTree("")) + " forgets it"
 }
 
 // remembered is a BuildError as JSON.
@@ -286,8 +291,11 @@ func newTreeError(what, log string, err error) *BuildError {
 			said = append(said, m[1])
 		}
 	}
-	if len(said) > 0 {
+	switch {
+	case len(said) > 0:
 		e.Tail = said
+	case e.Remedy == "":
+		e.Remedy = "None of it is a compiler's or configure's word about the tree, so it counts as trouble of this computer, and is tried again."
 	}
 	return e
 }

@@ -3,6 +3,7 @@ package images
 import (
 	"context"
 	"errors"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -103,8 +104,11 @@ func TestTreeFails(t *testing.T) {
 		return exec.Command("false").Run()
 	}
 	broken := treeOf("2.3.2-tbroken", "broken")
-	for range 2 {
+	for try := range 2 {
 		_, err := s.EnsureTree(t.Context(), nil, base, broken, Options{})
+		if said := strings.Contains(fmt.Sprint(err), "vdevil image rm 2.3.2-tbroken forgets it"); said != (try == 1) {
+			t.Errorf("try %d: %v", try, err)
+		}
 		var built *BuildError
 		if !errors.As(err, &built) || built.Remedy != "" || len(built.Tail) != 1 || !strings.Contains(err.Error(), "spa.c:12:3: error: expected ';'") {
 			t.Fatalf("got %v", err)
@@ -121,6 +125,29 @@ func TestTreeFails(t *testing.T) {
 	}
 	if _, err := s.EnsureTree(t.Context(), nil, base, broken, Options{}); err == nil || len(*compiled) != 2 {
 		t.Errorf("after it was forgotten tried %d times, %v", len(*compiled), err)
+	}
+	// What no compiler said, and what memory or disk did to one, is not the tree's.
+	for line, remedy := range map[string]string{
+		"mount: permission denied": "counts as trouble of this computer",
+		"x86_64-linux-gnu-gcc: fatal error: Killed signal terminated program cc1": "Memory ran out",
+		"spa.c:1:2: fatal error: error writing to spa.s: No space left on device": "The disk is full",
+	} {
+		*compiled = nil
+		s.compile = func(_ context.Context, _ *builder, _ *source.Repo, tree source.Tree, _ string, log *logFile, _ *progress) error {
+			*compiled = append(*compiled, tree.Name)
+			log.write("compile", line)
+			return exec.Command("false").Run()
+		}
+		for range 2 {
+			_, err := s.EnsureTree(t.Context(), nil, base, treeOf("2.3.2-tsound", "sound"), Options{})
+			var built *BuildError
+			if !errors.As(err, &built) || !strings.Contains(built.Remedy, remedy) || !strings.Contains(err.Error(), line) {
+				t.Errorf("%q: %v", line, err)
+			}
+		}
+		if len(*compiled) != 2 {
+			t.Errorf("%q: tried %d times", line, len(*compiled))
+		}
 	}
 	s.compile = func(context.Context, *builder, *source.Repo, source.Tree, string, *logFile, *progress) error {
 		return errors.New("no space left on device")

@@ -26,6 +26,9 @@ func (s *Store) Unpack(ctx context.Context, version, dir string, o Options) (err
 		return err
 	}
 	what := "source of OpenZFS " + r.OpenZFS
+	if dir, err = filepath.Abs(dir); err != nil {
+		return err
+	}
 	entries, err := os.ReadDir(dir)
 	if err != nil && !errors.Is(err, os.ErrNotExist) || len(entries) > 0 {
 		return errors.Join(err, fmt.Errorf("%s: %s is there already: name a new directory", what, dir))
@@ -48,14 +51,23 @@ func (s *Store) Unpack(ctx context.Context, version, dir string, o Options) (err
 	if err := j.logged(ctx, j.unpack); err != nil {
 		return err
 	}
-	if err := os.MkdirAll(dir, 0o755); err != nil {
+	// Beside its place, so that it is there whole or not at all.
+	if err := os.MkdirAll(filepath.Dir(dir), 0o755); err != nil {
 		return err
 	}
-	out, err := exec.CommandContext(ctx, "tar", "-C", dir, "--no-same-owner", "-xf", filepath.Join(work, "source", sourceTar)).CombinedOutput()
+	part, err := os.MkdirTemp(filepath.Dir(dir), ".vdevil-source-*")
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(part) //nolint:errcheck // it has another name when all went well
+	out, err := exec.CommandContext(ctx, "tar", "-C", part, "--no-same-owner", "-xf", filepath.Join(work, "source", sourceTar)).CombinedOutput()
 	if err != nil {
 		return fmt.Errorf("%s: tar: %w: %s", what, err, out)
 	}
-	if err := source.Begin(ctx, dir, "OpenZFS "+r.OpenZFS+" as its package compiles it"); err != nil {
+	if err := source.Begin(ctx, part, "OpenZFS "+r.OpenZFS+" as its package compiles it"); err != nil {
+		return fmt.Errorf("%s: %w", what, err)
+	}
+	if err := errors.Join(os.Chmod(part, 0o755), os.Rename(part, dir)); err != nil {
 		return fmt.Errorf("%s: %w", what, err)
 	}
 	return os.RemoveAll(j.debs)

@@ -138,6 +138,11 @@ func (l *Lab) commits(ctx context.Context, b *bisection, old, new string) error 
 	if err != nil {
 		return err
 	}
+	for i, word := range b.Skip { // other words are looked for among the candidates
+		if t, err := repo.Resolve(ctx, word); err == nil && t.Commit != "" {
+			b.Skip[i] = t.Commit
+		}
+	}
 	b.Source, b.Old, b.New, b.Backports = repo.Dir, from.Commit, to.Commit, l.opts.Backports
 	var skip []string
 	b.Candidates, skip, b.Fork, err = candidates(h, func(t source.Tree) (campaign.Image, error) { return l.Plan(ctx, repo, t) })
@@ -151,7 +156,7 @@ func candidates(h source.History, plan func(source.Tree) (campaign.Image, error)
 	fork = -1
 	for i, c := range h.Commits {
 		img, err := plan(c.Tree)
-		if err != nil && !errors.Is(err, images.ErrNoKernel) {
+		if err != nil && (!errors.Is(err, images.ErrNoKernel) || i == 0 || i == len(h.Commits)-1) {
 			return nil, nil, 0, err
 		}
 		if err != nil {
@@ -204,7 +209,11 @@ func (l *Lab) again(ctx context.Context, b *bisection) error {
 	}
 	planned := map[string]bool{}
 	for _, c := range h.Commits {
-		if img, err := l.Plan(ctx, repo, c.Tree); err == nil {
+		img, err := l.Plan(ctx, repo, c.Tree)
+		if err != nil && !errors.Is(err, images.ErrNoKernel) {
+			return err
+		}
+		if err == nil {
 			planned[img.ID] = true
 		}
 	}
@@ -231,6 +240,9 @@ func (l *Lab) explain(ctx context.Context, b *bisection, s *report.Bisection, do
 	}
 	stack := map[string]bool{}
 	for _, r := range done {
+		if !b.Hit(r) {
+			continue
+		}
 		for _, e := range r.Events {
 			for _, f := range e.Stack {
 				stack[f.Func] = true

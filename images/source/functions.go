@@ -13,7 +13,7 @@ var hunk = regexp.MustCompile(`^@@ [^@]* @@ .*?([A-Za-z_][A-Za-z0-9_]*)\(`)
 
 // Functions are those of C that a commit changes, as far as git's diff names them.
 func (r *Repo) Functions(ctx context.Context, commit string) (names []string, err error) {
-	said, err := r.theirs(ctx, "diff-tree", "--no-commit-id", "--root", "-p", "--unified=0", "--no-textconv", "--no-ext-diff", commit)
+	said, err := r.theirs(ctx, "diff-tree", "--no-commit-id", "--root", "-p", "--unified=0", "--no-textconv", "--no-ext-diff", commit, "--", "module", "include")
 	if err != nil {
 		return nil, fmt.Errorf("functions of commit %s: %w", short(commit), err)
 	}

@@ -22,7 +22,7 @@ type Commit struct {
 	Tree
 	Subject, Author string // as strangers wrote them
 	Date            time.Time
-	Paths           []string // that differ from the commit before it in the History, sorted; nil for the first
+	Paths           []string // that it changed, sorted: they differ from its parent in the History; nil for the one whose parent is not in it
 }
 
 // Between is the path of commits from one tree to another: the line of descent where old is an ancestor of new, otherwise down
@@ -88,7 +88,11 @@ func (r *Repo) between(ctx context.Context, old, new Tree) (History, error) {
 	}
 	h.Commits[0].Word, h.Commits[len(h.Commits)-1].Word = old.Word, new.Word
 	for i := range h.Commits[1:] {
-		if h.Commits[i+1].Paths, err = o.differ(h.Commits[i].ID, h.Commits[i+1].ID); err != nil {
+		later := i + 1
+		if i < h.Base { // on the way down
+			later = i
+		}
+		if h.Commits[later].Paths, err = o.differ(h.Commits[i].ID, h.Commits[i+1].ID); err != nil {
 			return History{}, err
 		}
 	}

@@ -89,7 +89,12 @@ func (b *Bench) Prepare(ctx context.Context, spec trial.Spec) (*Trial, error) {
 		t.fork, err = b.Checkpoints.Prepared(ctx, t.image, t.resolved)
 	}
 	var refused *guest.ExitError
-	if errors.As(err, &refused) && spec.Strike == nil {
+	switch {
+	case spec.Strike != nil:
+	case t.image.Tree != nil && ctx.Err() == nil && (errors.As(err, &refused) || errors.Is(err, context.DeadlineExceeded)):
+		t.untestable = err // a tree that cannot make its pool, or hangs over it, is as one that does not boot
+		return t, nil
+	case errors.As(err, &refused):
 		t.refused, err = err, nil
 	}
 	if t.fork != nil {
@@ -170,7 +175,7 @@ func (t *Trial) Do(ctx context.Context, o Options) (_ trial.Result, err error) {
 	err = one.begin(ctx, r)
 	r.lap("fork")
 	if t.untestable != nil {
-		r.Untestable = t.untestable.Error()
+		r.Untestable = inShort(t.untestable)
 	}
 	if err != nil {
 		r.invalid(err)
@@ -186,6 +191,15 @@ func (t *Trial) Do(ctx context.Context, o Options) (_ trial.Result, err error) {
 	keep := o.Keep != nil && o.Keep(t.scenario, r.Result)
 	err = b.write(ctx, one.all(), r, one.worker.Output(), keep)
 	return r.Result, err
+}
+
+// inShort is an error whose first line is what a compiler said, where one did.
+func inShort(err error) string {
+	var built *images.BuildError
+	if errors.As(err, &built) && len(built.Tail) > 0 {
+		return built.Tail[0] + "\n" + err.Error()
+	}
+	return err.Error()
 }
 
 // result is what is known of a trial under way.

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/vdevil/vdevil/images"
+	"github.com/vdevil/vdevil/images/source"
 	"github.com/vdevil/vdevil/lab/checkpoint"
 	"github.com/vdevil/vdevil/lab/fault"
 	"github.com/vdevil/vdevil/lab/guest/guesttest"
@@ -166,6 +167,23 @@ func TestRefused(t *testing.T) {
 	}
 	if names := evidence(t, r); slices.Contains(names, "console.log") || !slices.Contains(names, "spec.json") {
 		t.Errorf("without a machine the bundle holds %q", names)
+	}
+	// A tree of which that is so cannot be tested.
+	s = newSite(t, "booted")
+	s.guest.Program("udevadm", "")
+	s.guest.Program("zpool", `[ "$1" != create ] || { echo "invalid property 'recordsize'" >&2; exit 2; }`)
+	packaged := s.Image
+	s.Image = func(ctx context.Context, spec trial.Spec) (*images.Image, error) {
+		img, err := packaged(ctx, spec)
+		img.Tree = &source.Tree{}
+		return img, err
+	}
+	if one, err = s.Prepare(t.Context(), specOf("first")); err != nil {
+		t.Fatal(err)
+	}
+	r, err = one.Do(t.Context(), Options{Bundle: filepath.Join(t.TempDir(), "bundle")})
+	if err != nil || r.Outcome != trial.Invalid || !strings.Contains(r.Untestable, "invalid property 'recordsize'") {
+		t.Errorf("of a tree: %s, untestable %q, %v", r.Outcome, r.Untestable, err)
 	}
 	s = newSite(t, "booted")
 	s.guest.Program("udevadm", "")

@@ -86,6 +86,8 @@ func (b *Bisect) Plan() (err error) {
 	}
 	n := len(b.Candidates)
 	switch {
+	case n == 1 && len(b.Candidates[0].Commits) > 1:
+		return errors.New("bisect: both ends, and all between them, compile to the same modules and programs: no trial can tell them apart")
 	case n < 2:
 		return fmt.Errorf("bisect between %d candidates: two are needed, an old one and a new one", n)
 	case b.Fork < -1 || b.Fork >= n:
@@ -193,6 +195,12 @@ func Score(s *scenarios.Scenario, text string, r trial.Result) (hit, counts bool
 		return false, false
 	}
 	return hit && strings.Contains(r.Text, text), true
+}
+
+// Hit says whether a trial hits.
+func (b *Bisect) Hit(r trial.Result) bool {
+	hit, counts := Score(b.scenario, b.Text, r)
+	return hit && counts
 }
 
 // add takes the next trial.

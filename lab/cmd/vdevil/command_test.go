@@ -345,6 +345,21 @@ func TestStatus(t *testing.T) {
 	}
 }
 
+// What is not the commit's fault ends git's bisection, rather than call the commit bad.
+func TestBisectStatus(t *testing.T) {
+	own(t)
+	for _, args := range []string{
+		"run blkptr-dva-flip legacy-dedup-gang --bisect", "run nothing --bisect", "run blkptr-dva-flip --bisect --nothing", "run blkptr-dva-flip --zfs ./none --bisect",
+	} {
+		if code, _, err := command(t, strings.Fields(args)...); code != gitAbort || err == "" {
+			t.Errorf("vdevil %s: status %d, %s", args, code, err)
+		}
+	}
+	if err := forGit(nil, fmt.Errorf("zfs-0.8: %w", images.ErrNoKernel)); status(err) != gitSkip {
+		t.Errorf("no kernel: status %d", status(err))
+	}
+}
+
 func TestTell(t *testing.T) {
 	ok := verdict.Summary{Scenario: "a", OpenZFS: "2.3.2", Held: true, Arms: []verdict.Arm{{Name: "x", Trials: 1, Valid: 1}}}
 	bad := verdict.Summary{Scenario: "b", OpenZFS: "2.3.2", Arms: []verdict.Arm{{Name: "x", Trials: 1}}}

@@ -4,10 +4,12 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
 	"os/signal"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -57,11 +59,15 @@ func (a *app) main(ctx context.Context, args []string) int {
 		return held
 	}
 	a.say("vdevil: %s\n", strings.TrimSpace(err.Error()))
+	code := status(err)
 	if !a.running {
 		a.say("see %s --help\n", cmd.CommandPath())
-		return misused
+		code = misused
 	}
-	return status(err)
+	if git := (*gitError)(nil); slices.Contains(args, "--bisect") && !errors.As(err, &git) { // or git would take any trouble for a bad commit
+		code = gitAbort
+	}
+	return code
 }
 
 // say tells the user something; there is nobody to tell that it cannot be told.

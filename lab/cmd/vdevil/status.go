@@ -58,7 +58,7 @@ func (e *gitError) Error() string { return e.text }
 func forGit(results []verdict.Summary, err error) error {
 	var built *images.BuildError
 	switch {
-	case errors.As(err, &built) && built.Remedy == "":
+	case errors.As(err, &built) && built.Remedy == "", errors.Is(err, images.ErrNoKernel):
 		return &gitError{gitSkip, err.Error()}
 	case err != nil:
 		return &gitError{gitAbort, err.Error()}
