@@ -147,6 +147,9 @@ func (l *Lab) commits(ctx context.Context, b *bisection, old, new string) error 
 	var skip []string
 	b.Candidates, skip, b.Fork, err = candidates(h, func(t source.Tree) (campaign.Image, error) { return l.Plan(ctx, repo, t) })
 	b.Skip = append(b.Skip, skip...)
+	if err == nil && len(b.Candidates) == 1 {
+		return misnamed(ctx, fmt.Errorf("%s and %s, and all between them, compile to the same modules and programs: no trial can tell them apart", old, new))
+	}
 	return err
 }
 

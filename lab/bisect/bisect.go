@@ -86,8 +86,6 @@ func (b *Bisect) Plan() (err error) {
 	}
 	n := len(b.Candidates)
 	switch {
-	case n == 1 && len(b.Candidates[0].Commits) > 1:
-		return errors.New("bisect: both ends, and all between them, compile to the same modules and programs: no trial can tell them apart")
 	case n < 2:
 		return fmt.Errorf("bisect between %d candidates: two are needed, an old one and a new one", n)
 	case b.Fork < -1 || b.Fork >= n:
