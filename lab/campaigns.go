@@ -331,7 +331,7 @@ func (l *Lab) campaign(ctx context.Context, c store.Campaign, on campaign.Bench,
 	}()
 	runner := &campaign.Runner{
 		Search: search, Bench: on, Jobs: l.opts.Jobs, Shard: t.Shard, Store: session, Stream: stream, Options: l.options(c, t.Keep),
-		Room: func() string { return host.Room(l.driver.Dir()) }, Until: opened.Until,
+		Room: func(begun int) string { return host.Room(l.driver.Dir(), begun) }, Until: opened.Until,
 	}
 	if l.more {
 		runner.Spare = new(host.CPUs).Spare

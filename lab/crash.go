@@ -12,6 +12,7 @@ import (
 	"slices"
 	"time"
 
+	"al.essio.dev/pkg/shellescape"
 	"github.com/vdevil/vdevil/images"
 	"github.com/vdevil/vdevil/lab/bench"
 	"github.com/vdevil/vdevil/lab/campaign"
@@ -43,6 +44,12 @@ type CrashRequest struct {
 // Crash records a workload once and judges the states in which a power cut could have left its disks. What was judged
 // before an error is returned with it. The record is kept with the campaign, which goes on from it.
 func (l *Lab) Crash(ctx context.Context, r CrashRequest) (_ report.Study, err error) {
+	if r.Name != "" { // each record is another one: a name has the one that it was begun with
+		if c, err := l.store.Find(ctx, r.Name); err == nil && c.Name == r.Name {
+			return report.Study{}, misnamed(ctx, fmt.Errorf("campaign %s is there already: vdevil resume %s goes on with it, or choose another name",
+				c.Name, shellescape.Quote(c.Name)))
+		}
+	}
 	arm := cmp.Or(r.Arm, r.Scenario.Arms[0].Name)
 	resolved, err := r.Scenario.ForArm(arm)
 	if err != nil {

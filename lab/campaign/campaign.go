@@ -82,9 +82,9 @@ type Runner struct {
 	// Options are for a trial.
 	Options func(Want) bench.Options
 	Stream  *Stream
-	// Room says what there is too little of for another trial, empty for nothing. It is asked again after a while; when it says so
+	// Room says what there is too little of for another trial, beside so many that were just begun, empty for nothing. It is asked again after a while; when it says so
 	// for long, and no trial runs that will give back what it has, the run ends with that. Nil is always enough.
-	Room func() string
+	Room func(begun int) string
 
 	again time.Duration // 0 for the constant
 }
@@ -263,7 +263,7 @@ const most = 3
 // CPUs have time. What trials start from is made by the first of them: until then the others let the next group go first, rather
 // than wait for it side by side.
 func (r *Runner) begin(ctx context.Context, want []Want, u *under) (lack string, more bool) {
-	jobs := max(1, r.Jobs)
+	jobs, begun := max(1, r.Jobs), 0
 	for i, w := range want {
 		if u.running[w.ID] != nil {
 			continue
@@ -281,7 +281,7 @@ func (r *Runner) begin(ctx context.Context, want []Want, u *under) (lack string,
 			}
 		}
 		if r.Room != nil {
-			if lack := r.Room(); lack != "" {
+			if lack := r.Room(begun); lack != "" {
 				return lack, false
 			}
 		}
@@ -290,6 +290,7 @@ func (r *Runner) begin(ctx context.Context, want []Want, u *under) (lack string,
 			u.groups[group] = false
 		}
 		u.running[w.ID] = &job{cancel: cancel, group: group}
+		begun++
 		next := r.following(want[i+1:], group)
 		go func() {
 			result, err := r.do(limited, w, next, func() {

@@ -422,7 +422,7 @@ func TestPaused(t *testing.T) {
 	s := newStage(t, func(_ int, m *scripttest.Machine) { dying(m) })
 	asked := 0
 	s.runner.again = time.Millisecond
-	s.runner.Room = func() string {
+	s.runner.Room = func(int) string {
 		if asked++; asked > 2 && asked < 6 {
 			return "no room"
 		}
@@ -448,7 +448,7 @@ func TestPaused(t *testing.T) {
 func TestNoRoom(t *testing.T) {
 	s := newStage(t, nil)
 	s.runner.again = time.Millisecond
-	s.runner.Room = func() string { return "no room" }
+	s.runner.Room = func(int) string { return "no room" }
 	if over, err := s.runner.Run(t.Context(), Results{}); over || err == nil || err.Error() != "no room" {
 		t.Errorf("over %t, %v", over, err)
 	}
@@ -458,7 +458,7 @@ func TestNoRoom(t *testing.T) {
 func TestPausedForEver(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	s := newStage(t, nil)
-	s.runner.Room = func() string { cancel(); return "no room" }
+	s.runner.Room = func(int) string { cancel(); return "no room" }
 	if over, err := s.runner.Run(ctx, Results{}); over || !errors.Is(err, context.Canceled) {
 		t.Errorf("over %t, %v", over, err)
 	}

@@ -81,7 +81,7 @@ func (c *Cache) key(img *images.Image, stage string, what any) string {
 
 // cached makes a checkpoint unless it is there. Whoever comes second while it is being made waits for the first. One
 // that is not whole is made anew.
-func (c *Cache) cached(ctx context.Context, key, what string, fill func(dir string) (*machine.Checkpoint, error)) (*machine.Checkpoint, error) {
+func (c *Cache) cached(ctx context.Context, key, what string, fill func(dir string) (*machine.Checkpoint, error), beside ...string) (*machine.Checkpoint, error) {
 	pass, err := c.turn(ctx, key)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", what, err)
@@ -101,6 +101,11 @@ func (c *Cache) cached(ctx context.Context, key, what string, fill func(dir stri
 		c.Progress(wait, time.Since(start))
 	}
 	cp, err := c.Open(dir)
+	for _, name := range beside {
+		if err == nil && !exists(filepath.Join(dir, name)) {
+			err = os.ErrNotExist
+		}
+	}
 	if err == nil {
 		now := time.Now()
 		return cp, os.Chtimes(dir, now, now) // by which Clean knows that it is in use

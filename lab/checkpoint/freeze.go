@@ -61,12 +61,12 @@ func (c *Cache) Frozen(ctx context.Context, img *images.Image, m Moment, note an
 			err = os.WriteFile(filepath.Join(dir, instantNote), text, 0o644)
 		}
 		return cp, err
-	})
+	}, instantNote)
 	if err != nil {
 		return nil, err
 	}
 	text, err := os.ReadFile(filepath.Join(cp.Dir, instantNote))
-	if err != nil { // killed between the two
+	if err != nil {
 		return nil, fmt.Errorf("checkpoint %s is not whole, remove it: %w", cp.Dir, err)
 	}
 	if err := json.Unmarshal(text, &kept); err != nil {

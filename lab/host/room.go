@@ -19,23 +19,24 @@ const (
 	roomInMemory = 1 << 30 // bytes
 )
 
-// Room says what there is too little of for another guest whose disks lie in dir, and what to do; empty for nothing. What cannot be
-// told is taken for enough.
-func Room(dir string) string {
+// Room says what there is too little of for another guest whose disks lie in dir, beside so many that were just begun and have not
+// taken theirs yet, and what to do; empty for nothing. What cannot be told is taken for enough.
+func Room(dir string, begun int) string {
+	onDisk, inMemory := uint64(begun+1)*roomOnDisk, uint64(begun+1)*roomInMemory
 	for existing := dir; ; existing = filepath.Dir(existing) {
 		var fs unix.Statfs_t
 		err := unix.Statfs(existing, &fs)
 		if errors.Is(err, unix.ENOENT) && existing != filepath.Dir(existing) {
 			continue
 		}
-		if free := fs.Bavail * uint64(fs.Bsize); err == nil && free < roomOnDisk {
-			return fmt.Sprintf("%s are free on the file system of %s, a guest may need %s: make room, vdevil gc and vdevil rm do",
-				humanize.IBytes(free), dir, humanize.IBytes(roomOnDisk))
+		if free := fs.Bavail * uint64(fs.Bsize); err == nil && free < onDisk {
+			return fmt.Sprintf("%s are free on the file system of %s, what begins may need %s: make room, vdevil gc and vdevil rm do",
+				humanize.IBytes(free), dir, humanize.IBytes(onDisk))
 		}
 		break
 	}
-	if free, ok := memory(); ok && free < roomInMemory {
-		return fmt.Sprintf("%s of memory are available, a guest may need %s: end something, or give fewer --jobs", humanize.IBytes(free), humanize.IBytes(roomInMemory))
+	if free, ok := memory(); ok && free < inMemory {
+		return fmt.Sprintf("%s of memory are available, what begins may need %s: end something, or give fewer --jobs", humanize.IBytes(free), humanize.IBytes(inMemory))
 	}
 	return ""
 }

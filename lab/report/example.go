@@ -83,8 +83,8 @@ func ended(t trial.Result) string {
 	return fmt.Sprintf("%s: %s, %.1f s", name(t), Ending(t), t.Seconds)
 }
 
-// details shows what is known of one trial, and how to know more.
-func details(b *bytes.Buffer, t trial.Result) {
+// details shows what is known of one trial, with so many of its strikes, and how to know more.
+func details(b *bytes.Buffer, t trial.Result, strikes int) {
 	const margin = "    "
 	for _, text := range []string{t.Text, t.Reason} {
 		if text != "" {
@@ -96,7 +96,7 @@ func details(b *bytes.Buffer, t trial.Result) {
 		stack(b, e, margin+"  ")
 	}
 	for i, in := range t.Injections {
-		if i == injectionsShown {
+		if i == strikes {
 			fmt.Fprintf(b, "%sand %d more strikes, see the bundle\n", margin, len(t.Injections)-i)
 			break
 		}

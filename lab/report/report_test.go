@@ -265,6 +265,33 @@ func TestStatesOfRuns(t *testing.T) {
 	}
 }
 
+// One trial alone is told whole: all strikes, and the console around the message.
+func TestTrialWhole(t *testing.T) {
+	r := reproduces().Arms[0].Results[0]
+	if len(r.Events) == 0 || len(r.Injections) == 0 {
+		t.Fatalf("%+v", r)
+	}
+	for len(r.Injections) < 5 {
+		r.Injections = append(r.Injections, r.Injections[0])
+	}
+	e := &r.Events[0]
+	r.Text, r.Signature = e.Text, e.Signature()
+	e.Pos, e.Raw = 4711, []byte("[   12.3] "+e.Text+"\r\n[   12.4] \x1b[31mCPU: 1\n"+strings.Repeat("[   12.5] frame\n", 100))
+	var b bytes.Buffer
+	if err := Trial(&b, trial.Spec{Name: "blkptr-dva-flip", OpenZFS: "2.3.2", Arm: r.Arm, Number: 1}, r, environment("qemu")); err != nil {
+		t.Fatal(err)
+	}
+	out := b.String()
+	for _, want := range []string{"on the console, from byte 4711 on:\n    [   12.3] " + e.Text + "\n", "CPU: 1\n", "... 42 lines more"} {
+		if !strings.Contains(out, want) {
+			t.Errorf("%q is missing in\n%s", want, out)
+		}
+	}
+	if strings.Count(out, "  when: ") != 5 || strings.Contains(out, "more strikes") || strings.ContainsAny(out, "\r\x1b") {
+		t.Errorf("got\n%s", out)
+	}
+}
+
 func TestNeededUnknown(t *testing.T) {
 	r := inconclusive()
 	r.Needed = 0

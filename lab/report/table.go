@@ -40,7 +40,7 @@ func Trials(w io.Writer, results []verdict.Summary) error {
 		for _, a := range r.Arms {
 			for _, t := range a.Results {
 				fmt.Fprintf(&b, "\n  %s%s\n", mark(a), ended(t))
-				details(&b, t)
+				details(&b, t, injectionsShown)
 			}
 		}
 	}
@@ -78,7 +78,7 @@ func section(b *bytes.Buffer, r verdict.Summary, s *scenarios.Scenario) {
 	}
 	for _, e := range examples(r) {
 		fmt.Fprintf(b, "\n  %s\n", e.title())
-		details(b, e.trial)
+		details(b, e.trial, injectionsShown)
 	}
 	lost(b, r)
 	unaudited(b, r)

@@ -6,7 +6,9 @@ import (
 	"io"
 	"strings"
 
+	"github.com/vdevil/vdevil/lab/printable"
 	"github.com/vdevil/vdevil/lab/trial"
+	"github.com/vdevil/vdevil/lab/zfs/panics"
 )
 
 // Trial writes all that is known of one trial.
@@ -17,7 +19,10 @@ func Trial(w io.Writer, s trial.Spec, r trial.Result, e trial.Environment) error
 		role = "control arm"
 	}
 	fmt.Fprintf(&b, "%s: %s\n%s, seed %d\n\n", s.Title(), Ending(r), role, s.Seed)
-	details(&b, r)
+	details(&b, r, len(r.Injections))
+	if e, ok := Decisive(r); ok {
+		console(&b, e)
+	}
 	for _, part := range []struct {
 		title string
 		lines []string
@@ -52,6 +57,25 @@ func Trial(w io.Writer, s trial.Spec, r trial.Result, e trial.Environment) error
 	}
 	_, err := b.WriteTo(w)
 	return err
+}
+
+// linesShown is how much of the console is shown of an event.
+const linesShown = 60
+
+// console shows an event as the guest printed it.
+func console(b *bytes.Buffer, e panics.Event) {
+	lines := strings.Split(strings.TrimRight(printable.Text(string(e.Raw)), "\n"), "\n")
+	if len(e.Raw) == 0 {
+		return
+	}
+	fmt.Fprintf(b, "\n  on the console, from byte %d on:\n", e.Pos)
+	for i, line := range lines {
+		if i == linesShown {
+			fmt.Fprintf(b, "    ... %d lines more\n", len(lines)-i)
+			break
+		}
+		fmt.Fprintf(b, "    %s\n", strings.TrimRight(line, "\r"))
+	}
 }
 
 // cut says what a power cut has left, and what became of it.

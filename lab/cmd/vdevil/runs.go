@@ -168,7 +168,7 @@ func (a *app) drawing(shown lab.Shown, asJSON bool) error {
 // oneTrial is what show says of a trial as JSON.
 type oneTrial struct {
 	store.Trial
-	// Events are what the console said of trouble, with the stacks.
+	// Events are what the console said of trouble, with the stacks. As JSON their lines of the console are in base64: they may be anything.
 	Events []panics.Event `json:"events"`
 }
 

@@ -71,41 +71,44 @@ const CondSuspended = "pool-suspended"
 
 // Event is one end found on a console.
 type Event struct {
-	Class     Class
-	Condition string
+	Class     Class  `json:"class"`
+	Condition string `json:"condition"`
 	// Caller is what stands behind the "@" of the signature; empty when unknown.
-	Caller string
+	Caller string `json:"caller"`
 	// Tree names the range tree, from OpenZFS 2.3.4 on, and only where the name can be trusted: trees that
 	// zfs_range_tree_swap exchanges (ms_freeing, ms_freed, ms_defer) carry each other's names.
-	Tree string
+	Tree string `json:"tree"`
 	// Func, File and Line say where a VERIFY, ASSERT or PANIC() stands in the source.
-	Func, File string
-	Line       int
+	Func string `json:"func"`
+	File string `json:"file"`
+	Line int    `json:"line"`
 	// Text is the message as printed, one line or more, without time stamps and terminal codes.
-	Text string
+	Text string `json:"text"`
 	// Offset and Size are in bytes, of the segment or DVA that the message names; both 0 when it names none.
-	Offset, Size uint64
+	Offset uint64 `json:"offset"`
+	Size   uint64 `json:"size"`
 	// Thread and PID are those of the thread that printed the stack, or that hangs. PID is 0 when unknown.
-	Thread string
-	PID    int
+	Thread string `json:"thread"`
+	PID    int    `json:"pid"`
 	// Stack is innermost first, as printed; where the kernel printed the registers of an interrupted or fallen CPU, the
 	// function of the instruction pointer stands at its place, which is the first one in an oops.
-	Stack []Frame
+	Stack []Frame `json:"stack"`
 	// Raw is every console line that belongs to the event, unchanged, at most 64 KiB.
-	Raw []byte
+	Raw []byte `json:"raw"`
 	// Pos is the offset of Raw's first line from the first byte that the Scanner was fed.
-	Pos int
+	Pos int `json:"pos"`
 }
 
 // Frame is one line of a stack.
 type Frame struct {
-	Func string
+	Func string `json:"func"`
 	// Offset of the return address in the function and Size of the function, in bytes.
-	Offset, Size uint64
+	Offset uint64 `json:"offset"`
+	Size   uint64 `json:"size"`
 	// Module is empty for the kernel itself.
-	Module string
+	Module string `json:"module"`
 	// Unreliable frames ("? " in the text) are addresses found on the stack that the unwinder did not pass through.
-	Unreliable bool
+	Unreliable bool `json:"unreliable"`
 
 	pointer bool // was read from the instruction pointer, not by the unwinder
 }
