@@ -192,6 +192,9 @@ func (s *Store) List() ([]*Image, error) {
 		if !e.IsDir() || !ok || version == "" || strings.HasPrefix(e.Name(), ".") {
 			continue
 		}
+		if strings.HasPrefix(e.Name(), treePrefix) {
+			version = e.Name()
+		}
 		img, err := load(filepath.Join(s.dirs.Cache, "images", e.Name()), version)
 		if err != nil {
 			errs = append(errs, err)
@@ -205,6 +208,9 @@ func (s *Store) List() ([]*Image, error) {
 // Remove deletes all images of an OpenZFS version, damaged ones and those of older labs included, those of trees that are put on
 // one of them, and what was kept for building it. It does not wait for somebody who builds it just now: the error is a *host.LockedError.
 func (s *Store) Remove(version string) error {
+	if strings.ContainsRune(version, '/') || version == "" {
+		return fmt.Errorf("image rm %s: it is no name of an image, vdevil image list has them: %w", version, os.ErrNotExist)
+	}
 	unlock, err := host.TryLock(s.lockFile(version))
 	if err != nil {
 		return fmt.Errorf("image rm %s: %w", version, err)
@@ -223,7 +229,7 @@ func (s *Store) Remove(version string) error {
 		found = append(found, names...)
 	}
 	if len(found) == 0 && !trees {
-		return fmt.Errorf("image rm %s: there is no image of that version: %w", version, os.ErrNotExist)
+		return fmt.Errorf("image rm %s: there is no image of that name, vdevil image list has them: %w", version, os.ErrNotExist)
 	}
 	for _, path := range found {
 		if err := os.RemoveAll(path); err != nil {

@@ -85,6 +85,21 @@ func TestTrees(t *testing.T) {
 	if err := s.Remove("2.3.2-gfirst"); err != nil {
 		t.Error(err)
 	}
+	// One that is damaged is called by its ID.
+	if err := os.Remove(filepath.Join(other.Dir, manifestName)); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.List(); err == nil || !strings.Contains(err.Error(), "vdevil image rm "+other.ID) {
+		t.Errorf("listing a damaged one: %v", err)
+	}
+	if err := s.Remove(other.ID); err != nil {
+		t.Error(err)
+	}
+	for _, name := range []string{"./zfs", "", other.ID} {
+		if err := s.Remove(name); !errors.Is(err, os.ErrNotExist) || !strings.Contains(err.Error(), "vdevil image list") {
+			t.Errorf("removing %q: %v", name, err)
+		}
+	}
 	if err := s.Remove("2.3.2"); err != nil { // and what is put on it
 		t.Error(err)
 	}

@@ -63,22 +63,26 @@ func sizeOf(dir string) (size int64) {
 
 // removeTrees deletes the images of trees with a name, or put on an image of a version, and forgets that one did not compile.
 func (s *Store) removeTrees(version string) (found bool, err error) {
-	manifests, _ := filepath.Glob(filepath.Join(s.dirs.Cache, "images", treePrefix+"*", manifestName))
-	for _, path := range manifests {
+	dirs, _ := filepath.Glob(filepath.Join(s.dirs.Cache, "images", treePrefix+"*"))
+	for _, path := range dirs {
+		id := filepath.Base(path)
+		if strings.HasSuffix(id, ".lock") {
+			continue
+		}
 		var m manifest
-		text, err := os.ReadFile(path)
-		if err != nil || json.Unmarshal(text, &m) != nil || m.Tree == nil {
+		text, err := os.ReadFile(filepath.Join(path, manifestName))
+		known := err == nil && json.Unmarshal(text, &m) == nil && m.Tree != nil
+		if id != version && (!known || m.Tree.Name != version && !strings.HasPrefix(m.Base, version+"-")) { // a damaged one is called by its ID
 			continue
 		}
-		if m.Tree.Name != version && !strings.HasPrefix(m.Base, version+"-") {
-			continue
-		}
-		unlock, err := host.TryLock(s.lockFile(m.ID))
-		if err != nil {
-			return found, fmt.Errorf("image rm %s: %w", version, err)
+		unlock := func() {} // of what is named itself the lock is held
+		if id != version {
+			if unlock, err = host.TryLock(s.lockFile(id)); err != nil {
+				return found, fmt.Errorf("image rm %s: %w", version, err)
+			}
 		}
 		found = true
-		err = os.RemoveAll(filepath.Dir(path))
+		err = os.RemoveAll(path)
 		unlock()
 		if err != nil {
 			return found, fmt.Errorf("image rm %s: %w", version, err)

@@ -177,6 +177,7 @@ func candidates(h source.History, plan func(source.Tree) (campaign.Image, error)
 			all[n-1].Commits = slices.Insert(all[n-1].Commits, 0, one)
 		default:
 			all[n-1].Commits = append(all[n-1].Commits, one)
+			all[n-1].Image.OpenZFS = img.OpenZFS // of the last one, by which trials are repeated
 		}
 		if i == h.Base {
 			fork = len(all) - 1

@@ -51,6 +51,9 @@ func TestCandidates(t *testing.T) {
 		}
 		got := make([]string, len(all))
 		for i, one := range all {
+			if last := one.Commits[len(one.Commits)-1].Hash; !strings.HasSuffix(one.Image.OpenZFS, "-g"+last) {
+				t.Errorf("%s: candidate %d is called %s, its last commit is %s", c.kernels, i, one.Image.OpenZFS, last)
+			}
 			var hashes []string
 			for _, k := range one.Commits {
 				hashes = append(hashes, k.Hash)
@@ -69,6 +72,18 @@ func TestCandidatesFail(t *testing.T) {
 	_, _, _, err := candidates(historyOf("ab", -1), func(source.Tree) (campaign.Image, error) { return campaign.Image{}, full })
 	if !errors.Is(err, full) {
 		t.Errorf("got %v", err)
+	}
+	// An end that no kernel is for is none.
+	for _, kernels := range []string{"xab", "abx"} {
+		_, _, _, err := candidates(historyOf(kernels, -1), func(t source.Tree) (campaign.Image, error) {
+			if t.Kernel == "x" {
+				return campaign.Image{}, fmt.Errorf("2.0.0: %w: its META says Linux 3.10 to 5.13", images.ErrNoKernel)
+			}
+			return campaign.Image{ID: t.Kernel, OpenZFS: t.Name}, nil
+		})
+		if !errors.Is(err, images.ErrNoKernel) {
+			t.Errorf("%s: got %v", kernels, err)
+		}
 	}
 }
 

@@ -185,7 +185,8 @@ func (l *Lab) ensure(ctx context.Context, at campaign.Image) (*images.Image, err
 		}
 		return img, err
 	}
-	return nil, fmt.Errorf("the image of OpenZFS %s is gone: build it anew with vdevil image build %s --source DIR", at.OpenZFS, at.OpenZFS)
+	return nil, fmt.Errorf("the image of OpenZFS %s, %s, is gone: vdevil image build REVISION --source DIR builds that of a revision anew, "+
+		"and vdevil peek --zfs DIR that of a directory which is as it was", at.OpenZFS, at.ID)
 }
 
 // called is an image under the name of one of its trees: several share it.

@@ -23,7 +23,7 @@ func Clean(cache string) (removed []string, err error) {
 			removed, err = append(removed, own), errors.Join(err, os.RemoveAll(own))
 			continue
 		}
-		for _, pattern := range []string{"edited-*", "without-*"} {
+		for _, pattern := range []string{"edited-*", "without-*", "patched-*"} {
 			left, _ := filepath.Glob(filepath.Join(own, pattern))
 			for _, path := range left {
 				if old(path, abandoned) {

@@ -177,12 +177,20 @@ func (r Bisection) Table(w io.Writer) error {
 // candidates are those of which something is known, one in a line.
 func (r Bisection) candidates(b *bytes.Buffer) {
 	rows := [][]string{{"", "VERSION", "COMMITS", "TRIALS", "HITS", "RATE %", "95 % INTERVAL", "OTHER", "PROBABILITY"}}
+	weighed := slices.ContainsFunc(r.Candidates, func(c Candidate) bool { return c.Prior != 1 })
+	if weighed {
+		rows[0] = append(rows[0], "PRIOR WEIGHT")
+	}
 	for _, c := range r.Candidates {
 		if c.Trials > 0 || c.Untestable != "" || c.Posterior >= 0.01 {
-			rows = append(rows, []string{
+			row := []string{
 				c.end(r), c.OpenZFS, strconv.Itoa(len(c.Commits)), strconv.Itoa(c.Scored), strconv.Itoa(c.Hits), c.rate(), c.interval(), c.others(),
 				c.probability(r),
-			})
+			}
+			if weighed {
+				row = append(row, strconv.FormatFloat(c.Prior, 'g', -1, 64))
+			}
+			rows = append(rows, row)
 		}
 	}
 	align(b, rows)

@@ -42,7 +42,7 @@ func (f *labFlags) add(flags *pflag.FlagSet) {
 	flags.BoolVar(&f.yes, "yes", false, "install missing host packages without asking, as CI=true does")
 	flags.BoolVar(&f.plain, "plain", false, "say what goes on in plain lines, also on a terminal")
 	flags.StringVar(&f.source, "source", os.Getenv("VDEVIL_ZFS_SOURCE"), "`DIR` of a git checkout of OpenZFS, whose revisions can be named as versions (or $VDEVIL_ZFS_SOURCE)")
-	flags.StringVar(&f.backports, "backports", "", "`FILE` with patches that old revisions need to compile, each line a range and a patch: zfs-2.1.0..zfs-2.1.5 objtool.patch")
+	flags.StringVar(&f.backports, "backports", "", "`FILE` with patches that old revisions need, each line a range and a patch: zfs-2.1.0..zfs-2.1.5 objtool.patch. It raises Linux-Maximum in META, too, where that is below the guests' kernel")
 	flags.StringVar(&f.mirror, "mirror", "", "`URL` to take the guests' packages from (default: the suite's own)")
 	f.driver.add(flags)
 }
