@@ -95,6 +95,9 @@ func (q *Questions) Plan() error {
 			}
 			for _, a := range arms {
 				one.plan.Trials[a.Arm.Name] = a.Trials
+				if one.applies {
+					one.wants[a.Arm.Name] = make([]Want, 0, a.Trials)
+				}
 				for round := 1; round <= a.Trials && one.applies; round++ {
 					one.wants[a.Arm.Name] = append(one.wants[a.Arm.Name], q.want(s, img, a.Arm.Name, q.number(round)))
 				}
@@ -264,6 +267,11 @@ func (q *Questions) conclude(one *question, results []trial.Result) verdict.Summ
 
 // results are those of a question.
 func (one *question) results(done Results) (results []trial.Result) {
+	n := 0
+	for _, wants := range one.wants {
+		n += len(wants)
+	}
+	results = make([]trial.Result, 0, min(n, len(done)))
 	for _, a := range one.arms {
 		for _, w := range one.wants[a.Arm.Name] {
 			if r, ok := done[w.ID]; ok {

@@ -99,8 +99,14 @@ func Conclude(s *scenarios.Scenario, results []trial.Result, p Plan) Summary {
 func sum(s *scenarios.Scenario, a scenarios.Arm, results []trial.Result, p Plan) Arm {
 	arm := Arm{
 		Name: a.Name, Control: a.Control, Planned: p.Trials[a.Name], Outcomes: map[trial.Outcome]int{}, Signatures: map[string]int{},
-		Results: []trial.Result{},
 	}
+	n := 0
+	for i := range results {
+		if results[i].Arm == a.Name {
+			n++
+		}
+	}
+	arm.Results = make([]trial.Result, 0, n) // there may be a hundred thousand, and they are large
 	for _, r := range results {
 		if r.Arm != a.Name {
 			continue
@@ -119,7 +125,9 @@ func sum(s *scenarios.Scenario, a scenarios.Arm, results []trial.Result, p Plan)
 			arm.Hits++
 		}
 	}
-	slices.SortStableFunc(arm.Results, func(a, b trial.Result) int { return a.Number - b.Number })
+	if byNumber := func(a, b trial.Result) int { return a.Number - b.Number }; !slices.IsSortedFunc(arm.Results, byNumber) {
+		slices.SortStableFunc(arm.Results, byNumber)
+	}
 	if arm.Valid > 0 {
 		arm.Rate = float64(arm.Hits) / float64(arm.Valid)
 	}
