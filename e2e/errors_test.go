@@ -35,7 +35,7 @@ func errorSpecs(b *bench) {
 			Expect(os.Mkdir(machines, 0o700)).To(Succeed())
 			run := h.command("run", "legacy-dedup-gang", "--only", "no-ganging/1")
 			text := failed(ctx, start(with(mounted("tmpfs", "size=1m,mode=700", machines), run)))
-			Expect(text).To(And(ContainSubstring("waiting with more trials: "), MatchRegexp("free on the file system of %s, a guest may need 2.0 GiB: make room", machines)))
+			Expect(text).To(And(ContainSubstring("waiting with more trials: "), MatchRegexp("free on the file system of %s, what begins may need 2.0 GiB: make room", machines)))
 		}, NodeTimeout(patience(0)))
 
 		It("tells of a missing package", func(ctx SpecContext) {
