@@ -25,6 +25,7 @@ type crashFlags struct {
 	promises time.Duration
 	name     word
 	budget   time.Duration
+	shard    shard
 	json     bool
 }
 
@@ -68,6 +69,7 @@ so that vdevil resume goes on with it and vdevil repeat judges a state again; vd
 	flags.UintVar(&f.jobs, "jobs", 0, "states at once (default: one for each CPU, more while CPUs are idle)")
 	flags.Var(&f.name, "name", "of the campaign (default: by the time)")
 	flags.DurationVar(&f.budget, "budget", 0, "`TIME` after which no more states are judged, such as 20m; vdevil resume goes on")
+	flags.Var(&f.shard, "shard", "judge this part of the states only; vdevil resume --shard does another one of the same record, side by side")
 	flags.BoolVar(&f.json, "json", false, "print one JSON document instead of tables")
 	f.add(flags)
 	return cmd
@@ -94,7 +96,7 @@ func (a *app) crash(ctx context.Context, f crashFlags, args []string) error {
 	}
 	request := lab.CrashRequest{
 		Scenario: found[0], Version: f.version, Seed: f.seed, States: int(f.states), Promises: f.promises,
-		Terms: lab.Terms{Name: string(f.name), Budget: f.budget, Observe: view.event},
+		Terms: lab.Terms{Name: string(f.name), Budget: f.budget, Shard: f.shard.Shard, Observe: view.event},
 	}
 	if f.flush.value == "lying" {
 		request.Flush = crash.Flush{Lying: true, Cache: int64(f.cache) << 20}

@@ -222,7 +222,8 @@ func (a *app) resumeCommand() *cobra.Command {
 		Long: `Resume does the trials of a campaign that are wanted yet, with the scenarios as they were when it was begun, and tells what
 all of them say. It has the driver and the images that the campaign began with.`,
 		Example: `  vdevil resume tonight
-  vdevil resume 3f2a --budget 1h`,
+  vdevil resume 3f2a --budget 1h
+  vdevil resume cut --shard 2/4`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return a.resume(cmd.Context(), f, terms, args[0], cmd.Flags().Changed("driver"), asJSON)
@@ -231,6 +232,7 @@ all of them say. It has the driver and the images that the campaign began with.`
 	flags := cmd.Flags()
 	flags.SortFlags = false
 	flags.DurationVar(&terms.budget, "budget", 0, "`TIME` after which no more trials begin")
+	flags.Var(&terms.shard, "shard", "do this part of what is left only; others may do theirs side by side")
 	flags.UintVar(&f.jobs, "jobs", 0, "trials at once (default: one for each CPU, more while CPUs are idle)")
 	flags.BoolVar(&asJSON, "json", false, "print one JSON document instead of tables")
 	f.add(flags)
