@@ -71,7 +71,7 @@ func (t *run) drive(ctx context.Context, r *result) {
 	if e.err == nil && e.status != nil {
 		t.linger(ctx, start.Add(t.spec.Watch))
 	}
-	r.lap("workload")
+	r.lap(trial.Workload)
 	if errors.Is(e.err, context.DeadlineExceeded) && !errors.Is(e.err, errNotReached) {
 		e.look = t.now().look(ctx, t.scale)
 	}

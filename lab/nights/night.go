@@ -118,9 +118,9 @@ func (n *Night) Add(s trial.Spec, r trial.Result, e trial.Environment) error {
 	case r.Outcome == trial.Invalid:
 		t.Invalid++
 	case verdict.Hit(m.scenario, r):
-		t.Valid, t.Hits, t.HitSeconds = t.Valid+1, t.Hits+1, append(t.HitSeconds, r.Seconds)
+		t.Valid, t.Hits, t.HitSeconds = t.Valid+1, t.Hits+1, append(t.HitSeconds, r.Lasted())
 	default:
-		t.Valid, t.OtherSeconds = t.Valid+1, append(t.OtherSeconds, r.Seconds)
+		t.Valid, t.OtherSeconds = t.Valid+1, append(t.OtherSeconds, r.Lasted())
 	}
 	return nil
 }

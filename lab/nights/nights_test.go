@@ -184,7 +184,7 @@ func TestAdd(t *testing.T) {
 			outcome = trial.Invalid
 		}
 		s := trial.Spec{Name: "asked", Scenario: text, Arm: "no-flip", Number: i + 1}
-		if err := n.Add(s, trial.Result{Outcome: outcome, Seconds: float64(i)}, e); err != nil {
+		if err := n.Add(s, trial.Result{Outcome: outcome, Seconds: 60, Spans: []trial.Span{{Name: "fork", Seconds: 9}, {Name: trial.Workload, Seconds: float64(i)}}}, e); err != nil {
 			t.Fatal(err)
 		}
 	}

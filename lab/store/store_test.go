@@ -48,7 +48,7 @@ func spec(number int) trial.Spec {
 func put(t *testing.T, s *Session, number int, o trial.Outcome) {
 	t.Helper()
 	r := trial.Result{
-		Arm: "arm", Number: number, Outcome: o, Text: "PANIC", Reason: "so", Started: time.Now().UTC(), Seconds: 2, Spans: []trial.Span{{Name: "fork", Seconds: 1}},
+		Arm: "arm", Number: number, Outcome: o, Text: "PANIC", Reason: "so", Started: time.Now().UTC(), Seconds: 2, Spans: []trial.Span{{Name: "fork", Seconds: 1}, {Name: trial.Workload, Seconds: 0.5}},
 		Events:     []panics.Event{{Class: panics.Panic, Text: "PANIC", Raw: []byte("raw")}},
 		Injections: []trial.Injection{{Target: "a->b", Before: trial.Bytes{1}, After: trial.Bytes{3}}},
 	}
@@ -85,7 +85,7 @@ func TestTrials(t *testing.T) {
 	}
 	for n, whole := range map[int]bool{1: true, 2: true, 3: false} {
 		r := outline[spec(n).ID()]
-		if r.Number != n || r.Text != "PANIC" || r.Reason != "so" || r.Seconds != 2 || (len(r.Events) > 0) != whole || (len(r.Injections) > 0) != whole {
+		if r.Number != n || r.Text != "PANIC" || r.Reason != "so" || r.Seconds != 2 || r.Lasted() != 0.5 || (len(r.Events) > 0) != whole || (len(r.Injections) > 0) != whole {
 			t.Errorf("trial %d in the outline: %+v", n, r)
 		}
 	}

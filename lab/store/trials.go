@@ -91,18 +91,23 @@ func (s *Store) Results(ctx context.Context, campaign string) (map[string]trial.
 	return all, err
 }
 
-// Outline gives what decides a verdict of all trials of a campaign, and all that is known of the first of those that ended alike:
+// Outline gives what decides a verdict of all trials of a campaign and how long their workload was, and all that is known of the first of those that ended alike:
 // as much as a summary of thousands shows.
 func (s *Store) Outline(ctx context.Context, campaign string) (map[string]trial.Result, error) {
 	all := map[string]trial.Result{}
-	err := s.each(ctx, `SELECT spec, arm, control, number, outcome, signature, text, reason, audited, started, seconds
-		FROM trials WHERE campaign = ?`, []any{campaign}, func(rows *sql.Rows) error {
+	err := s.each(ctx, `SELECT spec, arm, control, number, outcome, signature, text, reason, audited, started, seconds,
+		(SELECT s.seconds FROM spans s WHERE s.trial = t.id AND s.name = ?)
+		FROM trials t WHERE campaign = ?`, []any{trial.Workload, campaign}, func(rows *sql.Rows) error {
 		var r trial.Result
 		var id, started string
-		if err := rows.Scan(&id, &r.Arm, &r.Control, &r.Number, &r.Outcome, &r.Signature, &r.Text, &r.Reason, &r.NotAudited, &started, &r.Seconds); err != nil {
+		var workload sql.NullFloat64
+		err := rows.Scan(&id, &r.Arm, &r.Control, &r.Number, &r.Outcome, &r.Signature, &r.Text, &r.Reason, &r.NotAudited, &started, &r.Seconds, &workload)
+		if err != nil {
 			return err
 		}
-		var err error
+		if workload.Valid {
+			r.Spans = []trial.Span{{Name: trial.Workload, Seconds: workload.Float64}}
+		}
 		if r.Started, err = time.Parse(time.RFC3339Nano, started); err != nil {
 			return fmt.Errorf("trial %s: %w", id, err)
 		}

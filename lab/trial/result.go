@@ -53,6 +53,19 @@ type Result struct {
 	Evidence []Evidence `json:"evidence,omitempty"`
 }
 
+// Workload is the span from the beginning of the workload to its end, or to that of the guest.
+const Workload = "workload"
+
+// Lasted is how long that was, in seconds; the whole trial where it is not told.
+func (r Result) Lasted() float64 {
+	for _, s := range r.Spans {
+		if s.Name == Workload {
+			return s.Seconds
+		}
+	}
+	return r.Seconds
+}
+
 // Span is a part of a trial.
 type Span struct {
 	Name    string  `json:"name"`

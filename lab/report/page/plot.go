@@ -173,11 +173,11 @@ func whole(arms []verdict.Arm) bool {
 	return true
 }
 
-func isWorkload(s trial.Span) bool { return s.Name == "workload" }
+func isWorkload(s trial.Span) bool { return s.Name == trial.Workload }
 
 func lasted(r trial.Result, span bool) float64 {
-	if i := slices.IndexFunc(r.Spans, isWorkload); span && i >= 0 {
-		return r.Spans[i].Seconds
+	if span {
+		return r.Lasted()
 	}
 	return r.Seconds
 }
