@@ -82,8 +82,9 @@ type Runner struct {
 	// Options are for a trial.
 	Options func(Want) bench.Options
 	Stream  *Stream
-	// Room says what there is too little of for another trial, beside so many that were just begun, empty for nothing. It is asked again after a while; when it says so
-	// for long, and no trial runs that will give back what it has, the run ends with that. Nil is always enough.
+	// Room says what there is too little of for another trial, beside so many that were just begun, empty for nothing. It is asked
+	// again after a while; when it says so for long, and no trial runs that will give back what it has, the run ends with that. Nil is
+	// always enough.
 	Room func(begun int) string
 
 	again time.Duration // 0 for the constant
