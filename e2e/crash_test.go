@@ -41,10 +41,10 @@ func crashSpecs(b *bench) {
 
 		It("are cleared away when a study is interrupted, which goes on from what was judged, and one is judged again", func(ctx SpecContext) {
 			h := b.furnished()
-			session := h.start("crash", "crash-storm", "--states", "8", "--json", "--name", "cut")
+			session := h.start("crash", "crash-storm", "--states", "4", "--json", "--name", "cut")
 			Eventually(ctx, func(g Gomega) {
 				runs(session)
-				g.Expect(string(session.Err.Contents())).To(ContainSubstring(" of 8 states, "))
+				g.Expect(string(session.Err.Contents())).To(ContainSubstring(" of 4 states, "))
 			}).Should(Succeed())
 			interrupt(session)
 			Eventually(ctx, session).Should(gexec.Exit(trouble))
@@ -52,20 +52,20 @@ func crashSpecs(b *bench) {
 			Expect(h.owned(session.Command.Process.Pid)).To(BeEmpty())
 			var r report.Study
 			Expect(json.Unmarshal(session.Out.Contents(), &r)).To(Succeed())
-			Expect(r.Planned).To(Equal(8))
-			Expect(len(r.States)).To(And(BeNumerically(">", 0), BeNumerically("<", 8)))
+			Expect(r.Planned).To(Equal(4))
+			Expect(len(r.States)).To(And(BeNumerically(">", 0), BeNumerically("<", 4)))
 
 			session = h.start("resume", "cut", "--json")
 			Eventually(ctx, session).Should(gexec.Exit(held))
 			var whole report.Study
 			Expect(json.Unmarshal(session.Out.Contents(), &whole)).To(Succeed())
-			Expect(whole.States).To(HaveLen(8))
+			Expect(whole.States).To(HaveLen(4))
 			Expect(whole.Bytes).To(Equal(r.Bytes), "it has another record")
 			for _, before := range r.States {
 				Expect(whole.States[before.Number-1].Started).To(Equal(before.Started), "state %d was judged again", before.Number)
 			}
 
-			session = h.start("repeat", "cut/crash-storm/storm/7", "--json")
+			session = h.start("repeat", "cut/crash-storm/storm/3", "--json")
 			Eventually(ctx, session).Should(gexec.Exit(held))
 			Expect(h.owned(session.Command.Process.Pid)).To(BeEmpty())
 		}, NodeTimeout(patience(3*time.Minute)))

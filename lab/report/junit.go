@@ -27,13 +27,16 @@ const (
 // verdict that changed or was not expected is a failure, trouble of the lab's own an error, and what is inconclusive is skipped. Where
 // several results have one name the worst counts, and the others are in its text. The file is below 30 MB whatever the input: texts
 // are cut, then left out, and in the end cases are, and the file says so.
-func (r Report) JUnit(w io.Writer) error {
+func (r Report) JUnit(w io.Writer) error { return r.junit(w, junitMost) }
+
+// junit keeps the cases below a size in bytes.
+func (r Report) junit(w io.Writer, most int) error {
 	cases := r.cases()
 	body := &junitWriter{}
-	written := body.cases(cases, min(caseMost, junitMost/2/max(1, len(cases))))
+	written := body.cases(cases, min(caseMost, most/2/max(1, len(cases))), most)
 	if written < len(cases) {
 		body.Reset()
-		written = body.cases(cases, 0)
+		written = body.cases(cases, 0, most)
 	}
 	head := &junitWriter{}
 	head.begin(r, cases[:written], len(cases)-written)
@@ -75,10 +78,10 @@ func (w *junitWriter) begin(r Report, cases []*junitCase, left int) {
 }
 
 // cases writes as many as there is room for, each with so much text, and says how many those are. With no text they have no properties.
-func (w *junitWriter) cases(list []*junitCase, text int) int {
+func (w *junitWriter) cases(list []*junitCase, text, most int) int {
 	for i, c := range list {
 		before := w.Len()
-		if w.testcase(c, text); w.Len() > junitMost {
+		if w.testcase(c, text); w.Len() > most {
 			w.Truncate(before)
 			return i
 		}

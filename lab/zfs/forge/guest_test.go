@@ -33,6 +33,21 @@ const (
 	stepLimit    = 120 * time.Second
 )
 
+// made is the directory of the pools that the tests have made, by their version: one that is asked for again is there.
+var made string
+
+func TestMain(m *testing.M) {
+	os.Exit(func() int {
+		var err error
+		if made, err = os.MkdirTemp("", "vdevil-forge-"); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			return 1
+		}
+		defer os.RemoveAll(made)
+		return m.Run()
+	}())
+}
+
 // bench is a guest of one OpenZFS version and the pool of pool.sh, exported.
 type bench struct {
 	lab  *lab.Lab
@@ -51,6 +66,10 @@ func newBench(t *testing.T, version string) *bench {
 	if b.cp, err = b.lab.Checkpoints().Booted(t.Context(), b.img, labtest.Machine()); err != nil {
 		t.Fatal(err)
 	}
+	b.disk = filepath.Join(made, b.img.OpenZFS)
+	if _, err := os.Stat(b.disk); err == nil {
+		return b
+	}
 	m, g := b.fork(t, machine.ForkOptions{})
 	ctx, cancel := context.WithTimeout(t.Context(), b.cp.Scale.Limit(scriptLimit))
 	defer cancel()
@@ -62,7 +81,6 @@ func newBench(t *testing.T, version string) *bench {
 	if err := m.PowerOff(); err != nil {
 		t.Fatal(err)
 	}
-	b.disk = filepath.Join(t.TempDir(), "v0")
 	if err := host.CloneFile(t.Context(), b.disk, m.Disks()[0].Path); err != nil {
 		t.Fatal(err)
 	}

@@ -144,7 +144,7 @@ func TestPiecesMakeNoDifference(t *testing.T) {
 		if got := feed(g.console, func(int) int { return 1 }); !reflect.DeepEqual(got, want) {
 			t.Errorf("%s: byte by byte: %d events, want %d", g.path, len(got), len(want))
 		}
-		for range 20 {
+		for range 6 {
 			got := feed(g.console, func(left int) int { return 1 + r.IntN(min(left, 3000)) })
 			if !reflect.DeepEqual(got, want) {
 				t.Fatalf("%s: in pieces: %d events, want %d", g.path, len(got), len(want))
