@@ -185,7 +185,15 @@ func Show(ctx context.Context, s *store.Store, c store.Campaign, whole bool) (Sh
 			return Shown{}, fmt.Errorf("campaign %s: %w", c.Name, err)
 		}
 		m := a.Map(done)
-		return Shown{Atlas: &m}, nil
+		shown := Shown{Atlas: &m}
+		if a.Structure.Size > 0 { // it was read
+			if _, err := a.Plan(a.Structure, done, false); err != nil {
+				return Shown{}, fmt.Errorf("campaign %s: %w", c.Name, err)
+			}
+			want, _ := a.Next(done)
+			shown.Wanted = len(want)
+		}
+		return shown, nil
 	case KindBisect:
 		b := &bisection{}
 		if err := json.Unmarshal(c.Request, b); err != nil {
@@ -202,7 +210,7 @@ func Show(ctx context.Context, s *store.Store, c store.Campaign, whole bool) (Sh
 			return Shown{}, fmt.Errorf("campaign %s: %w", c.Name, err)
 		}
 		s := studied(r, done)
-		return Shown{Study: &s}, nil
+		return Shown{Study: &s, Wanted: s.Planned - len(s.States)}, nil
 	}
 	return Shown{}, unknown(c)
 }
@@ -268,7 +276,7 @@ func (l *Lab) Repeat(ctx context.Context, spec trial.Spec) (trial.Result, error)
 // Shown is what a campaign shows: a run, an atlas, a bisection or a study of power cuts.
 type Shown struct {
 	Run       []verdict.Summary
-	Wanted    int // trials of a run that may be needed yet
+	Wanted    int // trials that may be needed yet; of a bisection nobody knows
 	Scenarios []*scenarios.Scenario
 	Only      *campaign.Pick
 	Atlas     *bitmap.Map

@@ -28,6 +28,15 @@ func Page(ctx context.Context, d host.Dirs, s *store.Store, all []store.Campaign
 		if err != nil {
 			return p, err
 		}
+		env, err := s.Environment(ctx, one.ID)
+		if err != nil {
+			return p, err
+		}
+		labs, err := s.Labs(ctx, one.ID)
+		if err != nil {
+			return p, err
+		}
+		run := report.Run{Name: one.Name, Environment: env, Results: shown.Run, Wanted: shown.Wanted}
 		switch {
 		case shown.Atlas != nil:
 			p.Atlases = append(p.Atlases, *shown.Atlas)
@@ -36,25 +45,15 @@ func Page(ctx context.Context, d host.Dirs, s *store.Store, all []store.Campaign
 		case shown.Study != nil:
 			shown.Study.Run = one.Name
 			p.Studies = append(p.Studies, *shown.Study)
-		default:
-			env, err := s.Environment(ctx, one.ID)
-			if err != nil {
-				return p, err
-			}
-			labs, err := s.Labs(ctx, one.ID)
-			if err != nil {
-				return p, err
-			}
-			run := report.Run{Name: one.Name, Environment: env, Results: shown.Run, Wanted: shown.Wanted}
-			if !one.Over && len(labs) > 0 && labs[0].Error != "" {
-				run.Error = labs[0].Error
-				p.Error = strings.TrimPrefix(p.Error+"; "+one.Name+": "+run.Error, "; ")
-			}
-			p.Runs = append(p.Runs, run)
-			for _, q := range shown.Scenarios {
-				if !asked[q.Name] {
-					asked[q.Name], p.Asked = true, append(p.Asked, q)
-				}
+		}
+		if !one.Over && len(labs) > 0 && labs[0].Error != "" {
+			run.Error = labs[0].Error
+			p.Error = strings.TrimPrefix(p.Error+"; "+one.Name+": "+run.Error, "; ")
+		}
+		p.Runs = append(p.Runs, run)
+		for _, q := range shown.Scenarios {
+			if !asked[q.Name] {
+				asked[q.Name], p.Asked = true, append(p.Asked, q)
 			}
 		}
 	}

@@ -31,7 +31,8 @@ type Report struct {
 	Error string
 }
 
-// Run is a campaign: what it found, and where. Its trials have one driver and one accelerator.
+// Run is a campaign: what it found, and where. Its trials have one driver and one accelerator. One that asks for no verdict, an atlas,
+// has no results here.
 type Run struct {
 	Name        string
 	Environment trial.Environment

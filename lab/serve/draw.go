@@ -135,15 +135,15 @@ func (r *run) now(ctx context.Context) ([]byte, bool, error) {
 	case len(n.Running) == 0:
 		n.Left = "No trial runs at this moment: what they start from is prepared."
 	default:
-		n.Left = left(r.results, len(n.Running))
+		n.Left = left(c, r.results, len(n.Running))
 	}
 	html, err := drawn(n.Write)
 	return html, false, err
 }
 
 // left says how many trials may be needed yet, and how long they take when so many run side by side and each takes what those took that
-// are done.
-func left(runs []report.Run, wide int) string {
+// are done. Of a bisection nobody knows how many.
+func left(c store.Campaign, runs []report.Run, wide int) string {
 	var wanted, done int
 	var took float64 // seconds
 	for _, r := range runs {
@@ -155,6 +155,9 @@ func left(runs []report.Run, wide int) string {
 	}
 	if wanted == 0 {
 		return ""
+	}
+	if done == 0 { // an atlas or a study of power cuts
+		done, took = c.Trials, c.Seconds
 	}
 	text := fmt.Sprintf("At most %d more trials", wanted)
 	if done == 0 {

@@ -1,0 +1,63 @@
+package lab
+
+import (
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/vdevil/vdevil/lab/atlas"
+	"github.com/vdevil/vdevil/lab/bench"
+	"github.com/vdevil/vdevil/lab/campaign"
+	"github.com/vdevil/vdevil/lab/host"
+	"github.com/vdevil/vdevil/lab/report"
+	"github.com/vdevil/vdevil/lab/report/page"
+	"github.com/vdevil/vdevil/lab/store"
+	"github.com/vdevil/vdevil/lab/trial"
+	"github.com/vdevil/vdevil/scenarios"
+)
+
+// TestPageOfAtlas expects an atlas that is half done to say where it is done, and how many bits are left.
+func TestPageOfAtlas(t *testing.T) {
+	found, err := scenarios.Find([]string{"blkptr-dva-flip"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	a := &atlas.Atlas{
+		Target: "bp", Trigger: scenarios.Trigger{At: "zio_free_sync"}, Asked: campaign.Ask(found)[0], Controls: 1,
+		Structure: bench.Structure{Path: "bp", Type: "blkptr_t", Size: 4, Fields: []string{"a", "b", "c", "d"}},
+	}
+	if err := a.Read(); err != nil {
+		t.Fatal(err)
+	}
+	s, err := store.Open(t.Context(), filepath.Join(t.TempDir(), "vdevil.db"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	c, err := s.Begin(t.Context(), store.NewCampaign(KindAtlas, "bits", a, a, ""))
+	if err != nil {
+		t.Fatal(err)
+	}
+	session, err := s.Session(t.Context(), c.ID, trial.Environment{Version: "0.1.0", Driver: "qemu", Accel: "tcg", Host: "a host"}, store.Errors{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	spec := a.Spec(2, false, 1)
+	if err := session.Put(t.Context(), spec.ID(), spec, trial.Result{Arm: spec.Arm, Number: 1, Outcome: trial.Masked, Seconds: 3}); err != nil {
+		t.Fatal(err)
+	}
+	p, err := Page(t.Context(), host.Dirs{}, s, []store.Campaign{c}, report.Comparison{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(p.Atlases) != 1 || len(p.Runs) != 1 || p.Runs[0].Wanted != 4 { // three bits and the control
+		t.Errorf("got %+v", p)
+	}
+	var html strings.Builder
+	if err := page.Write(&html, p); err != nil {
+		t.Fatal(err)
+	}
+	if !strings.Contains(html.String(), "vdevil 0.1.0, qemu TCG, a host") {
+		t.Error("the page does not say where")
+	}
+}
