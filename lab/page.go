@@ -36,7 +36,7 @@ func Page(ctx context.Context, d host.Dirs, s *store.Store, all []store.Campaign
 		if err != nil {
 			return p, err
 		}
-		run := report.Run{Name: one.Name, Environment: env, Results: shown.Run, Wanted: shown.Wanted}
+		run := report.Run{Name: one.Name, Environment: env, Results: shown.Run, Wanted: shown.Wanted, Memory: MemoryErrors(labs)}
 		switch {
 		case shown.Atlas != nil:
 			p.Atlases = append(p.Atlases, *shown.Atlas)
@@ -74,6 +74,14 @@ func Page(ctx context.Context, d host.Dirs, s *store.Store, all []store.Campaign
 	}
 	p.Console = func(r trial.Result) []byte { return console(RunsDir(d), r.Bundle) }
 	return p, nil
+}
+
+// MemoryErrors are those that the hosts of a campaign's labs counted meanwhile.
+func MemoryErrors(labs []store.Lab) (m report.MemoryErrors) {
+	for _, l := range labs {
+		m.Add(report.MemoryErrors{Corrected: l.Corrected, Uncorrected: l.Uncorrected})
+	}
+	return m
 }
 
 // consoleMost is how much of the end of a console is shown, in bytes.

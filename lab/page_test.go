@@ -16,7 +16,7 @@ import (
 	"github.com/vdevil/vdevil/scenarios"
 )
 
-// TestPageOfAtlas expects an atlas that is half done to say where it is done, and how many bits are left.
+// TestPageOfAtlas expects an atlas that is half done to say where it is done, how many bits are left, and that the host's memory is bad.
 func TestPageOfAtlas(t *testing.T) {
 	found, err := scenarios.Find([]string{"blkptr-dva-flip"})
 	if err != nil {
@@ -38,12 +38,15 @@ func TestPageOfAtlas(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	session, err := s.Session(t.Context(), c.ID, trial.Environment{Version: "0.1.0", Driver: "qemu", Accel: "tcg", Host: "a host"}, store.Errors{})
+	session, err := s.Session(t.Context(), c.ID, trial.Environment{Version: "0.1.0", Driver: "qemu", Accel: "tcg", Host: "a host"}, errorsSoFar(7, 0))
 	if err != nil {
 		t.Fatal(err)
 	}
 	spec := a.Spec(2, false, 1)
 	if err := session.Put(t.Context(), spec.ID(), spec, trial.Result{Arm: spec.Arm, Number: 1, Outcome: trial.Masked, Seconds: 3}); err != nil {
+		t.Fatal(err)
+	}
+	if err := session.End(t.Context(), errorsSoFar(9, 1), nil); err != nil {
 		t.Fatal(err)
 	}
 	p, err := Page(t.Context(), host.Dirs{}, s, []store.Campaign{c}, report.Comparison{})
@@ -57,7 +60,13 @@ func TestPageOfAtlas(t *testing.T) {
 	if err := page.Write(&html, p); err != nil {
 		t.Fatal(err)
 	}
-	if !strings.Contains(html.String(), "vdevil 0.1.0, qemu TCG, a host") {
-		t.Error("the page does not say where")
+	for _, text := range []string{"vdevil 0.1.0, qemu TCG, a host", "bits: the host&#39;s memory had errors meanwhile, 2 corrected and 1 not"} {
+		if !strings.Contains(html.String(), text) {
+			t.Errorf("the page does not say %q", text)
+		}
 	}
+}
+
+func errorsSoFar(corrected, uncorrected int64) store.Errors {
+	return store.Errors{Corrected: &corrected, Uncorrected: &uncorrected}
 }

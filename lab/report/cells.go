@@ -41,6 +41,38 @@ type Run struct {
 	Wanted int
 	// Error says what ended it before that, empty for nothing.
 	Error string
+	// Memory are the errors of the host's memory meanwhile.
+	Memory MemoryErrors
+}
+
+// MemoryErrors are those that hosts have counted while a campaign was done.
+type MemoryErrors struct {
+	Corrected   int64 `json:"corrected"`
+	Uncorrected int64 `json:"uncorrected"`
+}
+
+// String is what they mean for the results, empty without any.
+func (m MemoryErrors) String() string {
+	if m == (MemoryErrors{}) {
+		return ""
+	}
+	return fmt.Sprintf("the host's memory had errors meanwhile, %d corrected and %d not: they may have done what is taken for the guest's", m.Corrected, m.Uncorrected)
+}
+
+// Add adds those of another run.
+func (m *MemoryErrors) Add(more MemoryErrors) {
+	m.Corrected += more.Corrected
+	m.Uncorrected += more.Uncorrected
+}
+
+// Alarms are the memory errors of all runs, in words.
+func (r Report) Alarms() (list []string) {
+	for _, run := range r.Runs {
+		if text := run.Memory.String(); text != "" {
+			list = append(list, run.Name+": "+text)
+		}
+	}
+	return list
 }
 
 // Change is one thing that is not as it was in earlier nights.

@@ -16,6 +16,8 @@ type Document struct {
 	Results []verdict.Summary `json:"results"`
 	// Error says what ended the run before every scenario was judged, empty when all were.
 	Error string `json:"error,omitempty"`
+	// MemoryErrors are those that the hosts counted meanwhile, absent when there were none.
+	MemoryErrors MemoryErrors `json:"memory_errors,omitzero"`
 	// Comparison says what changed since earlier runs; a report has it, where there are any.
 	Comparison *Comparison `json:"comparison,omitempty"`
 }

@@ -27,6 +27,10 @@ func (r Report) Markdown(w io.Writer) error {
 		b.line("")
 		b.line("**Ended early**: " + plainText(r.Error))
 	}
+	for _, text := range r.Alarms() {
+		b.line("")
+		b.line("**Memory**: " + plainText(text))
+	}
 	b.changes(r)
 	b.matrix(cells)
 	b.against(cells)

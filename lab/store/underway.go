@@ -39,6 +39,8 @@ type Lab struct {
 	Ended       time.Time // zero for one that is at work, that was killed, or whose end another computer knows
 	Error       string    // what ended it early
 	Running     []Running
+	// Corrected and Uncorrected are the memory errors that its host counted from its beginning to its end, 0 also where nobody counts.
+	Corrected, Uncorrected int64
 
 	process string
 }
@@ -60,11 +62,13 @@ func (l Lab) AtWork() bool {
 // Labs are the sessions of a campaign, or of all for an empty word, the latest first.
 func (s *Store) Labs(ctx context.Context, campaign string) (labs []Lab, err error) {
 	var ids []string
-	err = s.each(ctx, "SELECT id, campaign, environment, started, ended, error, process FROM sessions WHERE ? IN ('', campaign) ORDER BY started DESC",
+	err = s.each(ctx, `SELECT id, campaign, environment, started, ended, error, process,
+			coalesce(corrected_after - corrected_before, 0), coalesce(uncorrected_after - uncorrected_before, 0)
+		FROM sessions WHERE ? IN ('', campaign) ORDER BY started DESC`,
 		[]any{campaign}, func(rows *sql.Rows) error {
 			var l Lab
 			var id, environment, started, ended string
-			if err := rows.Scan(&id, &l.Campaign, &environment, &started, &ended, &l.Error, &l.process); err != nil {
+			if err := rows.Scan(&id, &l.Campaign, &environment, &started, &ended, &l.Error, &l.process, &l.Corrected, &l.Uncorrected); err != nil {
 				return err
 			}
 			err := errors.Join(json.Unmarshal([]byte(environment), &l.Environment), parse(started, &l.Started), parse(ended, &l.Ended))

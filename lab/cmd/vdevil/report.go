@@ -164,6 +164,7 @@ func reportJSON(ctx context.Context, s *store.Store, w io.Writer, all []store.Ca
 	}
 	for _, run := range r.Runs {
 		d.Lab = run.Environment
+		d.MemoryErrors.Add(run.Memory)
 	}
 	for _, one := range all {
 		if one.Kind != lab.KindRun {

@@ -191,6 +191,14 @@ func (a *app) show(ctx context.Context, s *store.Store, p place, asJSON bool) er
 	if err != nil {
 		return err
 	}
+	labs, err := s.Labs(ctx, c.ID)
+	if err != nil {
+		return err
+	}
+	memory := lab.MemoryErrors(labs)
+	if text := memory.String(); text != "" {
+		a.say("vdevil: %s: %s\n", c.Name, text)
+	}
 	if shown.Run == nil && shown.Scenarios == nil {
 		return a.drawing(shown, asJSON)
 	}
@@ -207,7 +215,7 @@ func (a *app) show(ctx context.Context, s *store.Store, p place, asJSON bool) er
 		if err != nil {
 			return err
 		}
-		return report.Document{Lab: env, Results: shown.Run}.WriteJSON(a.out)
+		return report.Document{Lab: env, Results: shown.Run, MemoryErrors: memory}.WriteJSON(a.out)
 	}
 	return report.Table(a.out, shown.Run, shown.Scenarios)
 }
