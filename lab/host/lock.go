@@ -23,8 +23,11 @@ type Holder struct {
 }
 
 func (h Holder) String() string {
-	if h.PID == 0 {
+	switch h.PID {
+	case 0:
 		return "an unknown process"
+	case os.Getpid():
+		return "this process"
 	}
 	return fmt.Sprintf("process %d (%s)", h.PID, h.Command)
 }
@@ -37,7 +40,7 @@ type LockedError struct {
 
 func (e *LockedError) Error() string {
 	s := fmt.Sprintf("%s holds the lock %s: wait until it ends", e.Holder, e.Path)
-	if e.Holder.PID != 0 {
+	if e.Holder.PID != 0 && e.Holder.PID != os.Getpid() {
 		s += fmt.Sprintf(" or end it (kill %d)", e.Holder.PID)
 	}
 	return s

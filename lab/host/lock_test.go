@@ -149,3 +149,16 @@ func TestStartTimeOfStrangeName(t *testing.T) {
 		t.Errorf("got %d, %v; want 4711", got, err)
 	}
 }
+
+// TestLockedByItself expects a process to be told neither its own command nor to end itself.
+func TestLockedByItself(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "lock")
+	unlock, err := TryLock(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unlock()
+	if _, err := TryLock(path); err == nil || !strings.HasPrefix(err.Error(), "this process holds the lock") || strings.Contains(err.Error(), "kill") {
+		t.Errorf("got %v", err)
+	}
+}
