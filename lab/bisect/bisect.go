@@ -233,15 +233,16 @@ func (b *Bisect) Next(done campaign.Results) (want []campaign.Want, news []campa
 	return b.turns(s.ask, t, done), news
 }
 
-// turns are the next trials of candidates, by number: what changes on the host while they run changes for all of them.
+// turns are the next trials of candidates, by number: what changes on the host while they run changes for all of them. None has more
+// than some ahead of another, which may be built yet.
 func (b *Bisect) turns(ask []int, t []tally, done campaign.Results) (want []campaign.Want) {
 	first := b.Most
 	for _, i := range ask {
 		first = min(first, t[i].done)
 	}
-	for n := first + 1; n <= min(b.Most, first+2*ahead); n++ {
+	for n := first + 1; n <= min(b.Most, first+ahead); n++ {
 		for _, i := range ask {
-			if n <= t[i].done || n > t[i].done+ahead {
+			if n <= t[i].done {
 				continue
 			}
 			if w := b.want(i, n); !has(done, w.ID) {
