@@ -96,6 +96,10 @@ func (l *Lab) bisect(ctx context.Context, b *bisection, c store.Campaign, t Term
 	if err := b.Plan(); err != nil {
 		return report.Bisection{}, misnamed(ctx, err)
 	}
+	there, _ := l.images.List() // a damaged one is told of when it is used
+	for _, candidate := range b.Candidates {
+		b.There = append(b.There, slices.ContainsFunc(there, func(img *images.Image) bool { return img.ID == candidate.Image.ID }))
+	}
 	done, err := l.campaign(ctx, c, campaign.On{Bench: l.bench}, t, func(campaign.Results) (campaign.Search, error) { return b, nil })
 	s := b.Summary(done)
 	if err == nil {

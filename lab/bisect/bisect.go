@@ -33,7 +33,8 @@ func (c Candidate) Name() string {
 	return c.Image.OpenZFS
 }
 
-// Cost is what a candidate and a trial cost, in seconds, for choosing the next.
+// Cost is what a candidate and a trial cost, in seconds, for choosing the next. A trial costs what those that are done took, as soon as
+// there are any.
 type Cost struct {
 	Build float64 `json:"build"`
 	Trial float64 `json:"trial"`
@@ -65,6 +66,8 @@ type Bisect struct {
 	// Most is how many trials a candidate may have, the ends too.
 	Most int  `json:"most"`
 	Cost Cost `json:"cost"`
+	// There says of which candidates the image is on this computer already: they cost no build. Nil is of none.
+	There []bool `json:"-"`
 
 	scenario *scenarios.Scenario
 	weights  []float64         // of the candidates, by the priors
@@ -166,12 +169,13 @@ func (b *Bisect) tallies(done campaign.Results) []tally {
 	for i := range list {
 		t := &list[i]
 		t.skipped = b.skipped[i]
+		t.built = i < len(b.There) && b.There[i]
 		for n := 1; n <= min(t.done+ahead, b.Most); n++ {
 			r, ok := done[b.want(i, n).ID]
 			if !ok {
 				continue
 			}
-			t.built = true
+			t.built, t.tried = true, true
 			if r.Untestable != "" {
 				t.untestable = r.Untestable
 			}
@@ -184,6 +188,19 @@ func (b *Bisect) tallies(done campaign.Results) []tally {
 		}
 	}
 	return list
+}
+
+// course is that of the search, with what trials have been found to cost.
+func (b *Bisect) course(done campaign.Results) *course {
+	c := newCourse(b, b.priors(), &b.rates)
+	var seconds float64
+	for _, r := range done {
+		seconds += r.Seconds
+	}
+	if seconds > 0 {
+		c.cost.Trial = seconds / float64(len(done))
+	}
+	return c
 }
 
 // Score says whether a trial hits, with the text if there is one, and whether it counts at all.
@@ -221,7 +238,7 @@ func (t *tally) add(s *scenarios.Scenario, text string, r trial.Result) {
 // Next asks both ends first, then where history forks, then what tells most for its cost, and at the end the two neighbours of the
 // boundary again.
 func (b *Bisect) Next(done campaign.Results) (want []campaign.Want, news []campaign.Event) {
-	c, t := newCourse(b, b.priors(), &b.rates), b.tallies(done)
+	c, t := b.course(done), b.tallies(done)
 	s := c.next(t)
 	news = b.news(c, t, s, done)
 	switch {

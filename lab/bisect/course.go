@@ -30,7 +30,8 @@ type tally struct {
 	invalid    int
 	untestable string
 	skipped    bool
-	built      bool // some trial of it is done
+	tried      bool // some trial of it is done
+	built      bool // it was tried, or its image is there
 }
 
 func (t *tally) counts() stats.Counts { return stats.Counts{Hits: t.sum, Scored: len(t.hits)} }

@@ -8,6 +8,7 @@ import (
 	"github.com/vdevil/vdevil/lab/campaign"
 	"github.com/vdevil/vdevil/lab/report"
 	"github.com/vdevil/vdevil/lab/stats"
+	"github.com/vdevil/vdevil/lab/trial"
 )
 
 // tallyOf has so many trials, the hits spread evenly.
@@ -138,4 +139,22 @@ func TestWhy(t *testing.T) {
 	}
 	done = play(t, b, w)
 	why("10", "the bisection is over: found")
+}
+
+// TestThere expects what has an image already to cost no build, and what trials took to be what the next is said to take.
+func TestThere(t *testing.T) {
+	b := newBisect(t, 9, nil)
+	b.There = make([]bool, 9)
+	b.There[3] = true
+	w := b.want(0, 1)
+	done := campaign.Results{w.ID: {Outcome: trial.Masked, Seconds: 30}}
+	c, tallies := b.course(done), b.tallies(done)
+	for i, want := range map[int]float64{0: 30, 3: 30, 4: 30 + b.Cost.Build} {
+		if got := c.seconds(&tallies[i]); got != want {
+			t.Errorf("a trial of candidate %d costs %g s, not %g", i, got, want)
+		}
+	}
+	if s := b.Summary(done); s.Built != 1 {
+		t.Errorf("%d candidates were tried", s.Built)
+	}
 }

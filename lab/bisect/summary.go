@@ -17,7 +17,7 @@ const intervals = 0.95
 
 // Summary sums up.
 func (b *Bisect) Summary(done campaign.Results) report.Bisection {
-	c, t := newCourse(b, b.priors(), &b.rates), b.tallies(done)
+	c, t := b.course(done), b.tallies(done)
 	return b.summary(c, t, c.next(t))
 }
 
@@ -29,7 +29,7 @@ func (b *Bisect) summary(c *course, t []tally, s step) report.Bisection {
 	for i := range t {
 		row := b.row(i, &t[i])
 		r.Trials += row.Trials
-		if t[i].built {
+		if t[i].tried {
 			r.Built++
 		}
 		row.Seconds = c.seconds(&t[i])
