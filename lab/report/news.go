@@ -7,7 +7,11 @@ import (
 
 // Past says what was compared, for people.
 func (c Comparison) Past() string {
-	return fmt.Sprintf("%d runs since %s", len(c.Nights)-1, c.Nights[0].Began.Format("2006-01-02"))
+	runs := "runs"
+	if len(c.Nights) == 2 {
+		runs = "run"
+	}
+	return fmt.Sprintf("%d %s since %s", len(c.Nights)-1, runs, c.Nights[0].Began.Format("2006-01-02"))
 }
 
 // Reasons are those of the user's list why verdicts of tonight may be others than expected.
@@ -21,8 +25,13 @@ func (c Comparison) Reasons() map[Where]string {
 	return list
 }
 
-// Changes are those of the comparison as a report shows them: verdicts, then rates, then what is done in another way.
+// moved is the corrected p-value below which an edit is said to have moved an arm's rate.
+const moved = 0.05
+
+// Changes are those of the comparison as a report shows them: verdicts, then rates, then what is done in another way. An edit is told
+// once for its scenario, and of each arm whose rate it moved.
 func (c Comparison) Changes() (list []Change) {
+	edits := map[Where]int{} // places in the list
 	for _, q := range c.Questions {
 		one := Change{Scenario: q.Scenario, OpenZFS: q.OpenZFS, Driver: q.Driver, Accel: q.Accel, After: string(q.Verdict)}
 		switch {
@@ -37,8 +46,9 @@ func (c Comparison) Changes() (list []Change) {
 				one.Text = "known: " + q.Known
 			}
 		case len(q.Edited) > 0 && q.Last != nil:
-			one.Before, one.Since = string(q.Before), "after "+c.night(*q.Last)
-			one.Text = "changed: " + strings.Join(q.Edited, ", ")
+			one.Before, one.Since = string(q.Before), c.night(len(c.Nights)-1)
+			one.Text = "asked in another way: " + strings.Join(q.Edited, ", ")
+			edits[q.Where] = len(list)
 		default:
 			continue
 		}
@@ -66,6 +76,9 @@ func (c Comparison) Changes() (list []Change) {
 			list = append(list, one)
 		}
 		if e := t.Edited; c.editedTonight(t) {
+			if _, told := edits[t.Where]; told && e.Q >= moved {
+				continue
+			}
 			list = append(list, Change{
 				Scenario: t.Scenario, OpenZFS: t.OpenZFS, Arm: t.Arm, Driver: t.Driver, Accel: t.Accel, Since: c.night(e.Night),
 				Before: e.Before.String(), After: e.After.String(),

@@ -28,7 +28,8 @@ func TestChanges(t *testing.T) {
 			{Where: at("changed"), Arm: "flip", State: TrendChanged, Changes: []RateChange{
 				{Since: 0, State: ChangeGone, Until: &one, Probability: 0.995}, {Since: 1, State: ChangeGone, Until: &two, Probability: 0.995}, {Since: 2, State: ChangeThere, Probability: 0.999, Confounded: []string{"a host"}},
 			}},
-			{Where: at("edited"), Arm: "flip", State: TrendEdited, Edited: &Edit{What: []string{"the image"}, Night: 2, P: 0.125, Q: 0.25}},
+			{Where: at("edited"), Arm: "flip", State: TrendEdited, Edited: &Edit{What: []string{"the image"}, Night: 2, P: 0.01, Q: 0.02}},
+			{Where: at("edited"), Arm: "no-flip", State: TrendEdited, Edited: &Edit{What: []string{"the image"}, Night: 2, P: 0.125, Q: 0.25}},
 		},
 	}
 	if got, want := c.Past(), "2 runs since 1970-01-01"; got != want {
@@ -50,10 +51,10 @@ func TestChanges(t *testing.T) {
 		{"changed", "", "", true, false},
 		{"known", "", "known: a bug", false, false},
 		{"back", "", "", true, true},
-		{"edited", "", "changed: the image", false, false},
+		{"edited", "", "asked in another way: the image", false, false},
 		{"changed", "flip", "gone, with probability 0.9950, until " + c.night(2), false, true},
 		{"changed", "flip", "there, with probability 0.9990; at the same time: a host", false, false},
-		{"edited", "flip", "done in another way: the image; q = 0.250", false, false},
+		{"edited", "flip", "done in another way: the image; q = 0.020", false, false},
 	}
 	if !slices.Equal(got, want) {
 		t.Errorf("got  %+v\nwant %+v", got, want)

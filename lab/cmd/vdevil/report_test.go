@@ -22,7 +22,7 @@ func TestReport(t *testing.T) {
 	for _, name := range []string{"monday", "tuesday"} {
 		remember(t, dirs, name, 10, campaign.Shard{})
 	}
-	contains(t, succeed(t, "report"), "## tuesday", "Compared with 1 runs", "Nothing changed", "| blkptr-dva-flip | ")
+	contains(t, succeed(t, "report"), "## tuesday", "Compared with 1 run since", "Nothing changed", "| blkptr-dva-flip | ")
 	rememberHits(t, dirs, "wednesday", 10, campaign.Shard{}, 0)
 	to := t.TempDir()
 	file := func(name string) string { return filepath.Join(to, name) }
