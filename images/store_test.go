@@ -114,7 +114,7 @@ func TestEnsureTogether(t *testing.T) {
 		ensure(Options{Progress: func(st Step) { waiting <- st }})
 	}
 	for range 3 {
-		if st := <-waiting; st.Index != 0 || !strings.HasPrefix(st.Name, "waiting for process") {
+		if st := <-waiting; st.Index != 0 || !strings.HasPrefix(st.Name, "waiting for this process") {
 			t.Errorf("told %+v, want that it waits", st)
 		}
 	}
