@@ -63,7 +63,7 @@ func (l Lab) AtWork() bool {
 func (s *Store) Labs(ctx context.Context, campaign string) (labs []Lab, err error) {
 	var ids []string
 	err = s.each(ctx, `SELECT id, campaign, environment, started, ended, error, process,
-			coalesce(corrected_after - corrected_before, 0), coalesce(uncorrected_after - uncorrected_before, 0)
+			coalesce(max(0, corrected_after - corrected_before), 0), coalesce(max(0, uncorrected_after - uncorrected_before), 0)
 		FROM sessions WHERE ? IN ('', campaign) ORDER BY started DESC`,
 		[]any{campaign}, func(rows *sql.Rows) error {
 			var l Lab
