@@ -11,6 +11,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/vdevil/vdevil/lab/report"
@@ -87,6 +88,8 @@ type Answer struct {
 	Verdict, Expected scenarios.Verdict
 	// Rate is the stated one, which decides the verdict with the trials.
 	Rate float64
+	// Text is the scenario's, as far as it is read by machines: its lines without remarks.
+	Text []string
 }
 
 // meaning is what a text says for an arm.
@@ -135,8 +138,36 @@ func (n *Night) Judge(s *scenarios.Scenario, v verdict.Summary, image, driver, a
 	key.Trial = hex.EncodeToString(all.Sum(nil)[:16])
 	n.Answers = append(n.Answers, Answer{
 		Where: report.Where{Scenario: v.Scenario, OpenZFS: v.OpenZFS, Driver: driver, Accel: accel}, Key: key,
-		Verdict: v.Verdict, Expected: v.Expected, Rate: s.Expect.Rate,
+		Verdict: v.Verdict, Expected: v.Expected, Rate: s.Expect.Rate, Text: lines(s.Source),
 	})
+}
+
+// lines are those of a text without remarks, empty ones, and the mark of an item.
+func lines(text string) (list []string) {
+	for line := range strings.Lines(text) {
+		line, _, _ = strings.Cut(" "+strings.TrimSpace(line), " #")
+		if line = strings.TrimPrefix(strings.TrimSpace(line), "- "); line != "" {
+			list = append(list, line)
+		}
+	}
+	return list
+}
+
+// differing are the lines that only one of two texts has, those of the old one first, as diff marks them.
+func differing(old, now []string) (list []string) {
+	only := func(mark string, of, beside []string) {
+		beside = slices.Clone(beside)
+		for _, line := range of {
+			if i := slices.Index(beside, line); i >= 0 {
+				beside = slices.Delete(beside, i, i+1)
+			} else {
+				list = append(list, mark+line)
+			}
+		}
+	}
+	only("- ", old, now)
+	only("+ ", now, old)
+	return list
 }
 
 func (n *Night) cell(of name) *Cell {

@@ -144,8 +144,12 @@ func TestEdits(t *testing.T) {
 				t.Errorf("%s: %s %s %q, %d are compared", tt.what, c.Arm, c.State, got, r.Compared)
 			}
 		}
-		if q := r.Questions[0]; !slices.Equal(q.Edited, tt.asked) || q.Changed != (tt.asked == nil) {
+		q := r.Questions[0]
+		if !slices.Equal(q.Edited, tt.asked) || q.Changed != (tt.asked == nil) {
 			t.Errorf("%s: %+v", tt.what, q)
+		}
+		if told := len(q.Lines) == 2 && strings.Contains(q.Lines[0], tt.old) && strings.Contains(q.Lines[1], tt.now); told != slices.Contains(tt.asked, "the scenario's text") {
+			t.Errorf("%s: the lines that differ are %q", tt.what, q.Lines)
 		}
 		if flip := r.Cells[0]; tt.cells != nil && tt.what != "the signature" {
 			e := flip.Edited

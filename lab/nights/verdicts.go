@@ -40,6 +40,9 @@ func question(before []answered, now answered) report.Question {
 		if now.Expected != last.Expected || now.Rate != last.Rate {
 			q.Edited = append(q.Edited, "the expectation")
 		}
+		if now.Key.Trial != last.Key.Trial {
+			q.Lines = differing(last.Text, now.Text)
+		}
 		if len(q.Edited) > 0 {
 			q.Last, q.Before = &last.night, last.Verdict
 		}

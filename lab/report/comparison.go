@@ -175,7 +175,10 @@ type Question struct {
 	Meanwhile scenarios.Verdict `json:"meanwhile,omitempty"`
 	// Edited lists what is asked or expected in another way than on the night Last: "the scenario's text", "what counts as a hit", "the
 	// image", "the expectation". Then there is a verdict of that night, and of the expectation's, to look at.
-	Edited []string          `json:"edited,omitempty"`
+	Edited []string `json:"edited,omitempty"`
+	// Lines are those of the scenario's text that only one of the two nights has, with "- " before those of night Last and "+ " before
+	// tonight's.
+	Lines  []string          `json:"lines,omitempty"`
 	Last   *int              `json:"last,omitempty"`
 	Before scenarios.Verdict `json:"before,omitempty"`
 	// Known is the reason that the user's list gives for the verdict.

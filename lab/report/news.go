@@ -25,6 +25,27 @@ func (c Comparison) Reasons() map[Where]string {
 	return list
 }
 
+// Of an edit so many lines are told, with so many bytes of each.
+const (
+	editShown = 6
+	editWide  = 160
+)
+
+// lines are those of the scenario's text that are others than on the night before.
+func (q Question) lines() string {
+	var list []string
+	for _, line := range q.Lines[:min(editShown, len(q.Lines))] {
+		if len(line) > editWide {
+			line = strings.ToValidUTF8(line[:editWide], "") + "..."
+		}
+		list = append(list, line)
+	}
+	if more := len(q.Lines) - editShown; more > 0 {
+		list = append(list, fmt.Sprintf("and %d more lines", more))
+	}
+	return strings.Join(list, "; ")
+}
+
 // moved is the corrected p-value below which an edit is said to have moved an arm's rate.
 const moved = 0.05
 
@@ -48,6 +69,9 @@ func (c Comparison) Changes() (list []Change) {
 		case len(q.Edited) > 0 && q.Last != nil:
 			one.Before, one.Since = string(q.Before), c.night(len(c.Nights)-1)
 			one.Text = "asked in another way: " + strings.Join(q.Edited, ", ")
+			if lines := q.lines(); lines != "" {
+				one.Text += ": " + lines
+			}
 			edits[q.Where] = len(list)
 		default:
 			continue

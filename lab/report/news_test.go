@@ -21,7 +21,7 @@ func TestChanges(t *testing.T) {
 			{Where: at("was known before"), Verdict: scenarios.Reproduces, Known: "another bug"},
 			{Where: at("back"), Verdict: scenarios.Reproduces, Was: scenarios.Reproduces, Meanwhile: scenarios.DoesNotReproduce, Back: &two},
 			{Where: at("back before"), Verdict: scenarios.Reproduces, Was: scenarios.Reproduces, Meanwhile: scenarios.DoesNotReproduce, Back: &one},
-			{Where: at("edited"), Verdict: scenarios.Reproduces, Before: scenarios.DoesNotReproduce, Edited: []string{"the image"}, Last: &one},
+			{Where: at("edited"), Verdict: scenarios.Reproduces, Before: scenarios.DoesNotReproduce, Edited: []string{"the scenario's text", "the image"}, Lines: []string{"- a: 1", "+ a: 2"}, Last: &one},
 		},
 		Cells: []Trend{
 			{Where: at("steady"), Arm: "flip", State: TrendSteady},
@@ -51,7 +51,7 @@ func TestChanges(t *testing.T) {
 		{"changed", "", "", true, false},
 		{"known", "", "known: a bug", false, false},
 		{"back", "", "", true, true},
-		{"edited", "", "asked in another way: the image", false, false},
+		{"edited", "", "asked in another way: the scenario's text, the image: - a: 1; + a: 2", false, false},
 		{"changed", "flip", "gone, with probability 0.9950, until " + c.night(2), false, true},
 		{"changed", "flip", "there, with probability 0.9990; at the same time: a host", false, false},
 		{"edited", "flip", "done in another way: the image; q = 0.020", false, false},

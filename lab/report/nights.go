@@ -98,7 +98,19 @@ func (c Comparison) verdicts(b *bytes.Buffer) {
 	rowsUnder(b, "Verdicts that changed:", []string{"SCENARIO", "OPENZFS", "ON", "WAS", "TONIGHT", "EXPECTED", "SINCE", ""}, changed, nil)
 	rowsUnder(b, "Verdicts that are again what they were:", []string{"SCENARIO", "OPENZFS", "ON", "NIGHT BEFORE", "TONIGHT", "EXPECTED"}, back, nil)
 	rowsUnder(b, "Asked, or expected, in another way than the night before, so that the verdicts do not compare:",
-		[]string{"SCENARIO", "OPENZFS", "ON", "CHANGED", "WAS", "TONIGHT", "EXPECTED", "NIGHT BEFORE"}, edited, nil)
+		[]string{"SCENARIO", "OPENZFS", "ON", "CHANGED", "WAS", "TONIGHT", "EXPECTED", "NIGHT BEFORE"}, edited, c.edited())
+}
+
+// edited are the lines of scenarios' texts that are others than the night before, a text in a line.
+func (c Comparison) edited() (notes []string) {
+	for _, q := range c.Questions {
+		if text := q.lines(); text != "" {
+			if note := printable.Line(q.Scenario + ": " + text); !slices.Contains(notes, note) {
+				notes = append(notes, note)
+			}
+		}
+	}
+	return notes
 }
 
 func known(reason string) string {
