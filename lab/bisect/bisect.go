@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/vdevil/vdevil/lab/campaign"
 	"github.com/vdevil/vdevil/lab/report"
@@ -193,12 +194,12 @@ func (b *Bisect) tallies(done campaign.Results) []tally {
 // course is that of the search, with what trials have been found to cost.
 func (b *Bisect) course(done campaign.Results) *course {
 	c := newCourse(b, b.priors(), &b.rates)
-	var seconds float64
+	var took time.Duration // of which the sum is the same in any order
 	for _, r := range done {
-		seconds += r.Seconds
+		took += report.Seconds(r.Seconds)
 	}
-	if seconds > 0 {
-		c.cost.Trial = seconds / float64(len(done))
+	if took > 0 {
+		c.cost.Trial = took.Seconds() / float64(len(done))
 	}
 	return c
 }

@@ -52,7 +52,7 @@ const moved = 0.05
 // Changes are those of the comparison as a report shows them: verdicts, then rates, then what is done in another way. An edit is told
 // once for its scenario, and of each arm whose rate it moved.
 func (c Comparison) Changes() (list []Change) {
-	edits := map[Where]int{} // places in the list
+	edited := map[Where]bool{} // told already
 	for _, q := range c.Questions {
 		one := Change{Scenario: q.Scenario, OpenZFS: q.OpenZFS, Driver: q.Driver, Accel: q.Accel, After: string(q.Verdict)}
 		switch {
@@ -72,7 +72,7 @@ func (c Comparison) Changes() (list []Change) {
 			if lines := q.lines(); lines != "" {
 				one.Text += ": " + lines
 			}
-			edits[q.Where] = len(list)
+			edited[q.Where] = true
 		default:
 			continue
 		}
@@ -100,7 +100,7 @@ func (c Comparison) Changes() (list []Change) {
 			list = append(list, one)
 		}
 		if e := t.Edited; c.editedTonight(t) {
-			if _, told := edits[t.Where]; told && e.Q >= moved {
+			if edited[t.Where] && e.Q >= moved {
 				continue
 			}
 			list = append(list, Change{
