@@ -158,3 +158,21 @@ func TestThere(t *testing.T) {
 		t.Errorf("%d candidates were tried", s.Built)
 	}
 }
+
+// TestAhead expects an end that is there not to have trial after trial while the other one is being built.
+func TestAhead(t *testing.T) {
+	b := newBisect(t, 9, nil)
+	done := campaign.Results{}
+	for n := range ahead {
+		done[b.want(8, n+1).ID] = trial.Result{Outcome: trial.Masked, Seconds: 5}
+	}
+	want, _ := b.Next(done)
+	if len(want) != ahead {
+		t.Errorf("%d trials are wanted, not %d", len(want), ahead)
+	}
+	for _, w := range want {
+		if w.Spec.Image != b.Candidates[0].Image.ID {
+			t.Errorf("a trial of %s is wanted, number %d", w.Spec.OpenZFS, w.Spec.Number)
+		}
+	}
+}

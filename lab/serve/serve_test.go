@@ -462,3 +462,14 @@ func TestGuard(t *testing.T) {
 		}
 	}
 }
+
+// TestLeftOfAtlas expects the time of what has no verdicts to be reckoned from all of its trials.
+func TestLeftOfAtlas(t *testing.T) {
+	c := store.Campaign{Trials: 10, Seconds: 50}
+	if got, want := left(c, []report.Run{{Wanted: 4}}, 2), "At most 4 more trials, about 10.0s."; got != want {
+		t.Errorf("got %q, want %q", got, want)
+	}
+	if got := left(c, []report.Run{{}}, 2); got != "" {
+		t.Errorf("of a bisection %q", got)
+	}
+}
