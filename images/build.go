@@ -8,6 +8,7 @@ import (
 	"os"
 	"path"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -51,6 +52,9 @@ type job struct {
 	log      string
 	process  host.Process
 	progress *progress
+
+	// builder is given what compiles trees, which is made beside an image that they are put on; nil for other images.
+	builder func(ctx context.Context, release string) error
 
 	work string // parent of the chroots, in workRoot
 	out  *logFile
@@ -99,10 +103,16 @@ func (j *job) image(ctx context.Context) (err error) {
 		return err
 	})
 	g.Go(func() error { return j.guest(gctx) })
+	if j.builder != nil {
+		g.Go(func() error { return j.compiler(gctx, "linux-headers-cloud-amd64") })
+	}
 	if err := g.Wait(); err != nil {
 		return err
 	}
-	return j.collect()
+	if err := j.collect(); err != nil || j.builder == nil {
+		return err
+	}
+	return j.builder(ctx, j.release)
 }
 
 // newGate makes a FIFO from which the guest's script reads a line when it gets there. Open for reading too, it waits for
@@ -154,12 +164,17 @@ func (j *job) kernel(ctx context.Context) error {
 		return nil
 	}
 	dir := filepath.Join(j.dir, "stage")
-	if err := outputs(dir, kernelFile, initrdFile, path.Base(zfsFile), path.Base(splFile), kernelTar, kernelList); err != nil {
+	if err := outputs(dir, append(j.staged(), kernelTar, kernelList)...); err != nil {
 		return err
 	}
-	c := j.chroot("kernel", "compiler")
-	c.env = append(c.env, "VDEVIL_INIT="+text(builderFiles, "build/initrd/init"), "VDEVIL_HOOK="+text(builderFiles, "build/kernel.sh"))
-	c.argv = append(c.argv, include(builderFiles, "build/kernel.packages"), hook)
+	phase, packages, modules := "compiler", []string{"build/kernel.packages", "build/modules.packages"}, text(builderFiles, "build/modules.sh")
+	if j.recipe.Bare != "" {
+		phase, packages, modules = "tools", packages[:1], ""
+	}
+	c := j.chroot("kernel", phase)
+	c.env = append(c.env, "VDEVIL_INIT="+text(builderFiles, "build/initrd/init"), "VDEVIL_MODULES="+modules,
+		"VDEVIL_HOOK="+text(builderFiles, "build/kernel.sh"))
+	c.argv = append(c.argv, include(builderFiles, packages...), hook)
 	if err := c.runIn(ctx, j); err != nil {
 		return err
 	}
@@ -170,6 +185,16 @@ func (j *job) kernel(ctx context.Context) error {
 		return err
 	}
 	return os.Rename(dir, j.stage)
+}
+
+// staged are the names, in the stage, of the image's files that come from there.
+func (j *job) staged() (names []string) {
+	for _, name := range j.recipe.files() {
+		if name != rootFile && name != packagesFile {
+			names = append(names, path.Base(name))
+		}
+	}
+	return names
 }
 
 // guest makes the root disk.
@@ -272,7 +297,13 @@ func (j *job) collect() error {
 	if err := os.Rename(filepath.Join(j.dir, "guest", rootFile), filepath.Join(j.dir, rootFile)); err != nil {
 		return err
 	}
-	for _, name := range []string{kernelFile, initrdFile, zfsFile, splFile} {
+	for _, name := range j.recipe.files() {
+		if !slices.Contains(j.staged(), path.Base(name)) {
+			continue
+		}
+		if err := os.MkdirAll(filepath.Dir(filepath.Join(j.dir, name)), 0o755); err != nil {
+			return err
+		}
 		// The stage keeps its copy at no cost: neither is ever written again.
 		if err := os.Link(filepath.Join(j.stage, path.Base(name)), filepath.Join(j.dir, name)); err != nil {
 			return err
@@ -347,12 +378,14 @@ func text(files embed.FS, name string) string {
 	return string(b)
 }
 
-// include is mmdebstrap's option for a list of packages, one a line, with comments.
-func include(files embed.FS, name string) string {
+// include is mmdebstrap's option for lists of packages, one a line, with comments.
+func include(files embed.FS, lists ...string) string {
 	var names []string
-	for line := range strings.Lines(text(files, name)) {
-		if line = strings.TrimSpace(line); line != "" && line[0] != '#' {
-			names = append(names, line)
+	for _, list := range lists {
+		for line := range strings.Lines(text(files, list)) {
+			if line = strings.TrimSpace(line); line != "" && line[0] != '#' {
+				names = append(names, line)
+			}
 		}
 	}
 	return "--include=" + strings.Join(names, ",")

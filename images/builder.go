@@ -60,8 +60,7 @@ func (b *builder) path(elements ...string) string {
 
 // ensure makes the system, once.
 func (b *builder) ensure(ctx context.Context, r Recipe, o Options, p *progress) error {
-	there := func() bool { _, err := os.Stat(b.path("root")); return err == nil }
-	if there() {
+	if exists(b.path(systemDir)) {
 		return nil
 	}
 	unlock, err := host.Lock(ctx, b.path("lock"), func(h host.Holder) { p.wait(h) })
@@ -69,7 +68,7 @@ func (b *builder) ensure(ctx context.Context, r Recipe, o Options, p *progress) 
 		return fmt.Errorf("builder of OpenZFS for Linux %s: %w", b.base.Release, err)
 	}
 	defer unlock()
-	if there() {
+	if exists(b.path(systemDir)) {
 		return nil
 	}
 	self, err := host.Self()
@@ -87,58 +86,95 @@ func (b *builder) ensure(ctx context.Context, r Recipe, o Options, p *progress) 
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return err
 	}
-	if err := j.logged(ctx, func(ctx context.Context) error { return j.builder(ctx, b) }); err != nil {
-		return err
-	}
-	if err := os.Rename(filepath.Join(dir, "root"), b.path("root")); err != nil {
+	if err := j.logged(ctx, func(ctx context.Context) error {
+		if err := j.compiler(ctx, "linux-headers-"+b.base.Release); err != nil {
+			return err
+		}
+		return b.settle(ctx, dir)
+	}); err != nil {
 		return err
 	}
 	return os.RemoveAll(j.debs)
 }
 
-// builder makes the system of a builder in dir/root.
-func (j *job) builder(ctx context.Context, b *builder) error {
-	if err := outputs(filepath.Join(j.dir, "builder"), "root.tar"); err != nil {
+// adopt puts in its place what compiler has made beside the base, whose headers are those of the newest kernel, too. Where the kernel has
+// changed meanwhile, or there is a builder, it is dropped.
+func (b *builder) adopt(ctx context.Context, dir string) error {
+	root := filepath.Join(dir, systemDir)
+	defer removeTree(root) //nolint:errcheck // it is gone when all went well, and otherwise Clean takes it away
+	if !exists(filepath.Join(root, modulesOf(b.base.Release))) {
+		return nil
+	}
+	unlock, err := host.Lock(ctx, b.path("lock"), func(host.Holder) {})
+	if err != nil {
+		return fmt.Errorf("builder of OpenZFS for Linux %s: %w", b.base.Release, err)
+	}
+	defer unlock()
+	if exists(b.path(systemDir)) {
+		return nil
+	}
+	return b.settle(ctx, dir)
+}
+
+// systemDir is the system of a builder.
+const systemDir = "root"
+
+func modulesOf(release string) string { return filepath.Join("/usr/lib/modules", release) }
+
+// compiler makes the system of a builder, in systemDir, but for the kernel's own modules.
+func (j *job) compiler(ctx context.Context, headers string) error {
+	const archive = "root.tar"
+	if err := outputs(filepath.Join(j.dir, "builder"), archive); err != nil {
 		return err
 	}
+	defer os.RemoveAll(filepath.Join(j.dir, "builder")) //nolint:errcheck // as above
 	c := j.chroot("builder", "builder")
 	c.env = append(c.env, "VDEVIL_HOOK="+text(compileFiles, "compile/builder.sh"))
-	c.argv = append(c.argv, include(compileFiles, "compile/builder.packages")+",linux-headers-"+b.base.Release, hook)
+	c.argv = append(c.argv, include(compileFiles, "compile/builder.packages")+","+headers, hook)
 	if err := c.runIn(ctx, j); err != nil {
 		return err
 	}
-	root, modules := filepath.Join(j.dir, "root"), filepath.Join(j.dir, "modules")
-	for _, dir := range []string{root, modules} {
-		if err := os.Mkdir(dir, 0o755); err != nil {
-			return err
-		}
+	root := filepath.Join(j.dir, systemDir)
+	if err := os.Mkdir(root, 0o755); err != nil {
+		return err
 	}
-	of := filepath.Join("/usr/lib/modules", b.base.Release)
-	for _, argv := range [][]string{
-		{"tar", "-C", root, "--no-same-owner", "-xf", filepath.Join(j.dir, "builder", "root.tar")},
-		{"debugfs", "-R", "rdump " + of + " " + modules, b.base.Root},
-	} {
-		program, err := host.Program(argv[0])
-		if err != nil {
-			return err
-		}
-		cmd := exec.CommandContext(ctx, program, argv[1:]...)
-		if out, err := cmd.CombinedOutput(); err != nil {
-			return fmt.Errorf("%s: %w: %s", argv[0], err, out)
-		}
+	return runProgram(ctx, "tar", "-C", root, "--no-same-owner", "-xf", filepath.Join(j.dir, "builder", archive))
+}
+
+// settle adds the kernel's own modules, from the base's root disk, to what compiler has made in dir, and moves it to its place. Of these
+// modules depmod needs all. What the headers have put there stays.
+func (b *builder) settle(ctx context.Context, dir string) error {
+	of, modules := modulesOf(b.base.Release), filepath.Join(dir, "kernel")
+	if err := os.Mkdir(modules, 0o755); err != nil {
+		return err
 	}
-	// Of the kernel's own modules depmod needs all, of the package's OpenZFS none. What the headers have put there stays.
-	from := filepath.Join(modules, b.base.Release)
+	defer os.RemoveAll(modules) //nolint:errcheck // as above
+	if err := runProgram(ctx, "debugfs", "-R", "rdump "+of+" "+modules, b.base.Root); err != nil {
+		return err
+	}
+	root, from := filepath.Join(dir, systemDir), filepath.Join(modules, b.base.Release)
 	entries, err := os.ReadDir(from)
 	if err != nil {
 		return fmt.Errorf("%s has no modules: %w", b.base.Root, err)
 	}
 	for _, e := range entries {
-		if to := filepath.Join(root, of, e.Name()); e.Name() != "updates" && e.Name() != "build" && e.Name() != "source" {
-			if err := os.Rename(filepath.Join(from, e.Name()), to); err != nil {
-				return err
-			}
+		if e.Name() == "build" || e.Name() == "source" {
+			continue
 		}
+		if err := os.Rename(filepath.Join(from, e.Name()), filepath.Join(root, of, e.Name())); err != nil {
+			return err
+		}
+	}
+	return os.Rename(root, b.path(systemDir))
+}
+
+func runProgram(ctx context.Context, name string, args ...string) error {
+	program, err := host.Program(name)
+	if err != nil {
+		return err
+	}
+	if out, err := exec.CommandContext(ctx, program, args...).CombinedOutput(); err != nil {
+		return fmt.Errorf("%s: %w: %s", name, err, out)
 	}
 	return nil
 }

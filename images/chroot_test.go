@@ -182,10 +182,13 @@ func TestSetupSuites(t *testing.T) {
 }
 
 func TestInclude(t *testing.T) {
-	for name, want := range map[string]string{"kernel.packages": "dkms", "guest.packages": "zfsutils-linux"} {
+	for name, want := range map[string]string{"kernel.packages": "kmod", "modules.packages": "dkms", "guest.packages": "zfsutils-linux"} {
 		got := include(builderFiles, "build/"+name)
 		if !strings.HasPrefix(got, "--include=") || !strings.Contains(got, want) || strings.ContainsAny(got, "# \n") || strings.Contains(got, ",,") {
 			t.Errorf("%s: %q", name, got)
 		}
+	}
+	if got := include(builderFiles, "build/kernel.packages", "build/modules.packages"); !strings.Contains(got, "zstd,dkms") {
+		t.Errorf("two lists: %q", got)
 	}
 }

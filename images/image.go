@@ -27,6 +27,8 @@ type Image struct {
 	OpenZFS string
 	// Tree is what it was compiled from, nil for a package of Debian.
 	Tree *source.Tree
+	// Bare is true for one without modules of OpenZFS, which those of trees are put on. OpenZFS is its name then.
+	Bare bool
 	// Release is the kernel's, as uname -r prints it.
 	Release string
 	// Current is false for one that an older lab built, or another set of keys: Ensure does not return it.
@@ -88,13 +90,13 @@ func (m manifest) names() []string {
 	if m.Tree != nil {
 		return []string{initrdFile, zfsFile, splFile}
 	}
-	return imageFiles()
+	return m.Recipe.files()
 }
 
 // contents is a short hash of all files.
 func (m manifest) contents() string {
 	h := sha256.New()
-	for _, name := range imageFiles() {
+	for _, name := range m.names() {
 		h.Write([]byte(m.Files[name].SHA256))
 	}
 	return hex.EncodeToString(h.Sum(nil))[:8]
@@ -112,7 +114,11 @@ const (
 	packagesFile = "packages.txt"
 )
 
-func imageFiles() []string {
+// files are those of an image of the recipe.
+func (r Recipe) files() []string {
+	if r.Bare != "" {
+		return []string{kernelFile, initrdFile, rootFile, packagesFile}
+	}
 	return []string{kernelFile, initrdFile, rootFile, zfsFile, splFile, packagesFile}
 }
 
@@ -158,7 +164,7 @@ func load(dir, version string) (*Image, error) {
 		}
 	}
 	img := &Image{
-		ID: m.ID, OpenZFS: m.Recipe.OpenZFS, Release: m.Release, Dir: dir,
+		ID: m.ID, OpenZFS: m.Recipe.Name(), Bare: m.Recipe.Bare != "", Release: m.Release, Dir: dir,
 		Kernel: filepath.Join(dir, kernelFile), Initrd: filepath.Join(dir, initrdFile), Root: filepath.Join(dir, rootFile),
 		Modules: filepath.Join(dir, "modules"), Built: m.Built, Seconds: m.Seconds, files: m.Files,
 	}

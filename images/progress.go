@@ -41,6 +41,17 @@ var imagePhases = []phase{
 	{id: "disk", name: "making the root disk", expected: 3 * time.Second},
 }
 
+// basePhases are those of an image that trees are put on, and of the builder, which is made beside it.
+var basePhases = []phase{
+	{id: "tools", name: "installing what makes an initrd", expected: 15 * time.Second},
+	{id: "kernel", name: "making kernel and initrd", expected: 10 * time.Second},
+	{id: "base", name: "installing the guest", expected: 30 * time.Second},
+	{id: "guest", name: "setting the guest up", expected: 3 * time.Second},
+	{id: "disk", name: "making the root disk", expected: 3 * time.Second},
+	{id: "builder", name: "installing compiler and headers", expected: 45 * time.Second},
+	{id: "pack", name: "putting them in place", expected: 15 * time.Second},
+}
+
 // treePhases are those of an image of a tree. The builder's are there once for each kernel, and the others are shorter where a
 // tree much like it was compiled before.
 var treePhases = []phase{

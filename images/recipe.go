@@ -23,6 +23,30 @@ type Recipe struct {
 	Base    string `yaml:"base" json:"base"`
 	Default bool   `yaml:"default" json:"-"`
 	Kernel  string `yaml:"kernel" json:"-"`
+	// Bare is the version of Linux of an image that trees are put on: it has the row's programs, and no modules of OpenZFS.
+	Bare string `yaml:"-" json:"bare,omitempty"`
+}
+
+// Name is what images of the recipe are called, and how their directories begin: without a dash.
+func (r Recipe) Name() string {
+	if r.Bare != "" {
+		return "linux" + r.Bare
+	}
+	return r.OpenZFS
+}
+
+// what is what they are called in messages.
+func (r Recipe) what() string {
+	if r.Bare != "" {
+		return "base of Linux " + r.Bare
+	}
+	return "image of OpenZFS " + r.OpenZFS
+}
+
+// bare is the recipe of the image that trees are put on, of a row with a kernel.
+func (r Recipe) bare() Recipe {
+	r.Bare = r.Kernel
+	return r
 }
 
 // Recipes are the versions that the lab knows, as recipes.yaml lists them.

@@ -26,11 +26,12 @@ var builderFiles embed.FS
 // Store keeps images in the cache directory, under images/:
 //
 //	images/VERSION-KEY/             an image, renamed to this place when it was complete
+//	images/linuxVERSION-KEY/        one without OpenZFS's modules, which those of trees are put on
 //	images/VERSION.lock             held by who builds or removes that version
 //	images/.building-VERSION-PID-…  a build under way
 //	stages/VERSION-KEY/             the compiled kernel part, kept for a build that was interrupted or differs elsewhere
 //	stages/VERSION-debs/            packages that an unfinished build has downloaded
-//	images/tree-KEY/                an image of a tree of git, on top of one of those
+//	images/tree-KEY/                an image of a tree of git, on top of one of the latter
 //	builders/                       what compiles trees: see builder
 //
 // KEY is a hash of the recipe's row, of the builder's embedded files and of the keys. The versions of the packages are known
@@ -78,13 +79,17 @@ func (s *Store) Ensure(ctx context.Context, version string, o Options) (*Image, 
 	if err != nil {
 		return nil, err
 	}
+	return s.ensure(ctx, r, imagePhases, o)
+}
+
+func (s *Store) ensure(ctx context.Context, r Recipe, phases []phase, o Options) (*Image, error) {
 	if img, err := s.lookup(r); img != nil || err != nil {
 		return img, err
 	}
-	p := newProgress(imagePhases, o.Progress)
-	unlock, err := host.Lock(ctx, s.lockFile(r.OpenZFS), func(h host.Holder) { p.wait(h) })
+	p := newProgress(phases, o.Progress)
+	unlock, err := host.Lock(ctx, s.lockFile(r.Name()), func(h host.Holder) { p.wait(h) })
 	if err != nil {
-		return nil, fmt.Errorf("image of OpenZFS %s: %w", r.OpenZFS, err)
+		return nil, fmt.Errorf("%s: %w", r.what(), err)
 	}
 	defer unlock()
 	if img, err := s.lookup(r); img != nil || err != nil {
@@ -104,7 +109,7 @@ func (s *Store) lookup(r Recipe) (*Image, error) {
 	if _, err := os.Stat(dir); errors.Is(err, os.ErrNotExist) {
 		return nil, nil
 	}
-	img, err := load(dir, r.OpenZFS)
+	img, err := load(dir, r.Name())
 	if err != nil {
 		return nil, err
 	}
@@ -118,7 +123,7 @@ func (s *Store) complete(img *Image) *Image {
 	if img.Tree != nil {
 		of = img.base
 	}
-	img.Current = slices.ContainsFunc(s.recipes, func(r Recipe) bool { return of.Dir == s.imageDir(r) }) &&
+	img.Current = slices.ContainsFunc(s.recipes, func(r Recipe) bool { return of.Dir == s.imageDir(r) || of.Dir == s.imageDir(r.bare()) }) &&
 		(img.Tree == nil || img.ID == TreeID(img.base, *img.Tree))
 	return img
 }
@@ -129,26 +134,31 @@ func (s *Store) make(ctx context.Context, r Recipe, o Options, p *progress) erro
 	if err != nil {
 		return err
 	}
-	dir := filepath.Join(s.dirs.Cache, "images", buildingPrefix+r.OpenZFS+"-"+self.String())
-	if err := os.MkdirAll(filepath.Join(dir, "modules"), 0o755); err != nil {
-		return fmt.Errorf("image of OpenZFS %s: %w", r.OpenZFS, err)
+	dir := filepath.Join(s.dirs.Cache, "images", buildingPrefix+r.Name()+"-"+self.String())
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return fmt.Errorf("%s: %w", r.what(), err)
 	}
 	defer os.RemoveAll(dir) //nolint:errcheck // it is gone when all went well, and otherwise Clean takes it away
 	stages := filepath.Join(s.dirs.Cache, "stages")
 	j := &job{
-		what: "image of OpenZFS " + r.OpenZFS, recipe: r, keys: s.keys, mirror: o.Mirror, dir: dir, workRoot: s.work, process: self, progress: p,
-		stage: filepath.Join(stages, r.OpenZFS+"-"+stageKey(r)),
-		debs:  filepath.Join(stages, r.OpenZFS+"-debs"),
-		log:   filepath.Join(s.dirs.State, "images", r.OpenZFS+".log"),
+		what: r.what(), recipe: r, keys: s.keys, mirror: o.Mirror, dir: dir, workRoot: s.work, process: self, progress: p,
+		stage: filepath.Join(stages, r.Name()+"-"+stageKey(r)),
+		debs:  filepath.Join(stages, r.Name()+"-debs"),
+		log:   filepath.Join(s.dirs.State, "images", r.Name()+".log"),
+	}
+	if r.Bare != "" {
+		j.builder = func(ctx context.Context, release string) error {
+			return s.builder(&Image{Release: release, Root: filepath.Join(dir, rootFile)}).adopt(ctx, dir)
+		}
 	}
 	begun := time.Now()
 	if err := s.build(ctx, j); err != nil {
 		return err
 	}
 	m := manifest{Recipe: r, Release: j.release, Package: j.version, Built: begun.UTC().Truncate(time.Second), Files: map[string]file{}}
-	for _, name := range imageFiles() {
+	for _, name := range m.names() {
 		if m.Files[name], err = describe(filepath.Join(dir, name)); err != nil {
-			return fmt.Errorf("image of OpenZFS %s: %w", r.OpenZFS, err)
+			return fmt.Errorf("%s: %w", r.what(), err)
 		}
 	}
 	m.ID = filepath.Base(s.imageDir(r)) + "-" + m.contents()
@@ -158,10 +168,10 @@ func (s *Store) make(ctx context.Context, r Recipe, o Options, p *progress) erro
 		return err
 	}
 	if err := os.WriteFile(filepath.Join(dir, manifestName), append(text, '\n'), 0o644); err != nil {
-		return fmt.Errorf("image of OpenZFS %s: %w", r.OpenZFS, err)
+		return fmt.Errorf("%s: %w", r.what(), err)
 	}
 	if err := os.Rename(dir, s.imageDir(r)); err != nil {
-		return fmt.Errorf("image of OpenZFS %s: %w", r.OpenZFS, err)
+		return fmt.Errorf("%s: %w", r.what(), err)
 	}
 	return os.RemoveAll(j.debs)
 }
@@ -249,14 +259,14 @@ func (s *Store) imageDir(r Recipe) string {
 	hashFiles(h, builderFiles, "build")
 	h.Write(s.keys.login.Public)
 	h.Write(s.keys.host.Public)
-	return filepath.Join(s.dirs.Cache, "images", r.OpenZFS+"-"+hex.EncodeToString(h.Sum(nil))[:12])
+	return filepath.Join(s.dirs.Cache, "images", r.Name()+"-"+hex.EncodeToString(h.Sum(nil))[:12])
 }
 
 // stageKey is a hash of all that the kernel part of an image depends on.
 func stageKey(r Recipe) string {
 	h := sha256.New()
 	hashRecipe(h, r)
-	for _, name := range []string{"build/setup.sh", "build/kernel.packages", "build/kernel.sh", "build/initrd"} {
+	for _, name := range []string{"build/setup.sh", "build/kernel.packages", "build/kernel.sh", "build/modules.packages", "build/modules.sh", "build/initrd"} {
 		hashFiles(h, builderFiles, name)
 	}
 	return hex.EncodeToString(h.Sum(nil))[:12]
@@ -264,7 +274,7 @@ func stageKey(r Recipe) string {
 
 // hashRecipe and hashFiles ignore errors: a hash takes all that is written to it, and embedded files can be read.
 func hashRecipe(h hash.Hash, r Recipe) {
-	_, _ = fmt.Fprintf(h, "%q %q %q\n", r.OpenZFS, r.Suite, r.Base)
+	_, _ = fmt.Fprintf(h, "%q %q %q %q\n", r.OpenZFS, r.Suite, r.Base, r.Bare)
 }
 
 func hashFiles(h hash.Hash, files fs.ReadFileFS, root string) {

@@ -27,7 +27,10 @@ func newStore(t *testing.T) *Store {
 
 func fakeBuild(_ context.Context, j *job) error {
 	j.release, j.version = "6.1.0", j.recipe.OpenZFS+"-1"
-	for _, name := range imageFiles() {
+	if err := os.Mkdir(filepath.Join(j.dir, "modules"), 0o755); err != nil {
+		return err
+	}
+	for _, name := range j.recipe.files() {
 		if err := os.WriteFile(filepath.Join(j.dir, name), []byte(name+" of "+j.recipe.OpenZFS), 0o644); err != nil {
 			return err
 		}
@@ -154,7 +157,7 @@ func TestEnsureCancelled(t *testing.T) {
 func TestID(t *testing.T) {
 	ids := map[string]string{}
 	s := newStore(t)
-	for _, name := range append([]string{"nothing", "nothing again"}, imageFiles()...) {
+	for _, name := range append([]string{"nothing", "nothing again"}, Recipe{}.files()...) {
 		s.build = func(ctx context.Context, j *job) error {
 			err := fakeBuild(ctx, j)
 			if f, ferr := os.OpenFile(filepath.Join(j.dir, name), os.O_APPEND|os.O_WRONLY, 0); ferr == nil {
@@ -172,7 +175,7 @@ func TestID(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if len(ids) != 1+len(imageFiles()) {
+	if len(ids) != 1+len(Recipe{}.files()) {
 		t.Errorf("images by what was changed: %q", ids)
 	}
 }
@@ -336,7 +339,7 @@ func TestLoadByLink(t *testing.T) {
 	if err := errors.Join(os.MkdirAll(filepath.Join(place, "modules"), 0o755), os.Symlink(place, link)); err != nil {
 		t.Fatal(err)
 	}
-	for _, name := range imageFiles() {
+	for _, name := range (Recipe{}).files() {
 		if err := os.WriteFile(filepath.Join(place, name), nil, 0o644); err != nil {
 			t.Fatal(err)
 		}

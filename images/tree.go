@@ -33,14 +33,14 @@ func (s *Store) Source(ctx context.Context, dir string) (*source.Repo, error) {
 	return source.Open(ctx, dir, filepath.Join(s.dirs.Cache, sourcesDir))
 }
 
-// On gives the image that a tree's is put on, one of a package: the first whose kernel the tree was written for. It builds it if the
-// store has none.
+// On gives the image that a tree's is put on, one without modules of OpenZFS: the first whose kernel the tree was written for. If the
+// store has none it is built, and what compiles trees beside it.
 func (s *Store) On(ctx context.Context, t source.Tree, o Options) (*Image, error) {
 	r, err := s.under(t)
 	if err != nil {
 		return nil, err
 	}
-	return s.Ensure(ctx, r.OpenZFS, o)
+	return s.ensure(ctx, r, basePhases, o)
 }
 
 // ErrNoKernel says that a tree is for other kernels than the lab has.
@@ -58,7 +58,7 @@ func (s *Store) under(t source.Tree) (Recipe, error) {
 			continue
 		}
 		if !older(r.Kernel, t.Linux.Min) && (t.Linux.Max == "" || !older(t.Linux.Max, r.Kernel)) {
-			return r, nil
+			return r.bare(), nil
 		}
 		kernels = append(kernels, r.Kernel)
 	}

@@ -31,10 +31,10 @@ func newTrees(t *testing.T) (s *Store, base *Image, compiled *[]string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if base.OpenZFS != "2.3.2" {
+	if base.OpenZFS != "linux6.1" || !base.Bare {
 		t.Fatalf("put on %s", base.OpenZFS)
 	}
-	if err := os.MkdirAll(s.builder(base).path("root"), 0o755); err != nil {
+	if err := os.MkdirAll(s.builder(base).path(systemDir), 0o755); err != nil {
 		t.Fatal(err)
 	}
 	s.compile = func(_ context.Context, _ *builder, _ *source.Repo, tree source.Tree, at string, _ *logFile, _ *progress) error {
@@ -100,7 +100,7 @@ func TestTrees(t *testing.T) {
 			t.Errorf("removing %q: %v", name, err)
 		}
 	}
-	if err := s.Remove("2.3.2"); err != nil { // and what is put on it
+	if err := s.Remove("linux6.1"); err != nil { // and what is put on it
 		t.Error(err)
 	}
 	if left := content(t, s); len(left) != 0 {
@@ -250,5 +250,48 @@ func TestTooManyTrees(t *testing.T) {
 	removed, err := s.Clean()
 	if err != nil || len(removed) != 1 || filepath.Base(removed[0]) != "tree-older" {
 		t.Errorf("removed %q, %v", removed, err)
+	}
+}
+
+// TestAdopt expects the system that was made beside a base to become the builder of its kernel, with the kernel's own modules, and to be
+// dropped where its headers are another kernel's or a builder is there.
+func TestAdopt(t *testing.T) {
+	s, dir := newStore(t), t.TempDir()
+	write := func(path, text string) {
+		t.Helper()
+		err := os.MkdirAll(filepath.Dir(path), 0o755)
+		if err := errors.Join(err, os.WriteFile(path, []byte(text), 0o644)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	of := modulesOf("6.1.0")
+	disk := filepath.Join(dir, rootFile)
+	write(filepath.Join(dir, "disk", of, "kernel", "x.ko"), "module")
+	write(filepath.Join(dir, "disk", of, "build", "Makefile"), "of the guest")
+	if err := runProgram(t.Context(), "mkfs.ext4", "-q", "-d", filepath.Join(dir, "disk"), disk, "4M"); err != nil {
+		t.Fatal(err)
+	}
+	adopt := func(release, made string) *builder {
+		t.Helper()
+		write(filepath.Join(dir, systemDir, of, "build", "Makefile"), made)
+		b := s.builder(&Image{Release: release, Root: disk})
+		if err := b.adopt(t.Context(), dir); err != nil {
+			t.Fatal(err)
+		}
+		if exists(filepath.Join(dir, systemDir)) {
+			t.Errorf("%s of %s is left", made, release)
+		}
+		return b
+	}
+	if b := adopt("6.12.0", "newer"); exists(b.path(systemDir)) {
+		t.Error("headers of another kernel became a builder")
+	}
+	for _, made := range []string{"first", "second"} {
+		b := adopt("6.1.0", made)
+		for path, want := range map[string]string{"kernel/x.ko": "module", "build/Makefile": "first"} {
+			if text, err := os.ReadFile(filepath.Join(b.path(systemDir), of, path)); err != nil || string(text) != want {
+				t.Errorf("after the %s: %s is %q, %v", made, path, text, err)
+			}
+		}
 	}
 }

@@ -91,7 +91,7 @@ func (l *Lab) Plan(ctx context.Context, repo *source.Repo, t source.Tree) (campa
 	if err != nil {
 		return campaign.Image{}, misnamed(ctx, err)
 	}
-	base, err := l.images.On(ctx, t, images.Options{Mirror: l.opts.Mirror, Progress: l.step("image under it")})
+	base, err := l.images.On(ctx, t, images.Options{Mirror: l.opts.Mirror, Progress: l.told("what OpenZFS is put on")})
 	if errors.Is(err, images.ErrNoKernel) {
 		err = misnamed(ctx, err)
 	}

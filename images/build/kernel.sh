@@ -1,36 +1,15 @@
-# Customize hook of the chroot that compiles. Runs outside the chroot, $1, as its root. Leaves in directory stage of
-# directory fd 3: vmlinux, initrd.img, zfs.ko and spl.ko with debug information, kernel.tar (what the guest needs below
-# /usr/lib/modules) and kernel.txt (kernel release, version of zfs-dkms, then the packages).
+# Customize hook of the chroot that makes the kernel part. Runs outside the chroot, $1, as its root. Leaves in directory stage of
+# directory fd 3: vmlinux, initrd.img, kernel.tar (what the guest needs below /usr/lib/modules), kernel.txt (kernel release, version
+# of zfs-dkms, then the packages) and, where $VDEVIL_MODULES compiles them, zfs.ko and spl.ko with debug information.
 set -eu
-root=$1 out=/proc/self/fd/3/stage
+root=$1 out=/proc/self/fd/3/stage version=none dkms=
 in_root() { chroot "$root" env DEBIAN_FRONTEND=noninteractive LC_ALL=C "$@"; }
 
-# The row names the upstream version, the archive adds its own revision.
-version=$(in_root apt-cache madison zfs-dkms | awk -v v="$VDEVIL_OPENZFS-" -F ' *[|] *' 'index($2, v) == 1 { print $2; exit }')
-if [ -z "$version" ]; then
-  echo "@gone $(in_root apt-cache madison zfs-dkms | awk -F ' *[|] *' '{ print $2 }' | sort -u | tr '\n' ' ')"
-  exit 1
+if [ -n "$VDEVIL_MODULES" ]; then
+  eval "$VDEVIL_MODULES"
+else
+  kernel=$(in_root apt-cache depends linux-image-cloud-amd64 | sed -n 's/^ *Depends: linux-image-//p')
 fi
-
-echo "@step compile"
-in_root apt-get install -y --no-install-recommends "zfs-dkms=$version" || {
-  tail -n 20 "$root"/var/lib/dkms/zfs/*/build/make.log || :
-  exit 1
-}
-kernel=$(ls "$root/usr/lib/modules")
-dkms=$root/usr/lib/modules/$kernel/updates/dkms
-# Since Debian 13 the kernel's own modules are compressed, and dkms follows.
-for m in "$dkms"/*.ko.xz; do [ ! -e "$m" ] || in_root unxz "${m#"$root"}"; done
-for m in "$dkms"/*.ko.zst; do [ ! -e "$m" ] || in_root unzstd -q --rm "${m#"$root"}"; done
-in_root readelf -S "${dkms#"$root"}/zfs.ko" | grep -q ' \.debug_info' || { echo "zfs.ko has no debug information"; exit 1; }
-built=$(in_root modinfo -F version "${dkms#"$root"}/zfs.ko")
-case $built in
-"$VDEVIL_OPENZFS"-*) ;;
-*) echo "zfs.ko is $built, not $VDEVIL_OPENZFS"; exit 1 ;;
-esac
-cat "$dkms/zfs.ko" >"$out/zfs.ko"
-cat "$dkms/spl.ko" >"$out/spl.ko"
-in_root sh -c "strip -g ${dkms#"$root"}/*.ko"
 
 echo "@step kernel"
 # The kernel is unpacked, not installed: its package would bring initramfs-tools, which the guest has no use for.
@@ -39,7 +18,7 @@ tree=$root/var/tmp/kernel
 [ -d "$tree/usr" ] || mkdir "$tree/usr"
 [ ! -d "$tree/lib" ] || mv "$tree/lib" "$tree/usr/lib"
 mkdir -p "$tree/usr/lib/modules/$kernel/updates"
-cp -a "$dkms" "$tree/usr/lib/modules/$kernel/updates/"
+[ -z "$dkms" ] || cp -a "$dkms" "$tree/usr/lib/modules/$kernel/updates/"
 in_root depmod -b /var/tmp/kernel/usr "$kernel"
 tar -C "$tree" -cf - usr/lib/modules >"$out/kernel.tar"
 

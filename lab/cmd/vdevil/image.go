@@ -131,6 +131,7 @@ type versionEntry struct {
 	OpenZFS string       `json:"openzfs"`
 	Suite   string       `json:"suite,omitempty"`
 	Commit  string       `json:"commit,omitempty"` // of a tree of git without edits
+	Bare    bool         `json:"bare,omitempty"`   // without OpenZFS's modules: what images of trees are put on
 	Default bool         `json:"default"`
 	Images  []imageEntry `json:"images"`
 }
@@ -179,7 +180,10 @@ func versionEntries(ctx context.Context) ([]versionEntry, error) {
 		list = append(list, v)
 	}
 	for _, img := range built {
-		if img.Tree != nil {
+		switch {
+		case img.Bare:
+			list = append(list, versionEntry{OpenZFS: img.OpenZFS, Bare: true, Images: []imageEntry{entryOf(img)}})
+		case img.Tree != nil:
 			list = append(list, versionEntry{OpenZFS: img.OpenZFS, Commit: img.Tree.Commit, Images: []imageEntry{entryOf(img)}})
 		}
 	}
@@ -191,6 +195,9 @@ func (a *app) printImages(list []versionEntry) error {
 	b.WriteString("OPENZFS\tSUITE\tKERNEL\tBUILT IN\tDIRECTORY\n")
 	for _, v := range list {
 		suite := cmp.Or(v.Suite, "git")
+		if v.Bare {
+			suite = "below git"
+		}
 		if v.Default {
 			suite += " (default)"
 		}
