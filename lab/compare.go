@@ -72,7 +72,7 @@ func night(ctx context.Context, s *store.Store, c store.Campaign, q *campaign.Qu
 		images[img.OpenZFS] = img.ID
 	}
 	for _, v := range q.Summaries(done) {
-		n.Judge(asked[v.Scenario], v, images[v.OpenZFS], q.Driver, q.Accel)
+		n.Judge(asked[v.Scenario].On(v.OpenZFS), v, images[v.OpenZFS], q.Driver, q.Accel)
 	}
 	return n, nil
 }

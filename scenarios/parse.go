@@ -1,6 +1,7 @@
 package scenarios
 
 import (
+	"cmp"
 	"fmt"
 	"path/filepath"
 	"regexp"
@@ -32,7 +33,7 @@ func Parse(name string, data []byte) (*Scenario, error) {
 	s.Limit = top.duration("limit", "60s")
 	lines := d.arms(s, top, trials)
 	d.controls(s, top, lines)
-	s.Expect = d.expect(top.need("expect", "{verdict: reproduces, rate: 0.5}"), s)
+	d.expectations(top.need("expect", "{verdict: reproduces, rate: 0.5}"), s)
 	d.resolve(s, top)
 	if err := d.err(); err != nil {
 		return nil, err
@@ -49,7 +50,9 @@ func (d *decoder) head(s *Scenario, top fields) {
 		d.wrong(top.vals["name"], "name: %q is not the name of the file", "write name: %s, or call the file %s.yaml", s.Name, base, s.Name)
 	}
 	s.Question = top.text("question", "Does ... reproduce the panic?")
-	s.Claim = top.text("claim", "the sentence of the article that this settles")
+	if top.has("claim") {
+		s.Claim = top.text("claim", "the sentence of the article that this settles")
+	}
 	s.Cause = Cause(d.oneOf(top.need("cause", "software"), "cause", string(Software), string(Memory), string(Disk)))
 	s.Cost = Cost(d.oneOf(top.need("cost", "fast"), "cost", string(Fast), string(Nightly)))
 	if top.has("zfs") {
@@ -139,22 +142,65 @@ func (n *node) entry(key string) entry {
 
 var signatureForm = regexp.MustCompile(`^\S+$`)
 
-func (d *decoder) expect(n *node, s *Scenario) (e Expect) {
-	f := d.fields(n, "expect", "expect: {verdict: reproduces, rate: 0.5}", "verdict", "signature", "outcome", "text", "rate", "outcomes")
-	e.Verdict = Verdict(d.oneOf(f.need("verdict", "reproduces"), "verdict of expect", string(Reproduces), string(DoesNotReproduce)))
+// expectations decodes what is expected, and of which versions something else is.
+func (d *decoder) expectations(n *node, s *Scenario) {
+	const example = "expect: {verdict: reproduces, rate: 0.5}"
+	f := d.fields(n, "expect", example, append([]string{"versions"}, expectKeys...)...)
+	s.Expect = d.expect(f, s, 0)
+	for _, e := range d.entries(f.vals["versions"], "versions of expect", "versions: {2.3.9: does not reproduce, 2.4.2..: does not reproduce}") {
+		at := Elsewhere{}
+		m := versionsForm.FindStringSubmatch(e.key)
+		switch {
+		case m == nil:
+			d.errorf(e.line, "versions of expect: %q is neither a version nor a range", "write 2.3.9, 2.3.3..2.3.6, 2.4.2.. or ..2.3.2", e.key)
+			continue
+		case m[1] != "":
+			at.Since, at.Until = m[1], m[1]
+		default:
+			at.Since, at.Until = m[2], cmp.Or(m[3], m[4])
+		}
+		if at.Since != "" && at.Until != "" && CompareVersions(at.Until, at.Since) < 0 {
+			d.errorf(e.line, "versions of expect: %s is before %s", "write the older version first", at.Until, at.Since)
+		}
+		if e.val.kind == mapping {
+			f := d.fields(e.val, "expect of "+e.key, e.key+": {verdict: reproduces, outcome: hang}", expectKeys...)
+			at.Expect = d.expect(f, s, s.Expect.Rate)
+		} else { // a hit is the same there, and what becomes of the arms is left open
+			at.Expect = s.Expect
+			at.Expect.Outcomes = nil
+			at.Expect.Verdict = d.verdict(e.val, "verdict of "+e.key)
+		}
+		s.Elsewhere = append(s.Elsewhere, at)
+	}
+}
+
+var versionsForm = regexp.MustCompile(`^(?:([0-9]+\.[0-9]+\.[0-9]+)|([0-9]+\.[0-9]+\.[0-9]+)\.\.([0-9]+\.[0-9]+\.[0-9]+)?|\.\.([0-9]+\.[0-9]+\.[0-9]+))$`)
+
+// expectKeys are those of an expectation.
+var expectKeys = []string{"verdict", "signature", "outcome", "text", "rate", "outcomes"}
+
+func (d *decoder) verdict(n *node, what string) Verdict {
+	return Verdict(d.oneOf(n, what, string(Reproduces), string(DoesNotReproduce)))
+}
+
+// expect decodes one expectation. Without a rate it has that of the others, which is 0 where there are none.
+func (d *decoder) expect(f fields, s *Scenario, rate float64) (e Expect) {
+	e.Verdict = d.verdict(f.need("verdict", "reproduces"), f.name("verdict"))
 	if f.has("signature") {
 		e.Signature = f.match("signature", signatureForm, "one word", "range-tree-add-overlap@metaslab_free_concrete")
 	}
 	if f.has("outcome") {
 		e.Outcome = d.oneOf(f.vals["outcome"], f.name("outcome"), outcomes...)
 		if f.has("signature") {
-			d.errorf(f.vals["outcome"].line, "expect has both signature and outcome", "write the one that makes a trial a hit; outcomes can hold the other")
+			d.errorf(f.vals["outcome"].line, f.what+" has both signature and outcome", "write the one that makes a trial a hit; outcomes can hold the other")
 		}
 	}
 	if f.has("text") {
 		e.Text = f.text("text", "size=200")
 	}
-	e.Rate = d.rate(f.need("rate", "0.5"))
+	if e.Rate = rate; rate == 0 || f.has("rate") {
+		e.Rate = d.rate(f.need("rate", "0.5"), f.name("rate"))
+	}
 	if !f.has("outcomes") {
 		return e
 	}
@@ -163,9 +209,9 @@ func (d *decoder) expect(n *node, s *Scenario) (e Expect) {
 		names[i] = a.Name
 	}
 	e.Outcomes = map[string]string{}
-	for _, o := range d.entries(f.vals["outcomes"], "outcomes of expect", "outcomes: {arm: healed}") {
+	for _, o := range d.entries(f.vals["outcomes"], f.name("outcomes"), "outcomes: {arm: healed}") {
 		if !slices.Contains(names, o.key) {
-			d.errorf(o.line, "outcomes of expect: there is no arm %q", "%s", o.key, instead(o.key, names))
+			d.errorf(o.line, f.name("outcomes")+": there is no arm %q", "%s", o.key, instead(o.key, names))
 			continue
 		}
 		e.Outcomes[o.key] = d.oneOf(o.val, "outcome of "+o.key, outcomes...)
@@ -173,14 +219,14 @@ func (d *decoder) expect(n *node, s *Scenario) (e Expect) {
 	return e
 }
 
-func (d *decoder) rate(n *node) float64 {
-	s, ok := d.text(n, "rate of expect", "rate: 0.5")
+func (d *decoder) rate(n *node, what string) float64 {
+	s, ok := d.text(n, what, "rate: 0.5")
 	if !ok {
 		return 0
 	}
 	var rate float64
 	if _, err := fmt.Sscanf(s, "%g", &rate); err != nil || rate <= 0 || rate > 1 || !rateForm.MatchString(s) {
-		d.wrong(n, "rate of expect: %q is not above 0 and at most 1", "write for example 0.5", s)
+		d.wrong(n, "%s: %q is not above 0 and at most 1", "write for example 0.5", what, s)
 		return 0
 	}
 	return rate

@@ -119,6 +119,13 @@ func TestErrors(t *testing.T) {
 		{"limits the wrong way round", []string{"cost: fast", "cost: fast\nzfs: {since: 2.3.10, until: 2.3.9}"}, []string{
 			`good.yaml:6: zfs: 2.3.9 is before 2.3.10; write the older version as since`,
 		}},
+		{"versions that are none", []string{"  rate: 0.5\n", "  rate: 0.5\n  versions: {new: reproduces, 2.3.9..2.3.2: reproduces, 2.4.4: never, 2.4.5: {verdict: reproduces, outcome: panik}, 2.4.6: {rate: 0.1}}\n"}, []string{
+			`good.yaml:48: versions of expect: "new" is neither a version nor a range; write 2.3.9, 2.3.3..2.3.6, 2.4.2.. or ..2.3.2`,
+			`good.yaml:48: versions of expect: 2.3.2 is before 2.3.9; write the older version first`,
+			`good.yaml:48: verdict of 2.4.4: "never" is unknown; write reproduces or does not reproduce`,
+			`good.yaml:48: outcome of expect of 2.4.5: "panik" is unknown; write panic`,
+			`good.yaml:48: expect of 2.4.6 has no verdict; write verdict: reproduces`,
+		}},
 		{"key twice", []string{"cost: fast", "cost: fast\ncost: nightly"}, []string{
 			`good.yaml:6: the file has cost twice, first in line 5; write it once`,
 		}},

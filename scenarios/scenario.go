@@ -55,8 +55,8 @@ type Scenario struct {
 
 	Name     string `json:"name"`
 	Question string `json:"question"`
-	// Claim is the sentence of the article that the scenario settles.
-	Claim string `json:"claim"`
+	// Claim is the sentence of the article that the scenario settles, empty where the question is another one.
+	Claim string `json:"claim,omitempty"`
 	Cause Cause  `json:"cause"`
 	Cost  Cost   `json:"cost"`
 	// ZFS are the versions of OpenZFS that the question can be asked of; none means all from Since to Until, both included and
@@ -76,6 +76,8 @@ type Scenario struct {
 	// Limit is for the workload of one trial on the reference host, a KVM host with idle cores.
 	Limit  time.Duration `json:"limit_ns"`
 	Expect Expect        `json:"expect"`
+	// Elsewhere are the expectations on versions where Expect does not hold; the first that a version is in counts. See On.
+	Elsewhere []Elsewhere `json:"elsewhere,omitempty"`
 
 	resolved []Resolved
 }
@@ -109,7 +111,22 @@ type Arm struct {
 	Trials int `json:"trials"`
 }
 
-// Expect is what the scenario's author foretells, on the default OpenZFS version.
+// Elsewhere is what is expected on versions of OpenZFS from Since to Until, both included and empty for no limit.
+type Elsewhere struct {
+	Since  string `json:"since,omitempty"`
+	Until  string `json:"until,omitempty"`
+	Expect Expect `json:"expect"`
+}
+
+// String is the range as a file has it.
+func (e Elsewhere) String() string {
+	if e.Since == e.Until {
+		return e.Since
+	}
+	return e.Since + ".." + e.Until
+}
+
+// Expect is what the scenario's author foretells.
 type Expect struct {
 	Verdict Verdict `json:"verdict"`
 	// Signature, or Outcome, makes a trial a hit; at most one is set. With neither, any panic, oops or hang is one.
@@ -182,7 +199,25 @@ func (s *Scenario) Applies(version string) bool {
 	if len(s.ZFS) > 0 {
 		return slices.Contains(s.ZFS, version)
 	}
-	return (s.Since == "" || CompareVersions(version, s.Since) >= 0) && (s.Until == "" || CompareVersions(version, s.Until) <= 0)
+	return within(version, s.Since, s.Until)
+}
+
+// On is the scenario as it is asked of a version of OpenZFS, which is named as in Applies: Expect is what is expected there.
+func (s *Scenario) On(version string) *Scenario {
+	version, _, _ = strings.Cut(version, "-")
+	for _, e := range s.Elsewhere {
+		if within(version, e.Since, e.Until) {
+			there := *s
+			there.Expect = e.Expect
+			return &there
+		}
+	}
+	return s
+}
+
+// within says whether a version is one of those from since to until.
+func within(version, since, until string) bool {
+	return (since == "" || CompareVersions(version, since) >= 0) && (until == "" || CompareVersions(version, until) <= 0)
 }
 
 // CompareVersions orders versions such as 2.3.9 and 2.3.10 by their numbers.

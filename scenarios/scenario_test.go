@@ -355,3 +355,39 @@ func TestREADME(t *testing.T) {
 		}
 	}
 }
+
+// TestOn expects the first range that a version is in to decide what is expected there, and all else to stay.
+func TestOn(t *testing.T) {
+	s, err := Parse("good.yaml", []byte(change(t, good, "claim: \"a claim\"\n", "", "  rate: 0.5\n", `  rate: 0.5
+  signature: a@b
+  versions:
+    ..2.2.9: reproduces
+    2.3.3..2.3.6: {verdict: reproduces, outcome: hang, outcomes: {rot: hang}}
+    2.3.6..: {verdict: reproduces, rate: 0.1}
+`)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	here := Expect{Verdict: DoesNotReproduce, Signature: "a@b", Rate: 0.5, Outcomes: map[string]string{"rot": "healed"}}
+	between := Expect{Verdict: Reproduces, Outcome: "hang", Rate: 0.5, Outcomes: map[string]string{"rot": "hang"}}
+	for version, want := range map[string]Expect{
+		"2.1.11": {Verdict: Reproduces, Signature: "a@b", Rate: 0.5}, "2.3.2": here, "2.3.2-gf3e4043a3694": here, "2.3.3": between, "2.3.6": between,
+		"2.3.6-t012": between, "2.3.10": {Verdict: Reproduces, Rate: 0.1}, "2.4.99-gabc": {Verdict: Reproduces, Rate: 0.1},
+	} {
+		on := s.On(version)
+		if !reflect.DeepEqual(on.Expect, want) || on.Name != s.Name || len(on.Arms) != len(s.Arms) {
+			t.Errorf("on %s: %+v, want %+v", version, on.Expect, want)
+		}
+		if r, err := on.ForArm("rot"); err != nil || r.Arm.Name != "rot" {
+			t.Errorf("on %s: arm rot is %+v, %v", version, r, err)
+		}
+	}
+	if !reflect.DeepEqual(s.Expect, here) {
+		t.Errorf("the scenario itself changed: %+v", s.Expect)
+	}
+	for i, want := range []string{"..2.2.9", "2.3.3..2.3.6", "2.3.6.."} {
+		if got := s.Elsewhere[i].String(); got != want {
+			t.Errorf("range %d is %q, want %q", i, got, want)
+		}
+	}
+}

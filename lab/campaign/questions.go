@@ -35,6 +35,7 @@ type Questions struct {
 	Flags string `json:"flags,omitempty"`
 
 	questions []*question
+	scenarios []*scenarios.Scenario
 }
 
 // Asked is a scenario by its text.
@@ -83,6 +84,7 @@ func (q *Questions) Plan() error {
 		}
 		all = append(all, s)
 	}
+	q.scenarios = all
 	for _, img := range q.Images {
 		for _, s := range all {
 			arms, err := q.arms(s)
@@ -90,7 +92,7 @@ func (q *Questions) Plan() error {
 				return err
 			}
 			one := &question{
-				scenario: s, openzfs: img.OpenZFS, applies: s.Applies(img.OpenZFS), arms: arms, wants: map[string][]Want{},
+				scenario: s.On(img.OpenZFS), openzfs: img.OpenZFS, applies: s.Applies(img.OpenZFS), arms: arms, wants: map[string][]Want{},
 				plan: verdict.Plan{Trials: map[string]int{}, Fixed: q.Fixed, Picked: q.Only != nil},
 			}
 			for _, a := range arms {
@@ -108,15 +110,8 @@ func (q *Questions) Plan() error {
 	return nil
 }
 
-// Scenarios are those that are asked.
-func (q *Questions) Scenarios() (all []*scenarios.Scenario) {
-	for _, one := range q.questions {
-		if !slices.Contains(all, one.scenario) {
-			all = append(all, one.scenario)
-		}
-	}
-	return all
-}
+// Scenarios are those that are asked, as their files have them: see scenarios.Scenario.On.
+func (q *Questions) Scenarios() []*scenarios.Scenario { return q.scenarios }
 
 // arms says how many trials each arm gets.
 func (q *Questions) arms(s *scenarios.Scenario) (plans []ArmPlan, err error) {

@@ -37,7 +37,7 @@ type (
 		report.Where
 		arm string
 	}
-	asked struct{ scenario, text, arm string }
+	asked struct{ scenario, text, arm, openzfs string }
 )
 
 // Cell is a cell in one night.
@@ -185,7 +185,7 @@ func (n *Night) cell(of name) *Cell {
 
 // meaning reads a text once for all its trials.
 func (n *Night) meaning(s trial.Spec) (*meaning, error) {
-	at := asked{s.Name, s.Scenario, s.Arm}
+	at := asked{s.Name, s.Scenario, s.Arm, s.OpenZFS}
 	if m := n.read[at]; m != nil {
 		return m, nil
 	}

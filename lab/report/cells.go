@@ -125,7 +125,7 @@ func (r Report) Cells() []Cell {
 	var cells []Cell
 	for _, run := range r.Runs {
 		for _, s := range run.Results {
-			c := Cell{Summary: s, Scenario: find(r.Asked, s.Scenario), Run: run.Name, Environment: run.Environment}
+			c := Cell{Summary: s, Scenario: find(r.Asked, s), Run: run.Name, Environment: run.Environment}
 			if s.Missing > 0 {
 				c.Error = run.Error
 			}

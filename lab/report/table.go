@@ -22,7 +22,7 @@ import (
 func Table(w io.Writer, results []verdict.Summary, asked []*scenarios.Scenario) error {
 	var b bytes.Buffer
 	for _, r := range results {
-		section(&b, r, find(asked, r.Scenario))
+		section(&b, r, find(asked, r))
 		b.WriteByte('\n')
 	}
 	if len(results) > 1 {
@@ -55,14 +55,14 @@ func mark(a verdict.Arm) string {
 	return "fault arm "
 }
 
-// find gives a scenario without a question for one that was not asked.
-func find(asked []*scenarios.Scenario, name string) *scenarios.Scenario {
+// find is the scenario of a result, as it was asked of its OpenZFS: one without a question if it was not asked.
+func find(asked []*scenarios.Scenario, r verdict.Summary) *scenarios.Scenario {
 	for _, s := range asked {
-		if s.Name == name {
-			return s
+		if s.Name == r.Scenario {
+			return s.On(r.OpenZFS)
 		}
 	}
-	return &scenarios.Scenario{Name: name, File: name}
+	return &scenarios.Scenario{Name: r.Scenario, File: r.Scenario}
 }
 
 func section(b *bytes.Buffer, r verdict.Summary, s *scenarios.Scenario) {

@@ -69,14 +69,14 @@ func (s Spec) Title() string {
 	return fmt.Sprintf("%s on OpenZFS %s, %s/%d", s.Name, s.OpenZFS, s.Arm, s.Number)
 }
 
-// Resolve reads the scenario and gives it with the spec's arm.
+// Resolve reads the scenario and gives it, as it is asked of the spec's OpenZFS, with the spec's arm.
 func (s Spec) Resolve() (*scenarios.Scenario, scenarios.Resolved, error) {
 	read, err := scenarios.Parse(s.Name+".yaml", []byte(s.Scenario))
 	if err != nil {
 		return nil, scenarios.Resolved{}, fmt.Errorf("the scenario in the spec of a trial: %w", err)
 	}
 	r, err := read.ForArm(s.Arm)
-	return read, r, err
+	return read.On(s.OpenZFS), r, err
 }
 
 // ParseSpec reads the JSON form. A version that this lab does not know is refused, and so is what it has no word for: to

@@ -441,3 +441,24 @@ func TestAnswersEnd(t *testing.T) {
 		t.Errorf("got %v", err)
 	}
 }
+
+// TestCheck expects what is wrong with each file, with its line, and what a right one would do.
+func TestCheck(t *testing.T) {
+	own(t)
+	code, out, stderr := command(t, "check", "../../../scenarios/blkptr-dva-flip.yaml")
+	if code != held || !strings.Contains(out, "right: fault arms: 1, control arms: 1, checkpoints: 1, at most 20 trials") || stderr != "" {
+		t.Errorf("status %d: %q %q", code, out, stderr)
+	}
+	wrong := filepath.Join(t.TempDir(), "wrong.yaml")
+	if err := os.WriteFile(wrong, []byte("name: wrong\nquestoin: Why?\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	code, out, stderr = command(t, "check", wrong, "../../../scenarios/blkptr-dva-flip.yaml", "./none.yaml")
+	if code != misused || !strings.Contains(out, "right: ") || !strings.Contains(stderr, wrong+":2: a scenario has no key \"questoin\"; write question") ||
+		!strings.Contains(stderr, "none.yaml") {
+		t.Errorf("status %d: %q %q", code, out, stderr)
+	}
+	if code, _, stderr := command(t, "check"); code != misused || stderr == "" {
+		t.Errorf("no file: status %d, %q", code, stderr)
+	}
+}

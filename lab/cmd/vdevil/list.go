@@ -16,7 +16,7 @@ func (a *app) listCommand() *cobra.Command {
 		Use:   "list [SCENARIO...]",
 		Short: "List scenarios and their questions",
 		Long: `List shows the lab's own scenarios, each in a line: what it costs, what is expected, what it asks. Of those that are named it
-shows more: which of the suspects is put on trial, the claim, the arms with their trials. Naming a file checks it.`,
+shows more: which of the suspects is put on trial, what is expected and of which versions something else, the arms with their trials.`,
 		Example: `  vdevil list
   vdevil list blkptr-dva-flip
   vdevil list --json
@@ -47,18 +47,20 @@ type entry struct {
 	Name     string           `json:"name"`
 	File     string           `json:"file"`
 	Question string           `json:"question"`
-	Claim    string           `json:"claim"`
+	Claim    string           `json:"claim,omitempty"`
 	Cause    scenarios.Cause  `json:"cause"`
 	Cost     scenarios.Cost   `json:"cost"`
 	Default  bool             `json:"default"`
 	Arms     []scenarios.Arm  `json:"arms"`
 	Expect   scenarios.Expect `json:"expect"`
+
+	Elsewhere []scenarios.Elsewhere `json:"elsewhere,omitempty"`
 }
 
 func entries(all []*scenarios.Scenario) []entry {
 	list := make([]entry, len(all))
 	for i, s := range all {
-		list[i] = entry{s.Name, s.File, s.Question, s.Claim, s.Cause, s.Cost, s.Default, s.Arms, s.Expect}
+		list[i] = entry{s.Name, s.File, s.Question, s.Claim, s.Cause, s.Cost, s.Default, s.Arms, s.Expect, s.Elsewhere}
 	}
 	return list
 }
@@ -92,6 +94,9 @@ func writeList(w io.Writer, all []*scenarios.Scenario) error {
 			return err
 		}
 		fmt.Fprintf(&b, "  cause\t%s\n  cost\t%s\n  expected\t%s\n", s.Cause, s.Cost, expectation(s.Expect))
+		for _, e := range s.Elsewhere {
+			fmt.Fprintf(&b, "  on %s\t%s\n", e, expectation(e.Expect))
+		}
 		for k, arm := range s.Arms {
 			title := ""
 			if k == 0 {

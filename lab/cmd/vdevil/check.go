@@ -1,0 +1,65 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/vdevil/vdevil/scenarios"
+)
+
+func (a *app) checkCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:   "check FILE...",
+		Short: "Check scenario files without booting anything",
+		Long: `Check reads scenario files as run does and says everything that is wrong with them, each with its line and what to write
+instead. Of a file that is right it prints what a run of it would be. The exit status is 0 when all files are right.`,
+		Example: `  vdevil check ./my-scenario.yaml
+  vdevil check scenarios/*.yaml`,
+		Args: cobra.MinimumNArgs(1),
+		RunE: func(_ *cobra.Command, files []string) error {
+			var b strings.Builder
+			var errs []error
+			for _, file := range files {
+				s, err := scenarios.Load(file)
+				if err != nil {
+					errs = append(errs, err)
+					continue
+				}
+				fmt.Fprintf(&b, "%s\tright: %s, checkpoints: %d, at most %d trials\n", file, armsOf(s), checkpointsOf(s), trialsOf(s))
+			}
+			return errors.Join(columns(a.out, b.String()), usage(errors.Join(errs...)))
+		},
+	}
+}
+
+// armsOf counts those of a scenario in words.
+func armsOf(s *scenarios.Scenario) string {
+	controls := 0
+	for _, arm := range s.Arms {
+		if arm.Control {
+			controls++
+		}
+	}
+	return fmt.Sprintf("fault arms: %d, control arms: %d", len(s.Arms)-controls, controls)
+}
+
+// checkpointsOf is how many machines are prepared for a scenario.
+func checkpointsOf(s *scenarios.Scenario) int {
+	keys := map[string]bool{}
+	for _, arm := range s.Arms {
+		if r, err := s.ForArm(arm.Name); err == nil {
+			keys[r.PrepareKey()] = true
+		}
+	}
+	return len(keys)
+}
+
+func trialsOf(s *scenarios.Scenario) (sum int) {
+	for _, arm := range s.Arms {
+		sum += arm.Trials
+	}
+	return sum
+}
