@@ -63,7 +63,7 @@ func (d *decoder) decodePool(n *node, m Machine) (p Pool) {
 		switch {
 		case !isDisk && !slices.Contains(layoutWords, word) && !strings.HasPrefix(word, "draid"):
 			d.wrong(n, "layout of pool: %q is neither a word of zpool create nor a disk of the machine", "%s", word,
-				instead(word, append(diskNames(m), layoutWords...)))
+				instead(word, append(m.Names(), layoutWords...)))
 		case isDisk && slices.Contains(p.Layout[:i], word):
 			d.wrong(n, "layout of pool: disk %s stands there twice", "write each disk once", word)
 		}
@@ -72,7 +72,7 @@ func (d *decoder) decodePool(n *node, m Machine) (p Pool) {
 		}
 	}
 	if len(p.Layout) > 0 && disks == 0 && len(m.Disks) > 0 {
-		d.wrong(f.vals["layout"], "layout of pool: no disk of the machine is in it", "write for example %s", strings.Join(diskNames(m), " "))
+		d.wrong(f.vals["layout"], "layout of pool: no disk of the machine is in it", "write for example %s", strings.Join(m.Names(), " "))
 	}
 	if f.has("options") {
 		p.Options = d.settings(f.vals["options"], "options", "options: {ashift: 9}")
@@ -89,11 +89,4 @@ func (n *node) at(i int) *node {
 		return n.items[i]
 	}
 	return n
-}
-
-func diskNames(m Machine) (names []string) {
-	for _, disk := range m.Disks {
-		names = append(names, disk.Name)
-	}
-	return names
 }

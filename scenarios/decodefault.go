@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 )
 
 var (
@@ -46,6 +47,8 @@ func (d *decoder) decodeFault(n *node, m Machine) *Fault {
 		out.Memory = d.decodeMemory(f.vals["memory"])
 	case f.has("register"):
 		out.Register = d.decodeRegister(f.vals["register"])
+	case f.has("hold"):
+		out.Hold = d.decodeHold(f.vals["hold"], m)
 	default:
 		return nil
 	}
@@ -68,8 +71,8 @@ func (d *decoder) decodeBitrot(n *node, m Machine) *VdevBitrot {
 		Bytes:   f.integer("bytes", "64", 1, 4096),
 	}
 	for i, disk := range v.Disks {
-		if !slices.Contains(diskNames(m), disk) {
-			d.wrong(f.vals["disks"].at(i), "disks of vdev-bitrot: the machine has no disk %q", "%s", disk, instead(disk, diskNames(m)))
+		if !slices.Contains(m.Names(), disk) {
+			d.wrong(f.vals["disks"].at(i), "disks of vdev-bitrot: the machine has no disk %q", "%s", disk, instead(disk, m.Names()))
 		} else if slices.Contains(v.Disks[:i], disk) {
 			d.wrong(f.vals["disks"].at(i), "disks of vdev-bitrot: %s stands there twice", "write each disk once", disk)
 		}
@@ -254,6 +257,27 @@ func (d *decoder) decodeRegister(n *node) *RegisterFault {
 		}
 	case "register":
 		v.Register = d.oneOf(f.vals["register"], f.name("register"), registers...)
+	}
+	return v
+}
+
+// mostHeld keeps a CPU that is held from being taken for a lockup by the guest's kernel.
+const mostHeld = 10 * time.Second
+
+func (d *decoder) decodeHold(n *node, m Machine) *HoldFault {
+	f := d.fields(n, "hold", "fault: {hold: {at: feature_sync, for: 500ms}}", "at", "hit", "when", "for", "until")
+	v := &HoldFault{Trigger: d.decodeTrigger(f), For: f.duration("for", "500ms")}
+	if v.At != "" && v.Hit == 0 {
+		d.wrong(f.vals["at"], "at of hold: a CPU is held at a place in code", "write %s", codeMeans)
+	}
+	if v.For > mostHeld {
+		d.wrong(f.vals["for"], "for of hold: the kernel takes a CPU that stands still for %s for one that is locked up", "write at most %s", v.For, mostHeld)
+	}
+	if f.has("until") {
+		v.Until = f.match("until", code, codeMeans, "feature_do_action")
+	}
+	if m.CPUs == 1 {
+		d.errorf(f.n.line, "hold needs a second CPU, which goes on meanwhile", "write cpus: 2 in machine")
 	}
 	return v
 }

@@ -22,7 +22,7 @@ func (d *decoder) decodeVdev(n *node, m Machine) *VdevFault {
 	case "class":
 		d.decodeVdevClass(f, v)
 	case "disk":
-		v.Disk = d.oneOf(f.vals["disk"], f.name("disk"), diskNames(m)...)
+		v.Disk = d.oneOf(f.vals["disk"], f.name("disk"), m.Names()...)
 		v.Offset = int64(f.integer("offset", "4194304", 0, 1<<50))
 		for _, key := range []string{"dataset", "blocks", "copies"} {
 			if f.has(key) {

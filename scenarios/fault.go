@@ -10,10 +10,11 @@ type Fault struct {
 	Forge         *Forge         `json:"forge,omitempty"`
 	Memory        *MemoryFault   `json:"memory,omitempty"`
 	Register      *RegisterFault `json:"register,omitempty"`
+	Hold          *HoldFault     `json:"hold,omitempty"`
 }
 
 // faultKinds are the words of a file, in the order of the fields.
-var faultKinds = []string{"blkptr-dva-flip", "vdev-bitrot", "vdev", "forge", "memory", "register"}
+var faultKinds = []string{"blkptr-dva-flip", "vdev-bitrot", "vdev", "forge", "memory", "register", "hold"}
 
 // Kind is the fault's word in a file.
 func (f *Fault) Kind() string {
@@ -30,8 +31,10 @@ func (f *Fault) Kind() string {
 		return "forge"
 	case f.Memory != nil:
 		return "memory"
-	default:
+	case f.Register != nil:
 		return "register"
+	default:
+		return "hold"
 	}
 }
 
@@ -152,4 +155,13 @@ type RegisterFault struct {
 	Argument string `json:"argument,omitempty"`
 	Register string `json:"register,omitempty"`
 	Bit      int    `json:"bit"`
+}
+
+// HoldFault lets a CPU stand at a place in code while the others go on.
+type HoldFault struct {
+	Trigger
+	// For is how long, by the host's clock.
+	For time.Duration `json:"for_ns"`
+	// Until is a place in code; another CPU that comes there ends it before. Empty is none.
+	Until string `json:"until,omitempty"`
 }

@@ -237,8 +237,15 @@ func TestErrors(t *testing.T) {
 		{"unknown fault", []string{"vdev-bitrot:", "vdev-bitrott:"}, []string{
 			`good.yaml:33: fault has no key "vdev-bitrott"; write vdev-bitrot`,
 		}},
+		{"held alone", []string{"cpus: 2", "cpus: 1", "vdev-bitrot: {disks: \"${sides}\", extents: 16, bytes: 64}", "hold: {at: f, for: 1s}"}, []string{
+			`good.yaml:8: var sides is never used; write ${sides} where it belongs, or take it out`,
+			`good.yaml:33: hold needs a second CPU, which goes on meanwhile; write cpus: 2 in machine`,
+		}},
+		{"one name for copies", []string{"  - scrub", "  - holds: {file: /tank/c/f, as: /tank/d/f%02d, count: 4}"}, []string{
+			`good.yaml:30: file of holds: "/tank/c/f" gives all 4 files one name; write for example /tank/c/f%02d`,
+		}},
 		{"two faults", []string{"fault:\n", "fault:\n  blkptr-dva-flip: {at: zio_free_sync, after: 8}\n"}, []string{
-			`good.yaml:33: fault has 2 kinds; write exactly one of blkptr-dva-flip, vdev-bitrot, vdev, forge, memory and register`,
+			`good.yaml:33: fault has 2 kinds; write exactly one of blkptr-dva-flip, vdev-bitrot, vdev, forge, memory, register and hold`,
 		}},
 		{"fault never armed", []string{"  - arm\n", ""}, []string{
 			`good.yaml:32: the workload never lets the fault strike; write - arm where it may`,

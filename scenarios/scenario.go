@@ -91,6 +91,14 @@ type Machine struct {
 	Disks []DataDisk `json:"disks"`
 }
 
+// Names are those of the disks.
+func (m Machine) Names() (names []string) {
+	for _, disk := range m.Disks {
+		names = append(names, disk.Name)
+	}
+	return names
+}
+
 // DataDisk is an empty disk that the guest knows by Name.
 type DataDisk struct {
 	Name string `json:"name"`

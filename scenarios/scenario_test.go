@@ -291,6 +291,7 @@ func TestStepKinds(t *testing.T) {
 		"together": "together (scrub, sync)", "scrub": "scrub", "verify": "verify", "arm": "arm", "run": "run zpool status",
 		"reboot": "reboot", "import": "import", "export": "export", "healthy": "healthy", "panic": "panic (import)",
 		"must": "must zpool export tank", "must-fail": "must-fail zfs receive tank/d </root/stream",
+		"holds": "holds /tank/clone/f1 as /tank/f1",
 	}
 	for _, f := range forms {
 		d := newDecoder("x.yaml", scenarioKind)

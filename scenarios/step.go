@@ -26,7 +26,8 @@ type Step struct {
 	// Together runs steps side by side and ends when all have ended.
 	Together []Step `json:"together,omitempty"`
 	// Scrub runs a scrub to its end.
-	Scrub bool `json:"scrub,omitempty"`
+	Scrub bool   `json:"scrub,omitempty"`
+	Holds *Holds `json:"holds,omitempty"`
 	// Verify lets the oracle read everything back.
 	Verify bool `json:"verify,omitempty"`
 	// Arm marks the place from which the fault may strike: at once, or when its trigger fires.
@@ -58,6 +59,26 @@ type Write struct {
 	// yet, the bytes follow from label and size alone.
 	Content string `json:"content"`
 	Count   int    `json:"count,omitempty"`
+}
+
+// Holds says that files have the content that others were written with, whatever becomes of those afterwards: files of a clone, of a
+// snapshot, of a dataset that was received. Nothing is done, and Verify looks at them, too.
+type Holds struct {
+	// File and As are paths, or with Count above 0 patterns as in Write.
+	File  string `json:"file"`
+	As    string `json:"as"`
+	Count int    `json:"count,omitempty"`
+}
+
+// Pairs are the paths of all files, each with that of the file whose content it has.
+func (h *Holds) Pairs() (pairs [][2]string) {
+	if h.Count == 0 {
+		return [][2]string{{h.File, h.As}}
+	}
+	for i := range h.Count {
+		pairs = append(pairs, [2]string{fmt.Sprintf(h.File, i), fmt.Sprintf(h.As, i)})
+	}
+	return pairs
 }
 
 // File is one file of a Write.
@@ -129,6 +150,8 @@ func (s Step) Kind() string { //nolint:gocyclo // a table: one word for each fie
 		return "together"
 	case s.Scrub:
 		return "scrub"
+	case s.Holds != nil:
+		return "holds"
 	case s.Verify:
 		return "verify"
 	case s.Arm:
@@ -164,6 +187,8 @@ func (s Step) String() string {
 		what = fmt.Sprintf(" %d x %s", s.Write.Count, s.Write.File)
 	case s.Write != nil:
 		what = " " + s.Write.File
+	case s.Holds != nil:
+		what = " " + s.Holds.File + " as " + s.Holds.As
 	case s.Remove != nil:
 		what = " " + strings.Join(s.Remove, " ")
 	case s.Churn != nil:

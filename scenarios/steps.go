@@ -19,6 +19,7 @@ var forms = []struct{ word, form string }{
 	{"auto-snapshot", "- auto-snapshot: {label: frequent, keep: 31, times: 3}"},
 	{"together", "- together: [scrub, sync]"},
 	{"scrub", "- scrub"},
+	{"holds", "- holds: {file: /tank/clone/f1, as: /tank/f1}"},
 	{"verify", "- verify"},
 	{"arm", "- arm"},
 	{"reboot", "- reboot"},
@@ -127,6 +128,8 @@ func (d *decoder) decodeStep(word, right string, n, arg *node) (s Step) {
 		}
 	case "write":
 		s.Write = d.write(arg, right)
+	case "holds":
+		s.Holds = d.holds(arg, right)
 	case "sync", "scrub", "verify", "reboot", "import", "export", "healthy":
 		s.setBare(word)
 	case "snapshot", "destroy", "create":
@@ -219,20 +222,36 @@ func (d *decoder) write(n *node, right string) *Write {
 	if f.has("count") {
 		w.Count = f.integer("count", "16", 1, 100_000)
 	}
-	if w.File == "" {
-		return w
-	}
-	file := f.vals["file"]
-	d.path(file, "file of write", w.File)
-	switch verbs := len(numbering.FindAllString(w.File, -1)); {
-	case strings.Count(w.File, "%") != verbs || verbs > 1:
-		d.wrong(file, "file of write: %q has another %% than one %%d or %%02d", "write for example /tank/f%%02d", w.File)
-	case f.has("count") && verbs == 0:
-		d.wrong(file, "file of write: %q gives all %d files one name", "write for example %s%%02d", w.File, w.Count, w.File)
-	case !f.has("count") && verbs == 1:
-		d.wrong(file, "file of write: %q is a pattern but write has no count", "write count: 16, or a name without %%", w.File)
-	}
+	f.pattern("file", w.File, w.Count)
 	return w
+}
+
+func (d *decoder) holds(n *node, right string) *Holds {
+	f := d.fields(n, "holds", right, "file", "as", "count")
+	h := &Holds{File: f.text("file", "/tank/clone/f1"), As: f.text("as", "/tank/f1")}
+	if f.has("count") {
+		h.Count = f.integer("count", "16", 1, 100_000)
+	}
+	f.pattern("file", h.File, h.Count)
+	f.pattern("as", h.As, h.Count)
+	return h
+}
+
+// pattern checks the path of a file, or of as many as count says.
+func (f fields) pattern(key, path string, count int) {
+	if path == "" { // reported
+		return
+	}
+	d, n, what := f.d, f.vals[key], f.name(key)
+	d.path(n, what, path)
+	switch verbs := len(numbering.FindAllString(path, -1)); {
+	case strings.Count(path, "%") != verbs || verbs > 1:
+		d.wrong(n, "%s: %q has another %% than one %%d or %%02d", "write for example /tank/f%%02d", what, path)
+	case f.has("count") && verbs == 0:
+		d.wrong(n, "%s: %q gives all %d files one name", "write for example %s%%02d", what, path, count, path)
+	case !f.has("count") && verbs == 1:
+		d.wrong(n, "%s: %q is a pattern but %s has no count", "write count: 16, or a name without %%", what, path, f.what)
+	}
 }
 
 // path checks the path of a file in the pool.

@@ -33,6 +33,9 @@ func faultOf(f *scenarios.Fault) (fault.Fault, error) {
 	case f.Register != nil:
 		t, err := Trigger(f.Register.Trigger)
 		return cpu.Flip{Trigger: t, Argument: f.Register.Argument, Register: f.Register.Register, Bit: f.Register.Bit}, err
+	case f.Hold != nil:
+		t, err := Trigger(f.Hold.Trigger)
+		return cpu.Hold{Trigger: t, For: f.Hold.For, Until: f.Hold.Until}, err
 	}
 	return nil, fmt.Errorf("no fault of kind %q is known", f.Kind())
 }

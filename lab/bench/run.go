@@ -104,9 +104,12 @@ func (t *run) work(limited context.Context) (e ending) {
 		return ending{}
 	}
 	t.worker.Guest, t.worker.Pool, t.worker.Seed = t.now().guest, t.resolved.Pool.Name, t.spec.Seed
+	t.worker.Disks = t.resolved.Machine.Names()
 	t.worker.Arm = func(context.Context) error { return t.arm(limited) }
 	t.worker.Reboot, t.worker.Panics = t.reboot, t.panics
-	t.worker.Recall(t.resolved.Prepare)
+	if err := t.worker.Recall(t.resolved.Prepare); err != nil {
+		return ending{err: err}
+	}
 	done := make(chan ending, 1)
 	go func() {
 		var e ending

@@ -239,7 +239,7 @@ func (c *Cache) prepare(ctx context.Context, img *images.Image, base *machine.Ch
 	if err := g.CreatePool(limited, pool); err != nil {
 		return nil, err
 	}
-	w := drive.Worker{Guest: g, Pool: r.Pool.Name}
+	w := drive.Worker{Guest: g, Pool: r.Pool.Name, Disks: r.Machine.Names()}
 	if err := w.Run(limited, r.Prepare); err != nil {
 		return nil, err
 	}

@@ -130,8 +130,10 @@ func (c *Cache) reach(ctx context.Context, img *images.Image, m Moment, o machin
 		return err
 	}
 	defer g.Close()
-	w := &drive.Worker{Guest: g, Pool: m.Resolved.Pool.Name, Seed: m.Seed}
-	w.Recall(m.Resolved.Prepare)
+	w := &drive.Worker{Guest: g, Pool: m.Resolved.Pool.Name, Disks: m.Resolved.Machine.Names(), Seed: m.Seed}
+	if err := w.Recall(m.Resolved.Prepare); err != nil {
+		return err
+	}
 	after, before := m.afterArm()
 	if err := w.Run(limited, before); err != nil {
 		return err

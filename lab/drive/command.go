@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"sync"
 	"time"
 
@@ -46,13 +47,25 @@ func answered(err error) bool {
 func (w *Worker) command(ctx context.Context, s scenarios.Step, command string) error {
 	w.output.note("step " + s.String())
 	out, errs := w.output.printer(), w.output.printer()
-	err := w.Guest.RunShown(ctx, command, out, errs)
+	err := w.Guest.RunShown(ctx, w.variables()+command, out, errs)
 	out.end()
 	errs.end()
+	var exit *guest.ExitError
+	if errors.As(err, &exit) {
+		exit.Command = command // as the scenario has it
+	}
 	if err != nil {
 		w.output.note(err.Error())
 	}
 	return err
+}
+
+// variables gives the shell each disk under its name, with _ for a dash, which names of variables cannot have.
+func (w *Worker) variables() (text string) {
+	for _, disk := range w.Disks {
+		text += strings.ReplaceAll(disk, "-", "_") + "=" + guest.DiskPath(disk) + "; "
+	}
+	return text
 }
 
 // transcript is what the commands of a scenario printed, each line with the time since the trial began, in seconds. Its zero

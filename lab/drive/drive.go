@@ -23,6 +23,8 @@ import (
 type Worker struct {
 	Guest *guest.Guest
 	Pool  string
+	// Disks are the names of the machine's, which commands know as variables of the shell.
+	Disks []string
 	Seed  uint64
 	// Arm is called where the scenario lets the fault strike.
 	Arm func(context.Context) error
@@ -103,6 +105,7 @@ func (w *Worker) do(ctx context.Context, s scenarios.Step) error {
 		w.forget(s.Remove)
 		return g.Remove(ctx, s.Remove...)
 	case s.Destroy != "":
+		w.destroyed(s.Destroy)
 		return g.DestroyDataset(ctx, s.Destroy)
 	case s.Create != "":
 		return g.CreateDataset(ctx, s.Create, nil)
@@ -110,6 +113,8 @@ func (w *Worker) do(ctx context.Context, s scenarios.Step) error {
 		return w.together(ctx, s.Together)
 	case s.Scrub:
 		return g.Scrub(ctx, w.Pool)
+	case s.Holds != nil:
+		return w.holds(s.Holds)
 	case s.Verify:
 		return w.verify(ctx)
 	case s.Arm:
@@ -209,21 +214,52 @@ func (w *Worker) forget(paths []string) {
 	}
 }
 
+// holds notes what the oracle finds in files that nobody here has written.
+func (w *Worker) holds(step *scenarios.Holds) error {
+	for _, p := range step.Pairs() {
+		if err := w.oracle.Copy(p[0], p[1]); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// destroyed takes the files of a dataset, or of a snapshot that is mounted where .zfs shows it, out of what the oracle expects to find.
+func (w *Worker) destroyed(dataset string) {
+	name, snapshot, _ := strings.Cut(dataset, "@")
+	dir := "/" + name
+	if snapshot != "" {
+		dir += "/.zfs/snapshot/" + snapshot
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.oracle.ForgetBelow(dir)
+	maps.DeleteFunc(w.written, func(path string, _ []byte) bool { return strings.HasPrefix(path, dir+"/") })
+}
+
 // Recall notes what the preparation wrote and removed, without doing it again. It was written when there was no trial and so
 // no seed.
-func (w *Worker) Recall(prepare []scenarios.Step) {
+func (w *Worker) Recall(prepare []scenarios.Step) error {
 	seed := w.Seed
 	w.Seed = 0
 	defer func() { w.Seed = seed }()
 	for _, s := range prepare {
-		w.forget(s.Remove)
-		if s.Write == nil {
-			continue
-		}
-		for _, f := range s.Write.Files() {
-			w.record(f, s.Write.Size)
+		switch {
+		case s.Write != nil:
+			for _, f := range s.Write.Files() {
+				w.record(f, s.Write.Size)
+			}
+		case s.Holds != nil:
+			if err := w.holds(s.Holds); err != nil {
+				return fmt.Errorf("step %s: %w", s, err)
+			}
+		case s.Remove != nil:
+			w.forget(s.Remove)
+		case s.Destroy != "":
+			w.destroyed(s.Destroy)
 		}
 	}
+	return nil
 }
 
 func (w *Worker) verify(ctx context.Context) error {

@@ -120,6 +120,19 @@ func TestCommands(t *testing.T) {
 	}
 }
 
+// TestDisks expects commands to know the disks by name, and errors to have the command as it was written.
+func TestDisks(t *testing.T) {
+	s := newSite(t)
+	s.Disks = []string{"v0", "log-1"}
+	err := s.Run(t.Context(), []scenarios.Step{{Run: "zpool offline tank $v0; zpool remove tank $log_1; exit 4"}})
+	if want := "zpool offline tank /dev/disk/by-id/virtio-v0\nzpool remove tank /dev/disk/by-id/virtio-log-1\n"; s.noted() != want {
+		t.Errorf("noted was %q, want %q", s.noted(), want)
+	}
+	if err == nil || !strings.Contains(err.Error(), ": zpool offline tank $v0; ") || strings.Contains(err.Error(), "by-id") {
+		t.Errorf("the error is %v", err)
+	}
+}
+
 // TestRunStops expects no step after one that failed.
 func TestRunStops(t *testing.T) {
 	s := newSite(t)

@@ -26,6 +26,21 @@ type Moment struct {
 	CPU       int
 	Registers machine.Registers
 	Func      *kernel.Func
+
+	armed *Armed // of a place in code
+}
+
+// Only puts a place in code where the trigger was, which has fired: arrivals there are what a debugger that continues reports from now on.
+// With an empty one nothing is.
+func (m *Moment) Only(ctx context.Context, at string) error {
+	if err := m.Debugger.Clear(ctx, m.armed.place.addr); err != nil || at == "" {
+		return err
+	}
+	p, err := findPlace(ctx, m.Site, m.armed.kernel, at)
+	if err != nil {
+		return err
+	}
+	return m.Debugger.Break(ctx, p.addr)
 }
 
 // Halt pauses the machine: the moment is any that comes.

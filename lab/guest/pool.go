@@ -29,6 +29,9 @@ const (
 	diskPrefix = "virtio-"
 )
 
+// DiskPath is the path of a data disk in the guest.
+func DiskPath(name string) string { return diskFolder + diskPrefix + name }
+
 // resolve gives the path of a data disk of the machine and leaves every other vdev word as it is (zpoolconcepts.7).
 func resolve(word string) string {
 	switch word {
@@ -38,7 +41,7 @@ func resolve(word string) string {
 	if strings.HasPrefix(word, "/") || strings.HasPrefix(word, "raidz") || strings.HasPrefix(word, "draid") {
 		return word
 	}
-	return diskFolder + diskPrefix + word
+	return DiskPath(word)
 }
 
 // flags gives a command-line flag per property, in the order of their names, so that equal maps make equal commands.

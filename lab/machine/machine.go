@@ -190,6 +190,12 @@ type Debugger interface {
 	Close() error
 }
 
+// Holder is a Debugger that can let some CPUs run while another one stands still, as a hypervisor does that takes a CPU away.
+type Holder interface {
+	// ContinueWithout is Continue with a CPU that stands where it is all the while.
+	ContinueWithout(ctx context.Context, cpu int) (Stop, error)
+}
+
 // Stop says where a machine was stopped by a code trigger.
 type Stop struct {
 	CPU  int    `json:"cpu"`

@@ -66,6 +66,25 @@ func (o *Oracle) Expect(path, sum string) error {
 	return nil
 }
 
+// Copy notes that a file must contain what another one must contain by now.
+func (o *Oracle) Copy(path, as string) error {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	d, known := o.files[as]
+	if !known {
+		return fmt.Errorf("%s: nothing is known of %s, which it is said to be like", path, as)
+	}
+	o.files[path] = d
+	return nil
+}
+
+// ForgetBelow takes back what was recorded of files below a directory.
+func (o *Oracle) ForgetBelow(dir string) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	maps.DeleteFunc(o.files, func(path string, _ digest) bool { return strings.HasPrefix(path, dir+"/") })
+}
+
 // Forget takes back what was recorded of a file, as it is to be removed.
 func (o *Oracle) Forget(path string) {
 	o.mu.Lock()

@@ -19,7 +19,10 @@ import (
 	"github.com/vdevil/vdevil/lab/machine"
 )
 
-var _ machine.Debugger = (*Client)(nil)
+var (
+	_ machine.Debugger = (*Client)(nil)
+	_ machine.Holder   = (*Client)(nil)
+)
 
 // ErrClosed is wrapped by the errors of a client whose connection has ended, by Close or with QEMU.
 var ErrClosed = errors.New("gdb: connection closed")

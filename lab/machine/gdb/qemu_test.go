@@ -416,3 +416,53 @@ func TestPauseFromElsewhere(t *testing.T) {
 	}
 	s.next()
 }
+
+// A CPU that is held executes nothing while the others do, is not reported meanwhile, and goes on afterwards with nothing lost.
+func TestContinueWithout(t *testing.T) {
+	each(t, func(t *testing.T, g *guest) {
+		s := g.session(spin)
+		held := s.next().CPU
+		if g.cpus() == 1 {
+			if _, err := s.ContinueWithout(t.Context(), held); err == nil {
+				t.Error("the only CPU was held")
+			}
+			return
+		}
+		s.hits[held]++
+		for range 100 {
+			stop, err := s.ContinueWithout(t.Context(), held)
+			if err != nil || stop.CPU == held || stop.Addr != spin {
+				t.Fatalf("%+v, %v", stop, err)
+			}
+			s.hits[stop.CPU]++
+			if got := s.count(held); got != s.hits[held]-1 {
+				t.Fatalf("the CPU that was held has counted to %d", got)
+			}
+		}
+		if err := s.Clear(t.Context(), spin); err != nil {
+			t.Fatal(err)
+		}
+		other, before := 1-held, s.count(1-held)
+		for s.count(other) == before {
+			ctx, cancel := context.WithTimeout(t.Context(), 5*time.Millisecond)
+			if _, err := s.ContinueWithout(ctx, held); !errors.Is(err, context.DeadlineExceeded) {
+				t.Fatal(err)
+			}
+			cancel()
+		}
+		if got := s.count(held); got != s.hits[held]-1 {
+			t.Errorf("the CPU that was held has counted to %d", got)
+		}
+		if err := s.Break(t.Context(), after); err != nil {
+			t.Fatal(err)
+		}
+		for s.next().CPU != held {
+		}
+		if got := s.count(held); got != s.hits[held] {
+			t.Errorf("the CPU that was held went on with %d instead of %d", got, s.hits[held])
+		}
+		if _, err := s.ContinueWithout(t.Context(), 2); err == nil {
+			t.Error("a CPU was held that there is not")
+		}
+	})
+}

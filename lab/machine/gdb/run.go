@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strconv"
 
@@ -89,7 +90,26 @@ func (c *Client) Clear(ctx context.Context, addr uint64) error {
 //
 // When ctx ends the machine is stopped where it is, which waits for as long as QEMU takes to answer, and the context's
 // error returned. An arrival at that very moment is reported by the next call.
-func (c *Client) Continue(ctx context.Context) (machine.Stop, error) {
+func (c *Client) Continue(ctx context.Context) (machine.Stop, error) { return c.proceed(ctx, nobody) }
+
+// ContinueWithout is Continue with a CPU that stands where it is all the while: it executes nothing, and where it stands is not
+// reported. The next Continue steps it over the trigger that it stands at if it was reported there. Other CPUs that wait for it in the
+// guest's kernel, for an answer to an interrupt or for a lock that it spins on, wait.
+func (c *Client) ContinueWithout(ctx context.Context, cpu int) (machine.Stop, error) {
+	switch {
+	case cpu < 0 || cpu >= len(c.threads):
+		return machine.Stop{}, fmt.Errorf("no CPU %d, the machine has %d", cpu, len(c.threads))
+	case len(c.threads) == 1:
+		return machine.Stop{}, errors.New("the machine has one CPU: while that is held nothing runs")
+	}
+	return c.proceed(ctx, cpu)
+}
+
+// nobody is no CPU.
+const nobody = -1
+
+// proceed runs all CPUs but one.
+func (c *Client) proceed(ctx context.Context, held int) (machine.Stop, error) {
 	if err := c.begin(ctx); err != nil {
 		return machine.Stop{}, err
 	}
@@ -106,14 +126,14 @@ func (c *Client) Continue(ctx context.Context) (machine.Stop, error) {
 			return machine.Stop{}, err
 		}
 		for cpu, r := range at {
-			if last, ok := c.reported[cpu]; ok && last == r.RIP && c.isTrigger(r.RIP) {
+			if last, ok := c.reported[cpu]; ok && cpu != held && last == r.RIP && c.isTrigger(r.RIP) {
 				if at[cpu], err = c.stepOver(ctx, cpu, r); err != nil {
 					return machine.Stop{}, err
 				}
 			}
 		}
 		for cpu, r := range at {
-			if c.isTrigger(r.RIP) {
+			if cpu != held && c.isTrigger(r.RIP) {
 				c.reported[cpu] = r.RIP
 				return machine.Stop{CPU: cpu, Addr: r.RIP}, nil
 			}
@@ -121,12 +141,26 @@ func (c *Client) Continue(ctx context.Context) (machine.Stop, error) {
 		if slices.Equal(at, before) { // a trigger in a segment that is not flat, where an address is not RIP
 			return machine.Stop{}, fmt.Errorf("the machine is stopped with no CPU at a trigger, the first is at %#x", at[0].RIP)
 		}
-		clear(c.reported)
-		if err := c.run(ctx, "c"); err != nil {
+		maps.DeleteFunc(c.reported, func(cpu int, _ uint64) bool { return cpu != held })
+		if err := c.run(ctx, c.continuing(held)); err != nil {
 			return machine.Stop{}, err
 		}
 		before = at
 	}
+}
+
+// continuing is the command that lets all CPUs run but one.
+func (c *Client) continuing(held int) string {
+	if held == nobody {
+		return "c"
+	}
+	command := "vCont"
+	for cpu, thread := range c.threads {
+		if cpu != held {
+			command += ";c:" + thread
+		}
+	}
+	return command
 }
 
 func (c *Client) isTrigger(addr uint64) bool {
