@@ -2,6 +2,7 @@ package scenarios
 
 import (
 	"encoding/hex"
+	gopath "path"
 	"regexp"
 	"slices"
 	"strconv"
@@ -265,9 +266,11 @@ func (d *decoder) decodeRegister(n *node) *RegisterFault {
 const mostHeld = 10 * time.Second
 
 func (d *decoder) decodeHold(n *node, m Machine) *HoldFault {
-	f := d.fields(n, "hold", "fault: {hold: {at: feature_sync, for: 500ms}}", "at", "hit", "when", "for", "until")
-	v := &HoldFault{Trigger: d.decodeTrigger(f), For: f.duration("for", "500ms")}
-	if v.At != "" && v.Hit == 0 {
+	f := d.fields(n, "hold", "fault: {hold: {at: feature_sync, for: 500ms}}", "at", "hit", "when", "in", "arrivals", "for", "until")
+	v := &HoldFault{For: f.duration("for", "500ms")}
+	if f.has("in") {
+		d.decodeAnywhere(f, v)
+	} else if v.Trigger = d.decodeTrigger(f); v.At != "" && v.Hit == 0 {
 		d.wrong(f.vals["at"], "at of hold: a CPU is held at a place in code", "write %s", codeMeans)
 	}
 	if v.For > mostHeld {
@@ -281,6 +284,24 @@ func (d *decoder) decodeHold(n *node, m Machine) *HoldFault {
 	}
 	return v
 }
+
+// decodeAnywhere decodes a place that is drawn, which stands in place of a trigger.
+func (d *decoder) decodeAnywhere(f fields, v *HoldFault) {
+	for _, key := range []string{"at", "hit", "when"} {
+		if f.has(key) {
+			d.errorf(f.n.entry(key).line, "%s stands beside in, which draws a place", "take one of them out", f.name(key))
+		}
+	}
+	v.In = d.words(f.vals["in"], f.name("in"), "feature_*")
+	for i, w := range v.In {
+		if _, err := gopath.Match(w, ""); err != nil || !patternForm.MatchString(w) {
+			d.wrong(f.vals["in"].at(i), "in of hold: %q is no pattern of functions' names", "write for example feature_*", w)
+		}
+	}
+	v.Arrivals = f.integer("arrivals", "20", 1, 100_000)
+}
+
+var patternForm = regexp.MustCompile(`^[A-Za-z_*?\[][A-Za-z0-9_*?\[\]-]*$`)
 
 // one is the key of several that is there. Exactly one must be.
 func (f fields) one(example string, keys ...string) (key string) {

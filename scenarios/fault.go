@@ -157,9 +157,13 @@ type RegisterFault struct {
 	Bit      int    `json:"bit"`
 }
 
-// HoldFault lets a CPU stand at a place in code while the others go on.
+// HoldFault lets a CPU stand at a place in code while the others go on: at the Trigger, or, with In set, at a place that is drawn in each
+// trial.
 type HoldFault struct {
 	Trigger
+	// In are patterns of functions' names, Arrivals at which one is drawn.
+	In       []string `json:"in,omitempty"`
+	Arrivals int      `json:"arrivals,omitempty"`
 	// For is how long, by the host's clock.
 	For time.Duration `json:"for_ns"`
 	// Until is a place in code; another CPU that comes there ends it before. Empty is none.

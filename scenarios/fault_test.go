@@ -61,6 +61,7 @@ func TestFaults(t *testing.T) {
 		`hold: {at: feature_sync, hit: 2, when: {refcount: 3}, for: 1s, until: feature_do_action}`: {Hold: &HoldFault{
 			Trigger: Trigger{At: "feature_sync", Hit: 2, When: map[string]string{"refcount": "3"}}, For: time.Second, Until: "feature_do_action",
 		}},
+		`hold: {in: [feature_*, "bpobj_*"], arrivals: 20, for: 1s}`: {Hold: &HoldFault{In: []string{"feature_*", "bpobj_*"}, Arrivals: 20, For: time.Second}},
 		`register: {at: space_map_write+0x12, register: rdx, bit: 63}`: {Register: &RegisterFault{
 			Trigger: code("space_map_write+0x12", 1, nil), Register: "rdx", Bit: 63,
 		}},
@@ -134,6 +135,9 @@ func TestFaultErrors(t *testing.T) {
 		{`vdev: {disk: v7, offset: 1, flip: {bits: 1}}`, `disk of vdev: "v7" is unknown; write v0`},
 		{`vdev: {disk: v0, offset: 1, copies: all, flip: {bits: 1}}`, `copies of vdev goes with a class, not with a place on a disk; take it out, or write class: in place of disk`},
 		{`hold: {at: 2s, for: 1s}`, `at of hold: a CPU is held at a place in code; write a function, function+0x12 or an address`},
+		{`hold: {in: "f[", arrivals: 2, for: 1s}`, `in of hold: "f[" is no pattern of functions' names; write for example feature_*`},
+		{`hold: {in: f*, for: 1s}`, `hold has no arrivals; write arrivals: 20`},
+		{`hold: {in: f*, at: g, arrivals: 2, for: 1s}`, `at of hold stands beside in, which draws a place; take one of them out`},
 		{`hold: {at: f, for: 11s}`, `for of hold: the kernel takes a CPU that stands still for 11s for one that is locked up; write at most 10s`},
 		{`hold: {at: f, for: 1s, until: txg+1}`, `until of hold: "txg+1" is not a function, function+0x12 or an address; write for example feature_do_action`},
 		{`register: {at: now, register: rdx, bit: 1}`, `at of register: what is in a register at a time is not known; write a function, function+0x12 or an address`},

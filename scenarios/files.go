@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 )
 
@@ -31,6 +32,7 @@ func Embedded() ([]*Scenario, error) {
 		}
 		all = append(all, s)
 	}
+	slices.SortFunc(all, func(a, b *Scenario) int { return strings.Compare(a.Name, b.Name) }) // of files, a dash is before the dot
 	return all, errors.Join(errs...)
 }
 

@@ -190,7 +190,12 @@ func (d *decoder) expect(f fields, s *Scenario, rate float64) (e Expect) {
 		e.Signature = f.match("signature", signatureForm, "one word", "range-tree-add-overlap@metaslab_free_concrete")
 	}
 	if f.has("outcome") {
-		e.Outcome = d.oneOf(f.vals["outcome"], f.name("outcome"), outcomes...)
+		e.Outcome = d.words(f.vals["outcome"], f.name("outcome"), "[broken, panic]")
+		for i, o := range e.Outcome {
+			if !slices.Contains(outcomes, o) {
+				d.wrong(f.vals["outcome"].at(i), "%s: %q is unknown", "%s", f.name("outcome"), o, instead(o, outcomes))
+			}
+		}
 		if f.has("signature") {
 			d.errorf(f.vals["outcome"].line, f.what+" has both signature and outcome", "write the one that makes a trial a hit; outcomes can hold the other")
 		}

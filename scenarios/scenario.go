@@ -137,9 +137,9 @@ func (e Elsewhere) String() string {
 // Expect is what the scenario's author foretells.
 type Expect struct {
 	Verdict Verdict `json:"verdict"`
-	// Signature, or Outcome, makes a trial a hit; at most one is set. With neither, any panic, oops or hang is one.
-	Signature string `json:"signature,omitempty"`
-	Outcome   string `json:"outcome,omitempty"`
+	// Signature, or one of Outcome, makes a trial a hit; at most one of both is set. With neither, any panic, oops or hang is one.
+	Signature string   `json:"signature,omitempty"`
+	Outcome   []string `json:"outcome,omitempty"`
 	// Text must stand in the raw text of every hit.
 	Text string `json:"text,omitempty"`
 	// Rate is the stated rate that the interval is compared with, in (0,1].

@@ -34,8 +34,13 @@ func faultOf(f *scenarios.Fault) (fault.Fault, error) {
 		t, err := Trigger(f.Register.Trigger)
 		return cpu.Flip{Trigger: t, Argument: f.Register.Argument, Register: f.Register.Register, Bit: f.Register.Bit}, err
 	case f.Hold != nil:
-		t, err := Trigger(f.Hold.Trigger)
-		return cpu.Hold{Trigger: t, For: f.Hold.For, Until: f.Hold.Until}, err
+		out := cpu.Hold{For: f.Hold.For, Until: f.Hold.Until, Anywhere: fault.Anywhere{In: f.Hold.In, Arrivals: f.Hold.Arrivals}}
+		if f.Hold.In != nil {
+			return out, nil
+		}
+		var err error
+		out.Trigger, err = Trigger(f.Hold.Trigger)
+		return out, err
 	}
 	return nil, fmt.Errorf("no fault of kind %q is known", f.Kind())
 }

@@ -89,6 +89,10 @@ func (d spyDebugger) SetRegisters(ctx context.Context, cpu int, r machine.Regist
 	return err
 }
 
+func (d spyDebugger) ContinueWithout(ctx context.Context, cpu int) (machine.Stop, error) {
+	return d.Debugger.(machine.Holder).ContinueWithout(ctx, cpu)
+}
+
 // scene is a guest with a pool and what a fault wants to know of it.
 type scene struct {
 	t    *testing.T
@@ -319,6 +323,69 @@ func TestRegisterFlip(t *testing.T) {
 		t.Errorf("rdx is %#x; %+v", s.spy.set[0].RDX, i)
 	}
 	t.Logf("%+v", i)
+}
+
+// TestHold expects the CPU that comes to a place to stand there while the other one goes on, and both when that is withheld. The guest sees
+// how long each was away, but not when all were.
+func TestHold(t *testing.T) {
+	const command = `rm -f /dev/shm/stop /dev/shm/cpu?
+for c in 0 1; do taskset -c $c sh -c "while [ ! -e /dev/shm/stop ]; do cat /proc/uptime >>/dev/shm/cpu$c; done" & done
+sleep 0.5; dd if=/dev/urandom of=/tank/f bs=32k count=4 status=none; zpool sync tank; sleep 0.5; touch /dev/shm/stop; wait`
+	s := open(t)
+	const long = 2 * time.Second
+	for name, f := range map[string]cpu.Hold{
+		"at a function": {Trigger: fault.Trigger{At: "spa_sync"}, For: long},
+		"somewhere":     {Anywhere: fault.Anywhere{In: []string{"spa_syn[c]"}, Arrivals: 1}, For: long},
+		"until":         {Trigger: fault.Trigger{At: "spa_sync"}, For: 10 * long, Until: "vfs_read"},
+		"withheld":      {Trigger: fault.Trigger{At: "spa_sync"}, For: long},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s.site.Withhold = name == "withheld"
+			over := make(chan struct{})
+			strike, err := f.Arm(s.ctx, s.site)
+			if err != nil {
+				t.Fatal(err)
+			}
+			go func() {
+				defer close(over)
+				_, _ = s.g.Run(s.ctx, command)
+			}()
+			done, err := strike(s.ctx)
+			if err != nil || len(done) != 1 {
+				t.Fatalf("%+v, %v", done, err)
+			}
+			<-over
+			held := -1
+			if _, err := fmt.Sscanf(done[0].Target, "CPU %d at ", &held); err != nil || held < 0 || held > 1 {
+				t.Fatalf("%+v", done[0])
+			}
+			of := func(cpu int) time.Duration { return longest(t, s.run(fmt.Sprintf("cat /dev/shm/cpu%d", cpu))) }
+			here, there := of(held), of(1-held)
+			t.Logf("%s; away for %s, the other CPU for %s", done[0].Effect, here, there)
+			stood := name == "at a function" || name == "somewhere"
+			if stood != (here > long/2) || there > long/2 || name == "until" && !strings.Contains(done[0].Effect, "came to vfs_read") {
+				t.Errorf("%+v: away for %s, the other CPU for %s", done[0], here, there)
+			}
+		})
+	}
+}
+
+// longest is the longest time between two lines of /proc/uptime.
+func longest(t *testing.T, lines string) (most time.Duration) {
+	t.Helper()
+	var last float64
+	for line := range strings.Lines(lines) {
+		first, _, _ := strings.Cut(line, " ")
+		now, err := strconv.ParseFloat(first, 64)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if last > 0 {
+			most = max(most, time.Duration((now-last)*float64(time.Second)))
+		}
+		last = now
+	}
+	return most
 }
 
 // TestWithTypes runs what wants no guest but the types of its modules.

@@ -26,20 +26,29 @@ type Moment struct {
 	CPU       int
 	Registers machine.Registers
 	Func      *kernel.Func
+	// Place is where the CPU stands, in words.
+	Place string
 
-	armed *Armed // of a place in code
+	kernel   *kernel.Kernel
+	triggers []uint64 // the places that are set
 }
 
 // Only puts a place in code where the trigger was, which has fired: arrivals there are what a debugger that continues reports from now on.
 // With an empty one nothing is.
 func (m *Moment) Only(ctx context.Context, at string) error {
-	if err := m.Debugger.Clear(ctx, m.armed.place.addr); err != nil || at == "" {
-		return err
+	for _, addr := range m.triggers {
+		if err := m.Debugger.Clear(ctx, addr); err != nil {
+			return err
+		}
 	}
-	p, err := findPlace(ctx, m.Site, m.armed.kernel, at)
+	if m.triggers = nil; at == "" {
+		return nil
+	}
+	p, err := findPlace(ctx, m.Site, m.kernel, at)
 	if err != nil {
 		return err
 	}
+	m.triggers = []uint64{p.addr}
 	return m.Debugger.Break(ctx, p.addr)
 }
 

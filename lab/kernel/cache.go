@@ -35,7 +35,7 @@ func LoadTypes(ctx context.Context, cache string, modules ...string) (*Types, er
 	sum := sha256.Sum256([]byte(key))
 	file := filepath.Join(cache, hex.EncodeToString(sum[:16])+".types")
 	if db, err := readCache(file); err == nil {
-		return &Types{db: *db}, nil
+		return &Types{db: *db, paths: modules}, nil
 	}
 	db, err := parse(ctx, modules)
 	if err != nil {
@@ -44,7 +44,7 @@ func LoadTypes(ctx context.Context, cache string, modules ...string) (*Types, er
 	if err := writeCache(file, db); err != nil {
 		return nil, fmt.Errorf("keep the types of kernel modules: %w", err)
 	}
-	return &Types{db: *db}, nil
+	return &Types{db: *db, paths: modules}, nil
 }
 
 func identifyFile(path string) (module, error) {

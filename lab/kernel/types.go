@@ -12,8 +12,9 @@ import (
 
 // Types are the types, functions and variables of kernel modules. They are safe for concurrent use.
 type Types struct {
-	db   database
-	made made
+	db    database
+	made  made
+	paths []string // of the modules
 }
 
 // database is what the cache keeps. Types are named by their index in Nodes; index 0 is void.

@@ -219,5 +219,5 @@ func meant(s *scenarios.Scenario, arm string) string {
 
 // hit is what counts as one, see verdict.Hit. A step that must end in a panic looks for the signature, too.
 func hit(s *scenarios.Scenario) string {
-	return s.Expect.Signature + " " + s.Expect.Outcome
+	return s.Expect.Signature + " " + strings.Join(s.Expect.Outcome, ",")
 }

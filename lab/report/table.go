@@ -95,8 +95,8 @@ func HitMeans(s *scenarios.Scenario) string {
 	switch {
 	case s.Expect.Signature != "":
 		return s.Expect.Signature
-	case s.Expect.Outcome != "":
-		return "a trial that ends as " + s.Expect.Outcome
+	case len(s.Expect.Outcome) > 0:
+		return "a trial that ends as " + strings.Join(s.Expect.Outcome, " or ")
 	}
 	return "any panic, oops or hang"
 }

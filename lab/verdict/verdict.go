@@ -144,8 +144,8 @@ func Hit(s *scenarios.Scenario, r trial.Result) bool {
 	switch {
 	case s.Expect.Signature != "":
 		return r.Signature == s.Expect.Signature
-	case s.Expect.Outcome != "":
-		return string(r.Outcome) == s.Expect.Outcome
+	case len(s.Expect.Outcome) > 0:
+		return slices.Contains(s.Expect.Outcome, string(r.Outcome))
 	}
 	return r.Outcome.Crash()
 }

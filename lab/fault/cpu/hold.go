@@ -15,7 +15,9 @@ import (
 // damages nothing: what goes wrong then is a race of the guest's own. What waits for that CPU waits, too, its other tasks and CPUs that
 // want an answer of it.
 type Hold struct {
-	Trigger fault.Trigger
+	// Trigger is a place, Anywhere a random one if its In is set.
+	Trigger  fault.Trigger
+	Anywhere fault.Anywhere
 	// For is how long the CPU stands, by the host's clock.
 	For time.Duration
 	// Until is a place in code that ends it when another CPU comes there, empty for none.
@@ -27,10 +29,7 @@ func (Hold) Name() string { return "hold" }
 
 // Arm sets the code trigger.
 func (h Hold) Arm(ctx context.Context, s fault.Site) (fault.Strike, error) {
-	if h.Trigger.At == "" {
-		return nil, fmt.Errorf("a CPU is held at a place in code, not at %s", h.Trigger)
-	}
-	armed, err := h.Trigger.Arm(ctx, s)
+	armed, err := h.arm(ctx, s)
 	if err != nil {
 		return nil, err
 	}
@@ -48,10 +47,25 @@ func (h Hold) Arm(ctx context.Context, s fault.Site) (fault.Strike, error) {
 	}, nil
 }
 
+// waiting is a trigger in place.
+type waiting interface {
+	Wait(ctx context.Context) (*fault.Moment, error)
+}
+
+func (h Hold) arm(ctx context.Context, s fault.Site) (waiting, error) {
+	switch {
+	case h.Anywhere.In != nil:
+		return h.Anywhere.Arm(ctx, s)
+	case h.Trigger.At == "":
+		return nil, fmt.Errorf("a CPU is held at a place in code, not at %s", h.Trigger)
+	}
+	return h.Trigger.Arm(ctx, s)
+}
+
 // strike holds the CPU, or, when it is withheld, all of them for the same time.
 func (h Hold) strike(ctx context.Context, m *fault.Moment) (trial.Injection, error) {
 	i := m.Record(h.Name())
-	i.Target = fmt.Sprintf("CPU %d at %s", m.CPU, h.Trigger.At)
+	i.Target = fmt.Sprintf("CPU %d at %s", m.CPU, m.Place)
 	begun := time.Now()
 	limit, stop := context.WithTimeout(ctx, h.For)
 	defer stop()
