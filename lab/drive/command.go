@@ -43,6 +43,18 @@ func answered(err error) bool {
 	return errors.As(err, &exit) && exit.Status > 0 && exit.Status < 126
 }
 
+// shell does the steps that are a command of the shell.
+func (w *Worker) shell(ctx context.Context, s scenarios.Step) error {
+	switch {
+	case s.Must != "":
+		return must(w.command(ctx, s, s.Must))
+	case s.MustFail != "":
+		return mustFail(s.MustFail, w.command(ctx, s, s.MustFail))
+	default:
+		return w.command(ctx, s, s.Run)
+	}
+}
+
 // command runs a command of the scenario and keeps what it prints.
 func (w *Worker) command(ctx context.Context, s scenarios.Step, command string) error {
 	w.output.note("step " + s.String())

@@ -129,12 +129,8 @@ func (w *Worker) do(ctx context.Context, s scenarios.Step) error {
 		return w.healthy(ctx)
 	case s.Panic != nil:
 		return w.Panics(ctx, s.Panic)
-	case s.Must != "":
-		return must(w.command(ctx, s, s.Must))
-	case s.MustFail != "":
-		return mustFail(s.MustFail, w.command(ctx, s, s.MustFail))
-	case s.Run != "":
-		return w.command(ctx, s, s.Run)
+	case s.Must != "", s.MustFail != "", s.Run != "":
+		return w.shell(ctx, s)
 	default:
 		return w.load(ctx, s)
 	}
