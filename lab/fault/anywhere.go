@@ -108,17 +108,9 @@ func (r *Roaming) wait(ctx context.Context) (*Moment, error) {
 	if err := r.debugger.ReadVirt(ctx, stop.CPU, regs.RSP, back); err != nil {
 		return nil, err
 	}
-	for addr := range r.at {
-		if err := r.debugger.Clear(ctx, addr); err != nil {
-			return nil, err
-		}
-	}
 	returns := binary.LittleEndian.Uint64(back)
-	r.at = map[uint64]*kernel.Func{returns: nil, stop.Addr + offset: nil}
-	for addr := range r.at {
-		if err := r.debugger.Break(ctx, addr); err != nil {
-			return nil, err
-		}
+	if err := r.only(ctx, returns, stop.Addr+offset); err != nil {
+		return nil, err
 	}
 	if stop, err = r.debugger.Continue(ctx); err != nil {
 		return nil, fmt.Errorf("%s was neither passed nor returned from: %w", fn.Name, err)
@@ -127,6 +119,19 @@ func (r *Roaming) wait(ctx context.Context) (*Moment, error) {
 		where = "behind " + fn.Name
 	}
 	return r.moment(ctx, stop, fired, where)
+}
+
+// only takes the triggers at functions away and sets others.
+func (r *Roaming) only(ctx context.Context, triggers ...uint64) error {
+	m := Moment{Debugger: r.debugger, triggers: slices.Collect(maps.Keys(r.at))}
+	if err := m.Only(ctx, triggers...); err != nil {
+		return err
+	}
+	clear(r.at)
+	for _, addr := range triggers {
+		r.at[addr] = nil
+	}
+	return nil
 }
 
 // draw picks a statement of a function.
@@ -149,7 +154,7 @@ func (r *Roaming) moment(ctx context.Context, stop machine.Stop, fired, where st
 	}
 	return &Moment{
 		Site: r.site, CPU: stop.CPU, Registers: regs, Debugger: r.debugger, Fired: fired, Place: where,
-		Scope:  core.Scope{ZFS: core.Open(r.kernel.View(ctx)), Rand: r.site.Rand},
-		kernel: r.kernel, triggers: slices.Collect(maps.Keys(r.at)),
+		Scope:    core.Scope{ZFS: core.Open(r.kernel.View(ctx)), Rand: r.site.Rand},
+		triggers: slices.Collect(maps.Keys(r.at)),
 	}, nil
 }

@@ -29,27 +29,24 @@ type Moment struct {
 	// Place is where the CPU stands, in words.
 	Place string
 
-	kernel   *kernel.Kernel
 	triggers []uint64 // the places that are set
 }
 
-// Only puts a place in code where the trigger was, which has fired: arrivals there are what a debugger that continues reports from now on.
-// With an empty one nothing is.
-func (m *Moment) Only(ctx context.Context, at string) error {
+// Only takes the trigger, which has fired, away, and puts others in its place: arrivals there are what a debugger that continues reports
+// from now on.
+func (m *Moment) Only(ctx context.Context, triggers ...uint64) error {
 	for _, addr := range m.triggers {
 		if err := m.Debugger.Clear(ctx, addr); err != nil {
 			return err
 		}
 	}
-	if m.triggers = nil; at == "" {
-		return nil
+	m.triggers = triggers
+	for _, addr := range triggers {
+		if err := m.Debugger.Break(ctx, addr); err != nil {
+			return err
+		}
 	}
-	p, err := findPlace(ctx, m.Site, m.kernel, at)
-	if err != nil {
-		return err
-	}
-	m.triggers = []uint64{p.addr}
-	return m.Debugger.Break(ctx, p.addr)
+	return nil
 }
 
 // Halt pauses the machine: the moment is any that comes.

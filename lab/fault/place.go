@@ -22,6 +22,16 @@ type place struct {
 
 var codeForm = regexp.MustCompile(`^(?:([A-Za-z_][A-Za-z0-9_.]*)(?:\+(0x[0-9a-f]+))?|(0x[0-9a-f]+))$`)
 
+// Address is that of a place in code. The guest may be asked, so it must run.
+func (s Site) Address(ctx context.Context, at string) (uint64, error) {
+	k, err := s.Kernel(ctx)
+	if err != nil {
+		return 0, err
+	}
+	p, err := findPlace(ctx, s, k, at)
+	return p.addr, err
+}
+
 // findPlace finds a place in code by its name. A function that the compiler split is refused: calls of it that go
 // elsewhere would be missed without notice.
 func findPlace(ctx context.Context, s Site, k *kernel.Kernel, at string) (place, error) {

@@ -276,7 +276,7 @@ func (a *Armed) arrival(ctx context.Context, cpu int) (*Moment, error) {
 	m := &Moment{
 		Site: a.site, CPU: cpu, Registers: regs, Debugger: a.debugger, Func: a.place.fn,
 		Scope: core.Scope{ZFS: core.Open(a.kernel.View(ctx)), Rand: a.site.Rand},
-		Fired: a.trigger.String(), Place: a.place.name, kernel: a.kernel, triggers: []uint64{a.place.addr},
+		Fired: a.trigger.String(), Place: a.place.name, triggers: []uint64{a.place.addr},
 	}
 	if a.txg == 0 {
 		m.Hit = a.hits + 1

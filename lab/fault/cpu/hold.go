@@ -29,6 +29,14 @@ func (Hold) Name() string { return "hold" }
 
 // Arm sets the code trigger.
 func (h Hold) Arm(ctx context.Context, s fault.Site) (fault.Strike, error) {
+	var until []uint64
+	if h.Until != "" {
+		addr, err := s.Address(ctx, h.Until)
+		if err != nil {
+			return nil, err
+		}
+		until = append(until, addr)
+	}
 	armed, err := h.arm(ctx, s)
 	if err != nil {
 		return nil, err
@@ -39,7 +47,7 @@ func (h Hold) Arm(ctx context.Context, s fault.Site) (fault.Strike, error) {
 			return nil, err
 		}
 		defer func() { err = errors.Join(err, m.Release(ctx)) }()
-		i, err := h.strike(ctx, m)
+		i, err := h.strike(ctx, m, until)
 		if err != nil {
 			return nil, err
 		}
@@ -63,7 +71,7 @@ func (h Hold) arm(ctx context.Context, s fault.Site) (waiting, error) {
 }
 
 // strike holds the CPU, or, when it is withheld, all of them for the same time.
-func (h Hold) strike(ctx context.Context, m *fault.Moment) (trial.Injection, error) {
+func (h Hold) strike(ctx context.Context, m *fault.Moment, until []uint64) (trial.Injection, error) {
 	i := m.Record(h.Name())
 	i.Target = fmt.Sprintf("CPU %d at %s", m.CPU, m.Place)
 	begun := time.Now()
@@ -78,7 +86,7 @@ func (h Hold) strike(ctx context.Context, m *fault.Moment) (trial.Injection, err
 	if !ok {
 		return i, errors.New("the machine cannot hold a CPU while others run")
 	}
-	if err := m.Only(ctx, h.Until); err != nil {
+	if err := m.Only(ctx, until...); err != nil {
 		return i, err
 	}
 	at, err := d.ContinueWithout(limit, m.CPU)
