@@ -36,18 +36,28 @@ func (f Flip) Arm(ctx context.Context, s fault.Site) (fault.Strike, error) {
 	if err != nil {
 		return nil, err
 	}
+	return once(armed, f.strike), nil
+}
+
+// waiting is a trigger in place.
+type waiting interface {
+	Wait(ctx context.Context) (*fault.Moment, error)
+}
+
+// once strikes when a trigger has fired, and lets go of the machine.
+func once(armed waiting, strike func(context.Context, *fault.Moment) (trial.Injection, error)) fault.Strike {
 	return func(ctx context.Context) (done []trial.Injection, err error) {
 		m, err := armed.Wait(ctx)
 		if err != nil {
 			return nil, err
 		}
 		defer func() { err = errors.Join(err, m.Release(ctx)) }()
-		i, err := f.strike(ctx, m)
+		i, err := strike(ctx, m)
 		if err != nil {
 			return nil, err
 		}
 		return []trial.Injection{i}, nil
-	}, nil
+	}
 }
 
 func (f Flip) strike(ctx context.Context, m *fault.Moment) (trial.Injection, error) {

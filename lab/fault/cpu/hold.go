@@ -41,23 +41,7 @@ func (h Hold) Arm(ctx context.Context, s fault.Site) (fault.Strike, error) {
 	if err != nil {
 		return nil, err
 	}
-	return func(ctx context.Context) (done []trial.Injection, err error) {
-		m, err := armed.Wait(ctx)
-		if err != nil {
-			return nil, err
-		}
-		defer func() { err = errors.Join(err, m.Release(ctx)) }()
-		i, err := h.strike(ctx, m, until)
-		if err != nil {
-			return nil, err
-		}
-		return []trial.Injection{i}, nil
-	}, nil
-}
-
-// waiting is a trigger in place.
-type waiting interface {
-	Wait(ctx context.Context) (*fault.Moment, error)
+	return once(armed, func(ctx context.Context, m *fault.Moment) (trial.Injection, error) { return h.strike(ctx, m, until) }), nil
 }
 
 func (h Hold) arm(ctx context.Context, s fault.Site) (waiting, error) {
