@@ -28,10 +28,13 @@ type Bench struct {
 	// for another opinion when Judge has found something.
 	Judge, Second judge.Judge
 
-	scenarios sync.Map // by text: *scenarios.Scenario
+	scenarios sync.Map // by asked: *scenarios.Scenario
 	groups    sync.Map // by origin: the name of a group
 	forked    sync.Map // by group: the *machine.Checkpoint of its trials
 }
+
+// asked is what a scenario is read from, and the OpenZFS that decides what is expected.
+type asked struct{ text, openzfs string }
 
 // origin is what the group of a trial follows from.
 type origin struct{ image, text, arm string }
@@ -105,14 +108,15 @@ func (b *Bench) Prepare(ctx context.Context, spec trial.Spec) (*Trial, error) {
 
 // resolve reads each scenario once.
 func (b *Bench) resolve(spec trial.Spec) (*scenarios.Scenario, scenarios.Resolved, error) {
-	if known, ok := b.scenarios.Load(spec.Scenario); ok {
+	at := asked{spec.Scenario, spec.OpenZFS}
+	if known, ok := b.scenarios.Load(at); ok {
 		s := known.(*scenarios.Scenario)
 		r, err := s.ForArm(spec.Arm)
 		return s, r, err
 	}
 	s, r, err := spec.Resolve()
 	if err == nil {
-		b.scenarios.Store(spec.Scenario, s)
+		b.scenarios.Store(at, s)
 	}
 	return s, r, err
 }

@@ -341,3 +341,18 @@ func TestStrikeFails(t *testing.T) {
 		t.Errorf("a target that is none: %v", err)
 	}
 }
+
+// TestExpectationOfVersion expects trials of several versions to know each what is expected on its own.
+func TestExpectationOfVersion(t *testing.T) {
+	b := &Bench{}
+	elsewhere := strings.Replace(text, "rate: 0.5}", "rate: 0.5, versions: {2.3.9..: reproduces}}", 1)
+	for _, c := range []struct {
+		openzfs string
+		want    scenarios.Verdict
+	}{{"2.3.2", scenarios.DoesNotReproduce}, {"2.3.9", scenarios.Reproduces}, {"2.4.4-gabc", scenarios.Reproduces}, {"2.3.2", scenarios.DoesNotReproduce}} {
+		s, _, err := b.resolve(trial.Spec{Name: "scripted", Scenario: elsewhere, Arm: "first", OpenZFS: c.openzfs})
+		if err != nil || s.Expect.Verdict != c.want {
+			t.Errorf("on %s: %v, %v; want %s", c.openzfs, s, err, c.want)
+		}
+	}
+}
