@@ -14,9 +14,9 @@ import (
 	"github.com/vdevil/vdevil/lab/zfs/core"
 )
 
-// Anywhere is a trigger at a random place in code: one of the first arrivals at some functions, each with the same chance, and then a
-// statement of the function that was entered, or the instruction that it returns to. A place that the function does not come to
-// is passed at its return, so that the trigger fires in any case. It is how probabilistic concurrency testing places a change of
+// Anywhere is a trigger at a random place in code: one of the first arrivals at some functions is drawn, each with the same chance, and
+// then one of the statements that are passed from there on, or the instruction that the function returns to, so that the trigger
+// fires in any case. It is how probabilistic concurrency testing places a change of
 // threads (Burckhardt et al., A Randomized Scheduler with Probabilistic Guarantees of Finding Bugs, 2010).
 type Anywhere struct {
 	// In are patterns of functions' names, as of path.Match.
@@ -36,8 +36,9 @@ type Roaming struct {
 	site     Site
 	kernel   *kernel.Kernel
 	debugger machine.Debugger
-	at       map[uint64]*kernel.Func
-	arrival  int // the one that was drawn, from 1
+	at       map[uint64]*kernel.Func // the functions whose entries, or statements, triggers are at
+	set      []uint64                // all triggers
+	arrival  int                     // the one that was drawn, from 1
 }
 
 // Arm puts the trigger in place, and leaves the machine standing still until Wait.
@@ -66,7 +67,8 @@ func (a Anywhere) Arm(ctx context.Context, s Site) (*Roaming, error) {
 	if r.debugger, err = s.Machine.Debug(ctx); err != nil {
 		return nil, err
 	}
-	for _, addr := range slices.Sorted(maps.Keys(r.at)) {
+	r.set = slices.Sorted(maps.Keys(r.at))
+	for _, addr := range r.set {
 		if err := r.debugger.Break(ctx, addr); err != nil {
 			return nil, errors.Join(err, r.debugger.Close())
 		}
@@ -93,13 +95,35 @@ func (r *Roaming) wait(ctx context.Context) (*Moment, error) {
 	}
 	fn := r.at[stop.Addr]
 	fired := fmt.Sprintf("arrival %d in %v, in %s", r.arrival, r.trigger.In, fn.Name)
-	offset, where, err := r.draw(ctx, fn)
+	statements, err := r.kernel.Types().Statements(ctx, fn)
 	if err != nil {
 		return nil, err
 	}
-	if offset == 0 {
-		return r.moment(ctx, stop, fired, where)
+	chance := min(1, passed/float64(len(statements)))
+	if r.site.Rand.Float64() < chance {
+		return r.moment(ctx, stop, fired, fn.Name)
 	}
+	where, err := r.spread(ctx, stop, fn, statements)
+	if err != nil {
+		return nil, err
+	}
+	for {
+		if stop, err = r.debugger.Continue(ctx); err != nil {
+			return nil, fmt.Errorf("%s was not returned from: %w", fn.Name, err)
+		}
+		if _, inside := r.at[stop.Addr]; !inside || r.site.Rand.Float64() < chance {
+			return r.moment(ctx, stop, fired, where[stop.Addr])
+		}
+	}
+}
+
+// passed is how many statements of a function are chosen of, were all of them passed once: most functions pass a half of theirs, and one
+// in five is then left without a choice.
+const passed = 3
+
+// spread puts triggers at all statements of a function behind its entry, where a CPU stands, and where it returns to, and says what is
+// where. Those of the statements are in r.at afterwards.
+func (r *Roaming) spread(ctx context.Context, stop machine.Stop, fn *kernel.Func, statements []kernel.Statement) (where map[uint64]string, err error) {
 	regs, err := r.debugger.Registers(ctx, stop.CPU)
 	if err != nil {
 		return nil, err
@@ -109,42 +133,24 @@ func (r *Roaming) wait(ctx context.Context) (*Moment, error) {
 		return nil, err
 	}
 	returns := binary.LittleEndian.Uint64(back)
-	if err := r.only(ctx, returns, stop.Addr+offset); err != nil {
-		return nil, err
+	where = map[uint64]string{returns: "behind " + fn.Name}
+	inside := map[uint64]*kernel.Func{}
+	for _, s := range statements {
+		if s.Offset > 0 {
+			addr := stop.Addr + s.Offset
+			where[addr], inside[addr] = fmt.Sprintf("%s+%#x (%s:%d)", fn.Name, s.Offset, s.File, s.Line), fn
+		}
 	}
-	if stop, err = r.debugger.Continue(ctx); err != nil {
-		return nil, fmt.Errorf("%s was neither passed nor returned from: %w", fn.Name, err)
-	}
-	if stop.Addr == returns {
-		where = "behind " + fn.Name
-	}
-	return r.moment(ctx, stop, fired, where)
+	err = r.only(ctx, slices.Sorted(maps.Keys(where))...)
+	r.at = inside
+	return where, err
 }
 
 // only takes the triggers at functions away and sets others.
 func (r *Roaming) only(ctx context.Context, triggers ...uint64) error {
-	m := Moment{Debugger: r.debugger, triggers: slices.Collect(maps.Keys(r.at))}
-	if err := m.Only(ctx, triggers...); err != nil {
-		return err
-	}
-	clear(r.at)
-	for _, addr := range triggers {
-		r.at[addr] = nil
-	}
-	return nil
-}
-
-// draw picks a statement of a function.
-func (r *Roaming) draw(ctx context.Context, fn *kernel.Func) (offset uint64, where string, err error) {
-	statements, err := r.kernel.Types().Statements(ctx, fn)
-	if err != nil {
-		return 0, "", err
-	}
-	s := statements[r.site.Rand.IntN(len(statements))]
-	if s.Offset == 0 {
-		return 0, fn.Name, nil
-	}
-	return s.Offset, fmt.Sprintf("%s+%#x (%s:%d)", fn.Name, s.Offset, s.File, s.Line), nil
+	m := Moment{Debugger: r.debugger, triggers: r.set}
+	r.set = triggers
+	return m.Only(ctx, triggers...)
 }
 
 func (r *Roaming) moment(ctx context.Context, stop machine.Stop, fired, where string) (*Moment, error) {
@@ -155,6 +161,6 @@ func (r *Roaming) moment(ctx context.Context, stop machine.Stop, fired, where st
 	return &Moment{
 		Site: r.site, CPU: stop.CPU, Registers: regs, Debugger: r.debugger, Fired: fired, Place: where,
 		Scope:    core.Scope{ZFS: core.Open(r.kernel.View(ctx)), Rand: r.site.Rand},
-		triggers: slices.Collect(maps.Keys(r.at)),
+		triggers: r.set,
 	}, nil
 }
