@@ -107,6 +107,7 @@ func Open(ctx context.Context, o Options) (*Lab, error) {
 	}
 	l.bench = &bench.Bench{
 		Driver: driver, Checkpoints: l.checkpoints, Image: l.imageOf, Judge: judge.Auditor{}, Second: judge.ZDB{Driver: driver},
+		Dir: MachinesDir(o.Dirs), Sockets: driver.Sockets(),
 	}
 	return l, nil
 }

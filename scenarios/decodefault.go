@@ -50,6 +50,8 @@ func (d *decoder) decodeFault(n *node, m Machine) *Fault {
 		out.Register = d.decodeRegister(f.vals["register"])
 	case f.has("hold"):
 		out.Hold = d.decodeHold(f.vals["hold"], m)
+	case f.has("device"):
+		out.Device = d.decodeDevice(f.vals["device"], m)
 	default:
 		return nil
 	}
@@ -66,19 +68,11 @@ func (d *decoder) decodeDVAFlip(n *node) *BlkptrDVAFlip {
 
 func (d *decoder) decodeBitrot(n *node, m Machine) *VdevBitrot {
 	f := d.fields(n, "vdev-bitrot", "fault: {vdev-bitrot: {disks: [v0], extents: 16, bytes: 64}}", "disks", "extents", "bytes")
-	v := &VdevBitrot{
-		Disks:   d.words(f.need("disks", "[v0]"), f.name("disks"), "[v0]"),
+	return &VdevBitrot{
+		Disks:   d.decodeDisks(f, m),
 		Extents: f.integer("extents", "16", 1, 100_000),
 		Bytes:   f.integer("bytes", "64", 1, 4096),
 	}
-	for i, disk := range v.Disks {
-		if !slices.Contains(m.Names(), disk) {
-			d.wrong(f.vals["disks"].at(i), "disks of vdev-bitrot: the machine has no disk %q", "%s", disk, instead(disk, m.Names()))
-		} else if slices.Contains(v.Disks[:i], disk) {
-			d.wrong(f.vals["disks"].at(i), "disks of vdev-bitrot: %s stands there twice", "write each disk once", disk)
-		}
-	}
-	return v
 }
 
 func (d *decoder) decodeMemory(n *node) *MemoryFault {
@@ -331,6 +325,16 @@ func (f fields) bit() *int {
 	}
 	bit := f.integer("bit", "9", 0, 1<<40)
 	return &bit
+}
+
+// share is a number from 0 to 1.
+func (f fields) share(key, example string) float64 {
+	s, ok := f.d.text(f.need(key, example), f.name(key), key+": "+example)
+	v, err := strconv.ParseFloat(s, 64)
+	if ok && (err != nil || !(v >= 0 && v <= 1)) {
+		f.d.wrong(f.vals[key], "%s: %q is no number from 0 to 1", "write for example %s", f.name(key), s, example)
+	}
+	return v
 }
 
 // positive is a number above 0, whole or not.

@@ -11,10 +11,11 @@ type Fault struct {
 	Memory        *MemoryFault   `json:"memory,omitempty"`
 	Register      *RegisterFault `json:"register,omitempty"`
 	Hold          *HoldFault     `json:"hold,omitempty"`
+	Device        *DeviceFault   `json:"device,omitempty"`
 }
 
 // faultKinds are the words of a file, in the order of the fields.
-var faultKinds = []string{"blkptr-dva-flip", "vdev-bitrot", "vdev", "forge", "memory", "register", "hold"}
+var faultKinds = []string{"blkptr-dva-flip", "vdev-bitrot", "vdev", "forge", "memory", "register", "hold", "device"}
 
 // Kind is the fault's word in a file.
 func (f *Fault) Kind() string {
@@ -33,6 +34,8 @@ func (f *Fault) Kind() string {
 		return "memory"
 	case f.Register != nil:
 		return "register"
+	case f.Device != nil:
+		return "device"
 	default:
 		return "hold"
 	}
@@ -71,6 +74,37 @@ type VdevFault struct {
 	Flip    int `json:"flip,omitempty"`
 	Zero    int `json:"zero,omitempty"`
 	Garbage int `json:"garbage,omitempty"`
+}
+
+// DeviceFault makes disks answer requests wrongly, from arming until the workload ends or the power is cut.
+type DeviceFault struct {
+	// Disks are the ones, each for itself.
+	Disks []string `json:"disks"`
+	// Do is what is done: one of deviceActions.
+	Do string `json:"do"`
+
+	// Op, Class and Dataset say which requests are met: the operation, and what lies, when the fault is armed, where it goes to.
+	// Empty is any.
+	Op      string `json:"op,omitempty"`
+	Class   string `json:"class,omitempty"`
+	Dataset string `json:"dataset,omitempty"`
+	// Nth is the first one that is met, counted from 1; Times how many are, at most. 0 is no limit. Probability is that of each, 0 for certain.
+	Nth         int     `json:"nth,omitempty"`
+	Times       int     `json:"times,omitempty"`
+	Probability float64 `json:"probability,omitempty"`
+
+	// Sectors of 512 bytes are what a torn write has done.
+	Sectors int `json:"sectors,omitempty"`
+	// By is how many bytes a misdirected write goes astray.
+	By int64 `json:"by,omitempty"`
+	// Writes is how many overtake a reordered one.
+	Writes int `json:"writes,omitempty"`
+	// Late is by how much an answer is, For how long a disk is gone; 0 is for good.
+	Late time.Duration `json:"late_ns,omitempty"`
+	For  time.Duration `json:"for_ns,omitempty"`
+	// Cache is how many bytes of writes a disk holds that no flush has hurried, Keep the share of them that a power cut spares.
+	Cache int64   `json:"cache,omitempty"`
+	Keep  float64 `json:"keep,omitempty"`
 }
 
 // Forge damages the metadata of the pool, with valid checksums, where the guest reads it after the next reboot.

@@ -61,6 +61,13 @@ func TestFaults(t *testing.T) {
 		`hold: {at: feature_sync, hit: 2, when: {refcount: 3}, for: 1s, until: feature_do_action}`: {Hold: &HoldFault{
 			Trigger: Trigger{At: "feature_sync", Hit: 2, When: map[string]string{"refcount": "3"}}, For: time.Second, Until: "feature_do_action",
 		}},
+		`device: {disks: v0, do: torn-write, sectors: 3, op: write, class: uberblock, nth: 2, times: 1, probability: 0.5}`: {Device: &DeviceFault{
+			Disks: []string{"v0"}, Do: "torn-write", Op: "write", Class: "uberblock", Nth: 2, Times: 1, Probability: 0.5,
+			Sectors: 3, By: 1 << 20, Writes: 8, Late: 500 * time.Millisecond,
+		}},
+		`device: {disks: [v0, v1], do: power-cut, cache: 16MiB, keep: 0.25}`: {Device: &DeviceFault{
+			Disks: []string{"v0", "v1"}, Do: "power-cut", Cache: 16 << 20, Keep: 0.25, Sectors: 1, By: 1 << 20, Writes: 8, Late: 500 * time.Millisecond,
+		}},
 		`hold: {in: [feature_*, "bpobj_*"], arrivals: 20, for: 1s}`: {Hold: &HoldFault{In: []string{"feature_*", "bpobj_*"}, Arrivals: 20, For: time.Second}},
 		`register: {at: space_map_write+0x12, register: rdx, bit: 63}`: {Register: &RegisterFault{
 			Trigger: code("space_map_write+0x12", 1, nil), Register: "rdx", Bit: 63,
@@ -134,6 +141,17 @@ func TestFaultErrors(t *testing.T) {
 		{`vdev: {class: file, copies: all, offset: 1, flip: {bits: 1}}`, `offset of vdev goes with a disk, not with a class; take it out, or write disk: in place of class`},
 		{`vdev: {disk: v7, offset: 1, flip: {bits: 1}}`, `disk of vdev: "v7" is unknown; write v0`},
 		{`vdev: {disk: v0, offset: 1, copies: all, flip: {bits: 1}}`, `copies of vdev goes with a class, not with a place on a disk; take it out, or write class: in place of disk`},
+		{`device: {disks: v7, do: error}`, `disks of device: the machine has no disk "v7"; write v0`},
+		{`device: {disks: v0, do: lose}`, `do of device: "lose" is unknown; write lost-write, torn-write, misdirected-write, reordered-write, stale-read, lying-flush, latency, error, gone, swapped or power-cut`},
+		{`device: {disks: v0, do: error, late: 1s}`, `late of device goes with do: latency; take it out`},
+		{`device: {disks: v0, do: swapped}`, `disks of device: two disks are swapped, not 1; write for example [v0, v1]`},
+		{`device: {disks: [v0, v1], do: swapped, nth: 3}`, `nth of device is about requests, and swapped about a disk as it is; take it out`},
+		{`device: {disks: v0, do: power-cut}`, `device has no cache, and without one the power takes nothing from a disk; write for example cache: 16MiB`},
+		{`device: {disks: v0, do: error, keep: 0.5}`, `keep of device is for what is in the cache, and there is none; write cache: 16MiB beside it, or take it out`},
+		{`device: {disks: v0, do: error, cache: 1MiB, keep: 2}`, `keep of device: "2" is no number from 0 to 1; write for example 0.5`},
+		{`device: {disks: v0, do: error, probability: 0}`, `probability of device: with 0 no request is met; write for example 0.01`},
+		{`device: {disks: v0, do: error, class: label, dataset: tank/d}`, `dataset of device goes with a class of what datasets have; take it out, or write class: file`},
+		{`device: {disks: v0, do: latency, late: 2m}`, `late of device: 2m0s is longer than a trial waits; write at most 1m0s`},
 		{`hold: {at: 2s, for: 1s}`, `at of hold: a CPU is held at a place in code; write a function, function+0x12 or an address`},
 		{`hold: {in: "f[", arrivals: 2, for: 1s}`, `in of hold: "f[" is no pattern of functions' names; write for example feature_*`},
 		{`hold: {in: f*, for: 1s}`, `hold has no arrivals; write arrivals: 20`},

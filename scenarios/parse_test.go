@@ -245,7 +245,7 @@ func TestErrors(t *testing.T) {
 			`good.yaml:30: file of holds: "/tank/c/f" gives all 4 files one name; write for example /tank/c/f%02d`,
 		}},
 		{"two faults", []string{"fault:\n", "fault:\n  blkptr-dva-flip: {at: zio_free_sync, after: 8}\n"}, []string{
-			`good.yaml:33: fault has 2 kinds; write exactly one of blkptr-dva-flip, vdev-bitrot, vdev, forge, memory, register and hold`,
+			`good.yaml:33: fault has 2 kinds; write exactly one of blkptr-dva-flip, vdev-bitrot, vdev, forge, memory, register, hold and device`,
 		}},
 		{"fault never armed", []string{"  - arm\n", ""}, []string{
 			`good.yaml:32: the workload never lets the fault strike; write - arm where it may`,

@@ -21,7 +21,7 @@ func (t *run) audit(ctx context.Context, r *result) {
 	if t.bench.Judge == nil || r.Outcome == trial.Invalid || trial.Worst(r.Outcome, trial.Latent) == r.Outcome || r.Outcome == trial.Detected && onDisks(r.Injections) {
 		return
 	}
-	err := t.now().leave()
+	err := t.off(ctx)
 	subject := judge.Subject{Pool: t.resolved.Pool.Name, Disks: t.now().vm.Disks(), Booted: t.booted, Keys: checkpoint.Keys(t.image)}
 	if err == nil {
 		r.Audit, err = t.bench.Judge.Judge(ctx, subject)

@@ -27,6 +27,8 @@ type Bench struct {
 	// Judge looks at the disks of a trial in which nothing was seen. Without one such damage stays unseen. Second is asked
 	// for another opinion when Judge has found something.
 	Judge, Second judge.Judge
+	// Dir and Sockets are where trials put disks that are not the hypervisor's, and their sockets: see vdev.RackOptions.
+	Dir, Sockets string
 
 	scenarios sync.Map // by asked: *scenarios.Scenario
 	groups    sync.Map // by origin: the name of a group
@@ -78,6 +80,9 @@ func (b *Bench) Prepare(ctx context.Context, spec trial.Spec) (*Trial, error) {
 	if err != nil {
 		return nil, err
 	}
+	if err := b.able(t.resolved); err != nil {
+		return nil, err
+	}
 	t.booted, err = b.Checkpoints.Booted(ctx, t.image, t.resolved.Machine)
 	if errors.Is(err, checkpoint.ErrNotUp) && t.image.Tree != nil {
 		t.untestable = err
@@ -104,6 +109,17 @@ func (b *Bench) Prepare(ctx context.Context, spec trial.Spec) (*Trial, error) {
 		b.forked.Store(b.Group(spec), t.fork)
 	}
 	return t, err
+}
+
+// able says whether the driver can do the fault of an arm.
+func (b *Bench) able(r scenarios.Resolved) error {
+	for _, a := range needs(r.Fault) {
+		if !b.Driver.Can(a) {
+			return fmt.Errorf("scenario %s: driver %s cannot %s, which its fault %s needs: choose another one with --driver",
+				r.Scenario, b.Driver.Name(), a, r.Fault.Kind())
+		}
+	}
+	return nil
 }
 
 // resolve reads each scenario once.
@@ -193,8 +209,11 @@ func (t *Trial) Do(ctx context.Context, o Options) (_ trial.Result, err error) {
 		return r.Result, errors.Join(ctx.Err(), b.discard())
 	}
 	keep := o.Keep != nil && o.Keep(t.scenario, r.Result)
-	err = b.write(ctx, one.all(), r, one.worker.Output(), keep)
-	return r.Result, err
+	err = nil
+	if keep && len(one.all()) > 0 {
+		err = one.off(ctx)
+	}
+	return r.Result, errors.Join(err, b.write(ctx, one.all(), r, one.worker.Output(), keep))
 }
 
 // inShort is an error whose first line is what a compiler said, where one did.

@@ -147,10 +147,10 @@ func (t *run) judgeEnd(r *result, e ending) {
 	}
 }
 
-// struck says whether a fault was felt: something changed, or the memory's ECC raised an alarm.
+// struck says whether a fault was felt: something changed, the memory's ECC raised an alarm, or a disk did not do what it said.
 func struck(injections []trial.Injection) bool {
 	return slices.ContainsFunc(injections, func(i trial.Injection) bool {
-		return !i.Withheld && (i.BitsChanged() > 0 || i.ECC == string(memory.Detected))
+		return !i.Withheld && (i.BitsChanged() > 0 || i.ECC == string(memory.Detected) || i.Amiss)
 	})
 }
 

@@ -5,17 +5,22 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"syscall"
 
 	"github.com/vdevil/vdevil/lab/fault"
 	"github.com/vdevil/vdevil/lab/fault/cpu"
 	"github.com/vdevil/vdevil/lab/fault/memory"
 	"github.com/vdevil/vdevil/lab/fault/vdev"
+	"github.com/vdevil/vdevil/lab/machine"
+	"github.com/vdevil/vdevil/lab/nbd"
 	"github.com/vdevil/vdevil/scenarios"
 )
 
-// faultOf makes the fault that a scenario describes.
-func faultOf(f *scenarios.Fault) (fault.Fault, error) {
+// faultOf makes the fault that a scenario describes. The rack has the disks of the machine that a fault needs there.
+func faultOf(f *scenarios.Fault, rack *vdev.Rack) (fault.Fault, error) {
 	switch {
+	case f.Device != nil:
+		return deviceFault(f.Device, rack), nil
 	case f.BlkptrDVAFlip != nil:
 		return memory.DVAFlip{At: f.BlkptrDVAFlip.At, After: f.BlkptrDVAFlip.After}, nil
 	case f.VdevBitrot != nil:
@@ -56,6 +61,58 @@ func Trigger(s scenarios.Trigger) (fault.Trigger, error) {
 		t.When = append(t.When, fault.Condition{Path: path, Value: s.When[path]})
 	}
 	return t, nil
+}
+
+// needs are what a driver must be able to do for a fault, beyond what all can.
+func needs(f *scenarios.Fault) []machine.Ability {
+	switch {
+	case f == nil:
+		return nil
+	case f.Device != nil:
+		return []machine.Ability{machine.ServesDisks}
+	case f.Hold != nil:
+		return []machine.Ability{machine.HoldsCPUs}
+	case f.Memory != nil && f.Memory.ECC != "none":
+		return []machine.Ability{machine.ReportsMemory}
+	}
+	return nil
+}
+
+func deviceFault(f *scenarios.DeviceFault, rack *vdev.Rack) fault.Fault {
+	out := vdev.Requests{
+		Rack: rack, Disks: f.Disks, Class: vdev.Class(f.Class), Dataset: f.Dataset,
+		Rule: vdev.Rule{Nth: f.Nth, Times: f.Times, Probability: f.Probability},
+	}
+	for op := nbd.Read; op <= nbd.Zero; op++ {
+		if op.String() == f.Op {
+			out.Rule.Ops = []nbd.Op{op}
+		}
+	}
+	switch f.Do {
+	case "swapped":
+		return vdev.Swapped{Rack: rack, Disks: f.Disks}
+	case "power-cut":
+		return vdev.PowerCut{Rack: rack}
+	case "lost-write":
+		out.Rule.Action = vdev.Lose{}
+	case "torn-write":
+		out.Rule.Action = vdev.Tear{Sectors: f.Sectors}
+	case "misdirected-write":
+		out.Rule.Action = vdev.Misdirect{By: f.By}
+	case "reordered-write":
+		out.Rule.Action = vdev.Reorder{Writes: f.Writes}
+	case "stale-read":
+		out.Rule.Action = vdev.Stale{}
+	case "lying-flush":
+		out.Rule.Action = vdev.Lie{}
+	case "latency":
+		out.Rule.Action = vdev.Delay{By: f.Late}
+	case "error":
+		out.Rule.Action = vdev.Fail{Errno: syscall.EIO}
+	case "gone":
+		out.Rule.Action = vdev.Leave{For: f.For}
+	}
+	return out
 }
 
 func memoryFault(f *scenarios.MemoryFault) (fault.Fault, error) {

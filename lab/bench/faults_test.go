@@ -60,7 +60,7 @@ func TestFaultOf(t *testing.T) {
 			cpu.Flip{Trigger: fault.Trigger{At: "space_map_write"}, Argument: "maptype", Bit: 3},
 		},
 	} {
-		got, err := faultOf(&c.in)
+		got, err := faultOf(&c.in, nil)
 		if err != nil || !reflect.DeepEqual(got, c.want) {
 			t.Errorf("got %+v, %v; want %+v", got, err, c.want)
 		}
@@ -68,7 +68,7 @@ func TestFaultOf(t *testing.T) {
 			t.Errorf("%s is called %s", c.in.Kind(), got.Name())
 		}
 	}
-	if _, err := faultOf(&scenarios.Fault{Register: &scenarios.RegisterFault{Trigger: at("at noon")}}); err == nil {
+	if _, err := faultOf(&scenarios.Fault{Register: &scenarios.RegisterFault{Trigger: at("at noon")}}, nil); err == nil {
 		t.Error("no trigger is called at noon")
 	}
 }

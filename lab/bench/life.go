@@ -137,15 +137,23 @@ func (t *run) close() (err error) {
 		}
 		err = errors.Join(err, l.vm.Close())
 	}
+	if t.rack != nil {
+		err = errors.Join(err, t.rack.Close())
+	}
 	return err
 }
 
 // reboot switches the machine off, as it stands, and goes on with its disks in a fresh one. The pool is not imported yet.
 func (t *run) reboot(ctx context.Context) error {
+	old := t.now()
+	if t.rack != nil { // whose disks lose with the power what they hold back
+		if err := errors.Join(old.leave(), t.rack.Cut(ctx)); err != nil {
+			return err
+		}
+	}
 	if err := t.delivered(ctx); err != nil {
 		return err
 	}
-	old := t.now()
 	if err := old.leave(); err != nil {
 		return err
 	}

@@ -125,6 +125,25 @@ func TestPrepareRefuses(t *testing.T) {
 	}
 }
 
+// TestUnable expects a fault that the driver cannot do to be refused by name, before anything is forked.
+func TestUnable(t *testing.T) {
+	for want, fault := range map[string]string{
+		"driver scripted cannot let others than its hypervisor serve disks, which its fault device needs": "device: {disks: v0, do: error}",
+		"driver scripted cannot hold one CPU while others run, which its fault hold needs":                "hold: {at: f, for: 1s}",
+		"driver scripted cannot report damaged memory to its guest, which its fault memory needs":         "memory: {at: now, class: ram, flip: {bits: 1}, ecc: secded}",
+	} {
+		s := newSite(t)
+		s.Driver = &scripttest.Driver{Cannot: []machine.Ability{machine.ServesDisks, machine.HoldsCPUs, machine.ReportsMemory}}
+		spec := specOf("first")
+		spec.Scenario = strings.NewReplacer(
+			"cpus: 1", "cpus: 2", "workload:\n", "fault: {"+fault+"}\nworkload:\n  - arm\n",
+		).Replace(text)
+		if _, err := s.Prepare(t.Context(), spec); err == nil || !strings.Contains(err.Error(), want) || len(s.forks) != 0 {
+			t.Errorf("got %v after %d forks, want %q", err, len(s.forks), want)
+		}
+	}
+}
+
 // TestPrepare expects a trial that can be done at once, and its scenario to be read once.
 func TestPrepare(t *testing.T) {
 	s := newSite(t, "booted", "prepared")

@@ -3,17 +3,22 @@ package bench
 import (
 	"cmp"
 	"context"
+	"crypto/rand"
+	"encoding/hex"
 	"errors"
 	"fmt"
-	"math/rand/v2"
+	mathrand "math/rand/v2"
+	"path/filepath"
 	"slices"
 	"sync"
 	"time"
 
 	"github.com/vdevil/vdevil/lab/drive"
 	"github.com/vdevil/vdevil/lab/fault"
+	"github.com/vdevil/vdevil/lab/fault/vdev"
 	"github.com/vdevil/vdevil/lab/kernel"
 	"github.com/vdevil/vdevil/lab/machine"
+	"github.com/vdevil/vdevil/lab/machine/vm"
 	"github.com/vdevil/vdevil/lab/trial"
 )
 
@@ -30,7 +35,8 @@ type run struct {
 	mu     sync.Mutex
 	lives  []*life
 	closed bool
-	strike *strike // nil until the fault is being armed
+	strike *strike    // nil until the fault is being armed
+	rack   *vdev.Rack // disks of the first machine that are not its hypervisor's; nil without any
 }
 
 // strike is a fault that is being armed, or is.
@@ -48,7 +54,11 @@ func (t *run) begin(ctx context.Context, r *result) error {
 		return err
 	}
 	t.scale = t.fork.Scale
-	vm, err := t.bench.Driver.Fork(ctx, t.fork, machine.ForkOptions{For: t.spec.Title(), Next: t.next, Paused: t.before != nil})
+	o := machine.ForkOptions{For: t.spec.Title(), Next: t.next, Paused: t.before != nil}
+	if err := t.mount(ctx, &o); err != nil {
+		return err
+	}
+	vm, err := t.bench.Driver.Fork(ctx, t.fork, o)
 	if err != nil {
 		return err
 	}
@@ -59,6 +69,34 @@ func (t *run) begin(ctx context.Context, r *result) error {
 		return err
 	}
 	return vm.Resume(ctx)
+}
+
+// mount puts disks that a fault makes misbehave into a rack.
+func (t *run) mount(ctx context.Context, o *machine.ForkOptions) (err error) {
+	if t.resolved.Fault == nil || t.resolved.Fault.Device == nil {
+		return nil
+	}
+	var id [4]byte
+	rand.Read(id[:]) // of crypto/rand: it never fails
+	name, f := hex.EncodeToString(id[:]), t.resolved.Fault.Device
+	saved := func(disk string) string { return vm.Files{Dir: t.fork.Dir}.Disk(disk) }
+	t.rack, err = vdev.NewRack(ctx, t.fork, saved, f.Disks, vdev.RackOptions{
+		Dir: filepath.Join(t.bench.Dir, name), Sockets: filepath.Join(t.bench.Sockets, name),
+		Seed: t.spec.Seed, Withhold: t.resolved.Arm.Withhold, Cache: f.Cache, Keep: f.Keep,
+	})
+	if err == nil {
+		o.NBD = t.rack.Disks()
+	}
+	return err
+}
+
+// off switches the machine off. Its disks do what they have not written, unless the power was cut before.
+func (t *run) off(ctx context.Context) error {
+	err := t.now().leave()
+	if t.rack != nil {
+		err = errors.Join(err, t.rack.Settle(ctx))
+	}
+	return err
 }
 
 // drive runs the workload to its end, to a crash or to its time limit, whichever comes first. It never waits for a
@@ -182,7 +220,7 @@ func (t *run) arm(ctx context.Context) error {
 	if f == nil {
 		return errors.New("the scenario has no fault to arm")
 	}
-	ready, err := faultOf(f)
+	ready, err := faultOf(f, t.rack)
 	if err != nil {
 		return err
 	}
@@ -195,7 +233,7 @@ func (t *run) arm(ctx context.Context) error {
 	vm := t.now().vm
 	do, err := ready.Arm(ctx, fault.Site{
 		Machine: vm, Guest: t.worker.Guest, Written: t.worker.Written(),
-		Rand: rand.New(rand.NewPCG(t.spec.Seed, 1)), Withhold: t.resolved.Arm.Withhold,
+		Rand: mathrand.New(mathrand.NewPCG(t.spec.Seed, 1)), Withhold: t.resolved.Arm.Withhold,
 		Over: over.Done(),
 		Kernel: func(ctx context.Context) (*kernel.Kernel, error) {
 			return t.bench.Checkpoints.Kernels.Open(ctx, t.image, t.fork, vm, t.worker.Guest)

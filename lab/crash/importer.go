@@ -68,11 +68,11 @@ func (v *finding) conclude(trouble error) trial.Result {
 
 // importer is a guest in which states are imported, one after the other: their disks are exchanged while no pool is imported.
 type importer struct {
-	study   *Study
-	record  *record
-	booted  *machine.Checkpoint
-	server  *nbd.Server
-	sockets map[string]string
+	study  *Study
+	record *record
+	booted *machine.Checkpoint
+	server *nbd.Server
+	disks  map[string]machine.NBD
 
 	vm      machine.Machine // nil until the first state, and after a crash
 	guest   *guest.Guest
@@ -84,9 +84,9 @@ func (s *Study) newImporter(ctx context.Context, number int) (*importer, error) 
 	if err != nil {
 		return nil, err
 	}
-	im := &importer{study: s, record: s.record, booted: s.booted, server: server, sockets: map[string]string{}}
+	im := &importer{study: s, record: s.record, booted: s.booted, server: server, disks: map[string]machine.NBD{}}
 	for _, d := range s.booted.Config.Disks {
-		im.sockets[d.Name] = server.Path()
+		im.disks[d.Name] = machine.NBD{Socket: server.Path()}
 	}
 	return im, nil
 }
@@ -242,7 +242,7 @@ func (im *importer) show(ctx context.Context, views []*View) error {
 	if im.vm != nil {
 		return nil
 	}
-	vm, err := im.study.Machines.Fork(ctx, im.booted, machine.ForkOptions{NBD: im.sockets})
+	vm, err := im.study.Machines.Fork(ctx, im.booted, machine.ForkOptions{NBD: im.disks})
 	if err != nil {
 		return err
 	}

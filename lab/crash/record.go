@@ -79,7 +79,7 @@ func (s *Study) boot(ctx context.Context, cp *machine.Checkpoint, r *record) (er
 		return err
 	}
 	defer func() { err = errors.Join(err, server.Close()) }()
-	sockets := map[string]string{}
+	disks := map[string]machine.NBD{}
 	for i, d := range cp.Config.Disks {
 		base := vm.Files{Dir: cp.Dir}.Disk(d.Name)
 		f, err := os.Open(base)
@@ -99,9 +99,9 @@ func (s *Study) boot(ctx context.Context, cp *machine.Checkpoint, r *record) (er
 		if err := server.Export(d.Name, nbd.Export{Size: d.Size, Handler: r.log.Disk(i, nbd.File{File: disk})}); err != nil {
 			return err
 		}
-		sockets[d.Name] = server.Path()
+		disks[d.Name] = machine.NBD{Socket: server.Path()}
 	}
-	m, err := s.Machines.Fork(ctx, cp, machine.ForkOptions{NBD: sockets})
+	m, err := s.Machines.Fork(ctx, cp, machine.ForkOptions{NBD: disks})
 	if err != nil {
 		return err
 	}

@@ -30,6 +30,8 @@ type Driver interface {
 	Accel() Accel
 	// Version identifies the hypervisor; a checkpoint is only as good as the version that made it.
 	Version() string
+	// Can says whether the driver can do what not every one can.
+	Can(a Ability) bool
 	// Boot powers a new machine on and returns at once: a guest may need a minute before it answers.
 	Boot(ctx context.Context, c Config) (Machine, error)
 	// Fork starts a running machine from a checkpoint. What it writes to memory and disks is its own.
@@ -37,6 +39,16 @@ type Driver interface {
 	// Close ends what the driver started ahead of demand. Machines are closed by those who asked for them.
 	Close() error
 }
+
+// Ability is something that not every driver can do, in words that follow "can".
+type Ability string
+
+// The abilities.
+const (
+	ServesDisks   Ability = "let others than its hypervisor serve disks" // ForkOptions.NBD
+	HoldsCPUs     Ability = "hold one CPU while others run"              // Holder
+	ReportsMemory Ability = "report damaged memory to its guest"         // MCEInjector
+)
 
 // Config says what a machine is made of. Two machines of equal Config are alike to the last virtual device.
 type Config struct {
@@ -68,7 +80,7 @@ type DiskConfig struct {
 // guest has written so far; writing it is what a vdev fault does.
 type Disk struct {
 	Name string `json:"name"`
-	// Path is empty for a disk that an NBD server has.
+	// Path is empty for a disk of an NBD server that has no file behind it.
 	Path string `json:"path"`
 	Size int64  `json:"size"`
 }
@@ -96,9 +108,17 @@ type ForkOptions struct {
 	// Disks are raw files to begin with in place of the checkpoint's data disks, by name. They are copied; each must have
 	// the size of the disk it replaces. The guest is not told: it must not have read the disk before.
 	Disks map[string]string
-	// NBD are UNIX sockets of servers that have data disks, by name, each exported under the disk's name, in place of raw
-	// files. A server that goes away is waited for; after ReconnectDelay the guest gets errors. Such a fork is not Freezable.
-	NBD map[string]string
+	// NBD are data disks that servers have, by name, in place of raw files. A server that goes away is waited for; after
+	// ReconnectDelay the guest gets errors. Such a fork is not Freezable.
+	NBD map[string]NBD
+}
+
+// NBD is a disk that a server has, exported under the disk's name.
+type NBD struct {
+	// Socket is the server's UNIX socket.
+	Socket string
+	// File is the raw file behind the server, if there is one: Disks tells it.
+	File string
 }
 
 // ReconnectDelay is how long the requests of a guest wait for an NBD server that has gone away, in seconds.

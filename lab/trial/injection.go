@@ -35,6 +35,8 @@ type Injection struct {
 	// have done, where the memory has no ECC.
 	ECC    string `json:"ecc,omitempty"`
 	SECDED string `json:"secded,omitempty"`
+	// Amiss says that a disk has answered a request otherwise than an honest one would, whether bytes differ or not.
+	Amiss bool `json:"amiss,omitempty"`
 	// Reapplied is how often a stuck bit had to be set to its value again.
 	Reapplied int `json:"reapplied,omitempty"`
 	// Effect says what the change means, as far as the fault knows.

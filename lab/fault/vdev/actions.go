@@ -3,9 +3,9 @@ package vdev
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"slices"
-	"sync"
 	"syscall"
 	"time"
 
@@ -71,62 +71,74 @@ func (m Misdirect) do(ctx context.Context, d *Device, q *nbd.Request, in *trial.
 	return d.honest(ctx, &moved)
 }
 
-// Stale reads give what was there before the writes that came since the rule is in force. Sectors that were written once
-// keep their old content for the rule.
-type Stale struct{ old *oldSectors }
+// Stale reads give what was there before the writes that came since the rule is in force, of whatever part of it was written.
+type Stale struct{}
 
-type oldSectors struct {
-	mu  sync.Mutex
-	was map[int64][]byte
-}
-
-// maxStale is how many sectors a rule keeps the old content of: 64 MiB. Later ones are never stale.
+// maxStale is how many sectors a device keeps the old content of: 64 MiB. Later ones are never stale.
 const maxStale = 64 << 20 / sector
-
-// NewStale makes the action for one rule.
-func NewStale() Stale { return Stale{&oldSectors{was: map[int64][]byte{}}} }
 
 // Name is "stale-read".
 func (Stale) Name() string  { return "stale-read" }
-func (Stale) ops() []nbd.Op { return []nbd.Op{nbd.Read, nbd.Write} }
+func (Stale) ops() []nbd.Op { return []nbd.Op{nbd.Read} }
 
-func (s Stale) do(ctx context.Context, d *Device, q *nbd.Request, in *trial.Injection) error {
-	s.old.mu.Lock()
-	defer s.old.mu.Unlock()
-	if q.Op == nbd.Write {
-		old, err := d.read(ctx, q.Offset, q.Length)
-		for n := int64(0); n < q.Length && err == nil; n += sector {
-			if at := q.Offset + n; s.old.was[at] == nil && len(s.old.was) < maxStale {
-				s.old.was[at] = bytes.Clone(old[n : n+sector])
-			}
+// meets is true of a read of what was written.
+func (Stale) meets(d *Device, q *nbd.Request) bool {
+	for n := int64(0); n+sector <= q.Length; n += sector {
+		if d.old[q.Offset+n] != nil {
+			return true
 		}
-		in.Effect = "remembered"
-		show(in, q.Data, q.Data)
-		if err != nil {
-			return err
-		}
-		return d.honest(ctx, q)
 	}
+	return false
+}
+
+func (Stale) do(ctx context.Context, d *Device, q *nbd.Request, in *trial.Injection) error {
 	if err := d.honest(ctx, q); err != nil {
 		return err
 	}
 	right := bytes.Clone(q.Data)
+	d.mu.Lock()
 	for n := int64(0); n+sector <= q.Length; n += sector {
-		if old := s.old.was[q.Offset+n]; old != nil {
+		if old := d.old[q.Offset+n]; old != nil {
 			copy(q.Data[n:], old)
 		}
 	}
+	d.mu.Unlock()
 	show(in, right, q.Data)
 	return nil
 }
 
-// Hold answers a write and does it only when so many further writes have been done: flushes do not hurry it, so it is
+// remember keeps what is there before a write, for reads that are to be stale.
+func (d *Device) remember(ctx context.Context, q *nbd.Request) error {
+	d.mu.Lock()
+	stale := slices.ContainsFunc(d.rules, func(r *active) bool { return r.Action == Stale{} })
+	d.mu.Unlock()
+	if !stale || q.Op != nbd.Write {
+		return nil
+	}
+	old, err := d.read(ctx, q.Offset, q.Length)
+	if err != nil {
+		return err
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.old == nil {
+		d.old = map[int64][]byte{}
+	}
+	for n := int64(0); n+sector <= q.Length; n += sector {
+		if at := q.Offset + n; d.old[at] == nil && len(d.old) < maxStale {
+			d.old[at] = bytes.Clone(old[n : n+sector])
+		}
+	}
+	return nil
+}
+
+// Reorder answers a write and does it only when so many further writes have been done: flushes do not hurry it, so it is
 // reordered across them. Until then it is in the device's memory, and a power cut loses it.
-type Hold struct{ Writes int }
+type Reorder struct{ Writes int }
 
 // Name is "reordered-write".
-func (Hold) Name() string  { return "reordered-write" }
-func (Hold) ops() []nbd.Op { return []nbd.Op{nbd.Write} }
+func (Reorder) Name() string  { return "reordered-write" }
+func (Reorder) ops() []nbd.Op { return []nbd.Op{nbd.Write} }
 
 // heldWrite is a write that waits.
 type heldWrite struct {
@@ -134,14 +146,14 @@ type heldWrite struct {
 	left int
 }
 
-func (h Hold) do(ctx context.Context, d *Device, q *nbd.Request, in *trial.Injection) error {
+func (r Reorder) do(ctx context.Context, d *Device, q *nbd.Request, in *trial.Injection) error {
 	old, err := d.read(ctx, q.Offset, q.Length)
 	if err != nil {
 		return err
 	}
 	show(in, q.Data, old)
-	in.Effect = fmt.Sprintf("held back until %d more writes are done", h.Writes)
-	held := heldWrite{*q, h.Writes}
+	in.Effect = fmt.Sprintf("held back until %d more writes are done", r.Writes)
+	held := heldWrite{*q, r.Writes}
 	held.Data = bytes.Clone(q.Data)
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -193,6 +205,9 @@ type Lie struct{}
 func (Lie) Name() string  { return "lying-flush" }
 func (Lie) ops() []nbd.Op { return []nbd.Op{nbd.Flush, nbd.Write} }
 
+// meets is true of what asks for stable storage.
+func (Lie) meets(_ *Device, q *nbd.Request) bool { return q.Op == nbd.Flush || q.FUA }
+
 func (Lie) do(ctx context.Context, d *Device, q *nbd.Request, in *trial.Injection) error {
 	if q.Op == nbd.Flush {
 		in.Effect = "answered, not done"
@@ -232,4 +247,23 @@ func (Fail) ops() []nbd.Op { return []nbd.Op{nbd.Read, nbd.Write, nbd.Flush, nbd
 func (f Fail) do(_ context.Context, _ *Device, _ *nbd.Request, in *trial.Injection) error {
 	in.Effect = f.Errno.Error()
 	return f.Errno
+}
+
+// Leave takes the device away from its guest, at a request that is not answered, and gives it back after a time: never with 0.
+type Leave struct{ For time.Duration }
+
+// Name is "gone".
+func (Leave) Name() string  { return "gone" }
+func (Leave) ops() []nbd.Op { return Fail{}.ops() }
+
+func (l Leave) do(_ context.Context, d *Device, _ *nbd.Request, in *trial.Injection) error {
+	if d.plug == nil {
+		return fmt.Errorf("%s is nothing that can leave", d.name)
+	}
+	in.Effect = "the device is gone"
+	if l.For > 0 {
+		in.Effect += fmt.Sprintf(", for %s", l.For)
+		time.AfterFunc(l.For, func() { d.plug.Return(d.name) }) //nolint:errcheck // fails for a name that nobody knows
+	}
+	return errors.Join(d.plug.Leave(d.name), nbd.ErrDisconnect)
 }

@@ -230,10 +230,13 @@ func (s *survey) log(ctx context.Context, o *ondisk.ObjSet, name string) (all []
 	return all, ctx.Err()
 }
 
-// Where the configuration lies in a label, and how long it is (vdev_label_t in include/sys/vdev_impl.h).
+// Where the configuration and the ring of uberblocks lie in a label, and how long they are (vdev_label_t in
+// include/sys/vdev_impl.h).
 const (
 	configStart = 16 << 10
 	configSize  = 112 << 10
+	ringStart   = 128 << 10
+	ringSize    = 128 << 10
 )
 
 // labels finds configurations, which is one thing, or uberblocks, the newest first.

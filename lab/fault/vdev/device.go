@@ -24,9 +24,22 @@ type Device struct {
 	rand     *rand.Rand
 	rules    []*active
 	held     []heldWrite
+	old      map[int64][]byte // content of sectors before they were written, for Stale
 	struck   []trial.Injection
+	more     int // strikes beyond maxStruck
 	withhold bool
+	plug     plug // nil for a device that cannot leave
 }
+
+// plug is what a device leaves its guest by.
+type plug interface {
+	Leave(disk string) error
+	Return(disk string) error
+}
+
+// maxStruck is how many strikes of a device are written down, so that one that is late for every request of a storm does not
+// fill memory and bundle. The rest is counted.
+const maxStruck = 200
 
 // NewDevice puts a device without rules before a disk of size bytes. Random choices come from r; a device that withholds
 // counts and writes down its strikes and does everything right.
@@ -38,9 +51,8 @@ func NewDevice(name string, size int64, next nbd.Handler, r *rand.Rand, withhold
 type Rule struct {
 	// Ops are the operations, none for all that the action can be done to.
 	Ops []nbd.Op
-	// From and To are a range in bytes; a request that overlaps it matches. To 0 is the end of the disk. A flush has no
-	// place and matches always.
-	From, To int64
+	// Places are ranges; a request that overlaps one matches. None is the whole disk. A flush has no place and matches always.
+	Places []Range
 	// Nth counts matching requests, from 1: the action begins with this one. 0 is the first.
 	Nth int
 	// Times is how often it is done at most, 0 for ever.
@@ -48,6 +60,19 @@ type Rule struct {
 	// Probability is that of each request that matches and counts, 0 for certain.
 	Probability float64
 	Action      Action
+}
+
+// Range is a part of a disk, in bytes.
+type Range struct{ From, To int64 }
+
+// matches says whether a rule is one for a request, but for what it counts.
+func (r *Rule) matches(q *nbd.Request) bool {
+	if !slices.Contains(r.Ops, q.Op) {
+		return false
+	}
+	return q.Op == nbd.Flush || len(r.Places) == 0 || slices.ContainsFunc(r.Places, func(at Range) bool {
+		return q.Offset < at.To && q.Offset+q.Length > at.From
+	})
 }
 
 // Action is one way to misbehave.
@@ -60,6 +85,11 @@ type Action interface {
 	do(ctx context.Context, d *Device, q *nbd.Request, in *trial.Injection) error
 }
 
+// selective is an Action that is not for every request of its operations. The device is locked.
+type selective interface {
+	meets(d *Device, q *nbd.Request) bool
+}
+
 type active struct {
 	Rule
 	met, done int
@@ -67,9 +97,6 @@ type active struct {
 
 // Add puts a rule in force, behind those that are. The first that matches decides.
 func (d *Device) Add(r Rule) error {
-	if r.To == 0 {
-		r.To = d.size
-	}
 	for _, op := range r.Ops {
 		if !slices.Contains(r.Action.ops(), op) {
 			return fmt.Errorf("%s cannot be done to a %v", r.Action.Name(), op)
@@ -78,8 +105,13 @@ func (d *Device) Add(r Rule) error {
 	if len(r.Ops) == 0 {
 		r.Ops = r.Action.ops()
 	}
-	if r.From < 0 || r.To > d.size || r.From >= r.To || r.Probability < 0 || r.Probability > 1 {
-		return fmt.Errorf("%s at %d to %d of %d bytes with probability %g", r.Action.Name(), r.From, r.To, d.size, r.Probability)
+	for _, at := range r.Places {
+		if at.From < 0 || at.To > d.size || at.From >= at.To {
+			return fmt.Errorf("%s at %d to %d of %d bytes", r.Action.Name(), at.From, at.To, d.size)
+		}
+	}
+	if r.Probability < 0 || r.Probability > 1 {
+		return fmt.Errorf("%s with probability %g", r.Action.Name(), r.Probability)
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -90,16 +122,32 @@ func (d *Device) Add(r Rule) error {
 // Clear takes all rules out of force. What was held back is written.
 func (d *Device) Clear(ctx context.Context) error {
 	d.mu.Lock()
-	d.rules = nil
+	d.rules, d.old = nil, nil
 	d.mu.Unlock()
 	return d.release(ctx, 0)
 }
 
-// Injections are the strikes so far.
+// Drop takes all rules out of force and forgets what was held back, as when the power goes. It says how many writes were.
+func (d *Device) Drop() int {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	lost := len(d.held)
+	d.rules, d.old, d.held = nil, nil, nil
+	return lost
+}
+
+// Injections are the strikes so far. Of very many the first are given, and one stands for the rest.
 func (d *Device) Injections() []trial.Injection {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	return slices.Clone(d.struck)
+	all := slices.Clone(d.struck)
+	if d.more > 0 {
+		last := all[len(all)-1]
+		all = append(all, trial.Injection{
+			Fault: last.Fault, Time: last.Time, Trigger: "later requests", Withheld: last.Withheld, Disk: d.name, Target: fmt.Sprintf("%d more", d.more),
+		})
+	}
+	return all
 }
 
 // Swap makes two devices of the same size change places, as after cables were mixed up.
@@ -122,13 +170,16 @@ func Swap(a, b *Device) error {
 
 // Handle does a request, or what a rule makes of it.
 func (d *Device) Handle(ctx context.Context, q *nbd.Request) error {
+	if err := d.remember(ctx, q); err != nil {
+		return err
+	}
 	rule := d.match(q)
 	if rule == nil {
 		return d.honest(ctx, q)
 	}
 	in := trial.Injection{
 		Fault: "vdev-" + rule.Action.Name(), Time: time.Now().UTC(), Trigger: fmt.Sprintf("request %d", rule.met), Hit: rule.met,
-		Withheld: d.withhold, Target: fmt.Sprintf("%v of %d bytes", q.Op, q.Length), Disk: d.name, Offset: q.Offset,
+		Withheld: d.withhold, Amiss: !d.withhold, Target: fmt.Sprintf("%v of %d bytes", q.Op, q.Length), Disk: d.name, Offset: q.Offset,
 	}
 	var err error
 	if d.withhold {
@@ -138,7 +189,11 @@ func (d *Device) Handle(ctx context.Context, q *nbd.Request) error {
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	d.struck = append(d.struck, in)
+	if len(d.struck) < maxStruck {
+		d.struck = append(d.struck, in)
+	} else {
+		d.more++
+	}
 	return err
 }
 
@@ -147,8 +202,7 @@ func (d *Device) match(q *nbd.Request) *active {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	for _, r := range d.rules {
-		inside := q.Op == nbd.Flush || q.Offset < r.To && q.Offset+q.Length > r.From
-		if !inside || !slices.Contains(r.Ops, q.Op) {
+		if s, ok := r.Action.(selective); !r.matches(q) || ok && !s.meets(d, q) {
 			continue
 		}
 		r.met++

@@ -58,11 +58,11 @@ func TestRules(t *testing.T) {
 	}{
 		"every":            {vdev.Rule{}, []nbd.Request{r(0), w(0), fl}, "eee"},
 		"an operation":     {vdev.Rule{Ops: []nbd.Op{nbd.Write}}, []nbd.Request{r(0), w(0), fl, w(9)}, ".e.e"},
-		"a range":          {vdev.Rule{From: 2048, To: 4096}, []nbd.Request{r(0), r(1024), r(1025), r(4095), r(4096), fl}, "..ee.e"},
+		"a range":          {vdev.Rule{Places: []vdev.Range{{From: 2048, To: 3000}, {From: 3000, To: 4096}}}, []nbd.Request{r(0), r(1024), r(1025), r(4095), r(4096), fl}, "..ee.e"},
 		"from the third":   {vdev.Rule{Nth: 3}, []nbd.Request{r(0), r(0), r(0), r(0)}, "..ee"},
 		"twice":            {vdev.Rule{Times: 2}, []nbd.Request{r(0), r(0), r(0)}, "ee."},
 		"the second":       {vdev.Rule{Nth: 2, Times: 1}, []nbd.Request{r(0), r(0), r(0)}, ".e."},
-		"others count not": {vdev.Rule{Nth: 2, From: 0, To: 512}, []nbd.Request{r(0), r(8192), r(8192), r(0)}, "...e"},
+		"others count not": {vdev.Rule{Nth: 2, Places: []vdev.Range{{To: 512}}}, []nbd.Request{r(0), r(8192), r(8192), r(0)}, "...e"},
 	} {
 		d := newDevice(t)
 		tt.rule.Action = fail
@@ -105,8 +105,8 @@ func TestRulesThatCannotBe(t *testing.T) {
 	for want, r := range map[string]vdev.Rule{
 		"lost-write cannot be done to a read": {Ops: []nbd.Op{nbd.Read}, Action: vdev.Lose{}},
 		"lying-flush cannot be done to a":     {Ops: []nbd.Op{nbd.Trim}, Action: vdev.Lie{}},
-		"at 5 to 5":                           {From: 5, To: 5, Action: vdev.Lose{}},
-		"of 1048576 bytes":                    {To: deviceSize + 1, Action: vdev.Lose{}},
+		"at 5 to 5":                           {Places: []vdev.Range{{From: 5, To: 5}}, Action: vdev.Lose{}},
+		"of 1048576 bytes":                    {Places: []vdev.Range{{To: deviceSize + 1}}, Action: vdev.Lose{}},
 		"with probability 2":                  {Probability: 2, Action: vdev.Lose{}},
 	} {
 		if err := d.Add(r); err == nil || !strings.Contains(err.Error(), want) {

@@ -53,9 +53,10 @@ func newBench(t *testing.T) *bench {
 			t.Error(err)
 		}
 	})
-	sockets := map[string]string{}
+	disks := map[string]machine.NBD{}
 	for _, d := range cp.Config.Disks {
-		b.files[d.Name], sockets[d.Name] = filepath.Join(dir, d.Name), b.server.Path()
+		b.files[d.Name] = filepath.Join(dir, d.Name)
+		disks[d.Name] = machine.NBD{Socket: b.server.Path(), File: b.files[d.Name]}
 		f, err := os.Create(b.files[d.Name])
 		if err == nil {
 			err = f.Truncate(d.Size)
@@ -70,7 +71,7 @@ func newBench(t *testing.T) *bench {
 			t.Fatal(err)
 		}
 	}
-	vm := labtest.Fork(t, l, cp, machine.ForkOptions{NBD: sockets})
+	vm := labtest.Fork(t, l, cp, machine.ForkOptions{NBD: disks})
 	if b.guest, err = checkpoint.Connect(t.Context(), vm, img, cp.Scale); err != nil {
 		t.Fatal(err)
 	}
@@ -159,7 +160,9 @@ func (b *bench) struck(disk, kind string) (n int) {
 func TestFaultsInAGuest(t *testing.T) {
 	b := newBench(t)
 	write, read, flush := []nbd.Op{nbd.Write}, []nbd.Op{nbd.Read}, []nbd.Op{nbd.Flush}
-	place := func(sector int) vdev.Rule { return vdev.Rule{From: int64(sector) * 512, To: int64(sector+64) * 512} }
+	place := func(sector int) vdev.Rule {
+		return vdev.Rule{Places: []vdev.Range{{From: int64(sector) * 512, To: int64(sector+64) * 512}}}
+	}
 	t.Run("no rule", func(t *testing.T) {
 		b.wrote(t, "v0", 0, 8, 'a', ",fsync")
 		b.reads(t, "v0", 0, "aaaaaaaa")
@@ -198,7 +201,7 @@ func TestFaultsInAGuest(t *testing.T) {
 	t.Run("stale read", func(t *testing.T) {
 		b.wrote(t, "v0", 4000, 8, 'o', "")
 		r := place(4000)
-		r.Action = vdev.NewStale()
+		r.Action = vdev.Stale{}
 		b.rule(t, r)
 		b.wrote(t, "v0", 4000, 4, 'n', ",fsync")
 		b.reads(t, "v0", 4000, "oooooooo")
@@ -208,7 +211,7 @@ func TestFaultsInAGuest(t *testing.T) {
 	})
 	t.Run("reordered writes", func(t *testing.T) {
 		r := place(5000)
-		r.Times, r.Action = 1, vdev.Hold{Writes: 1}
+		r.Times, r.Action = 1, vdev.Reorder{Writes: 1}
 		b.rule(t, r)
 		b.wrote(t, "v0", 5000, 8, 'h', ",fsync")
 		b.reads(t, "v0", 5000, "hhhhhhhh")

@@ -188,12 +188,14 @@ func (l *launcher) labels() []xmldef.DomainSecLabel {
 // reachable gives the files of a machine names that QEMU can open. The lab's cache is closed to others, so that a QEMU of
 // another user gets hard links in the machine's directory, which it may enter.
 func (l *launcher) reachable(s *vm.Spec) (files, error) {
-	f := files{kernel: s.Kernel, initrd: s.Initrd, root: s.Root, base: s.Base, ram: s.RAM, nbd: s.NBD}
+	f := files{kernel: s.Kernel, initrd: s.Initrd, root: s.Root, base: s.Base, ram: s.RAM, nbd: map[string]string{}}
+	for name, disk := range s.NBD {
+		f.nbd[name] = disk.Socket
+	}
 	if l.user.UID == os.Getuid() {
 		return f, nil
 	}
-	f.nbd = map[string]string{}
-	for name, socket := range s.NBD {
+	for name, socket := range f.nbd {
 		f.nbd[name] = filepath.Join(s.Dir, "nbd-"+name)
 		if err := errors.Join(os.Link(socket, f.nbd[name]), os.Chown(socket, l.user.UID, l.user.GID)); err != nil {
 			return f, fmt.Errorf("the NBD server of disk %s: %w", name, err)

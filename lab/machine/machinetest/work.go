@@ -275,7 +275,7 @@ func (s suite) network(t *testing.T) {
 	if err = errors.Join(err, file.Truncate(disk.Size), server.Export(disk.Name, nbd.Export{Size: disk.Size, Handler: nbd.File{File: file}})); err != nil {
 		t.Fatal(err)
 	}
-	m := s.fork(t, machine.ForkOptions{NBD: map[string]string{disk.Name: server.Path()}})
+	m := s.fork(t, machine.ForkOptions{NBD: map[string]machine.NBD{disk.Name: {Socket: server.Path()}}})
 	g := s.connect(t, m)
 	if got := run(t, g, "head -c 13 /dev/disk/by-id/virtio-"+disk.Name); got != "from a server" {
 		t.Errorf("the guest reads %q", got)

@@ -36,8 +36,8 @@ func args(s *vm.Spec) []string {
 	a = append(a, "-blockdev", object(blockNode("root", "qcow2", file(s.Overlay()))), "-device", "virtio-blk-pci,drive=root")
 	for i, d := range s.Disks {
 		from := file(s.Disk(d.Name))
-		if socket := s.NBD[d.Name]; socket != "" {
-			from = export(d.Name, socket)
+		if nbd, ok := s.NBD[d.Name]; ok {
+			from = export(d.Name, nbd.Socket)
 		}
 		a = append(a, "-blockdev", object(blockNode(diskID(d.Name), "raw", from)),
 			"-device", rootPort(i), "-device", object(disk(i, d.Name)))

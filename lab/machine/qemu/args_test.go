@@ -30,7 +30,7 @@ func TestArgs(t *testing.T) {
 		{"the guest sees the name of a disk", func(*vm.Spec) {}, []string{"-device", `{"bus":"port-0","drive":"disk-v0","driver":"virtio-blk-pci","id":"disk-v0","serial":"v0"}`}},
 		{"a disk has a slot of its own", func(*vm.Spec) {}, []string{"-device", "pcie-root-port,id=port-0,bus=pcie.0,chassis=1,addr=0x10.0,multifunction=on"}},
 		{"a path has a comma", func(*vm.Spec) {}, []string{"-blockdev", `{"driver":"raw","file":{"driver":"file","filename":"/d,1/disk-v0.raw"},"node-name":"disk-v0"}`}},
-		{"a path of a server has one", func(s *vm.Spec) { s.NBD = map[string]string{"v0": "/n,1"} }, []string{"-blockdev", `{"driver":"raw","file":{"driver":"nbd","export":"v0","reconnect-delay":5,"server":{"path":"/n,1","type":"unix"}},"node-name":"disk-v0"}`}},
+		{"a path of a server has one", func(s *vm.Spec) { s.NBD = map[string]machine.NBD{"v0": {Socket: "/n,1"}} }, []string{"-blockdev", `{"driver":"raw","file":{"driver":"nbd","export":"v0","reconnect-delay":5,"server":{"path":"/n,1","type":"unix"}},"node-name":"disk-v0"}`}},
 		{"only loopback is forwarded", func(*vm.Spec) {}, []string{"-netdev", "user,id=net,restrict=on,hostfwd=tcp:127.0.0.1:0-:22,hostfwd=tcp:127.0.0.1:0-:80"}},
 		{"a KVM guest sees the host's CPU", func(s *vm.Spec) { s.Accel = machine.KVM }, []string{"-cpu", "host,migratable=on"}},
 		{"the command line is one argument", func(*vm.Spec) {}, []string{"-append", "a b"}},

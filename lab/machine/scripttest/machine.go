@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"net"
 	"path/filepath"
+	"slices"
 	"sync"
 	"testing"
 
@@ -250,6 +251,8 @@ type Driver struct {
 	OnBoot func(ctx context.Context, c machine.Config) (machine.Machine, error)
 	// OnFork gives the next machine.
 	OnFork func(ctx context.Context, cp *machine.Checkpoint, o machine.ForkOptions) (machine.Machine, error)
+	// Cannot is what it is not able to do.
+	Cannot []machine.Ability
 }
 
 var _ machine.Driver = (*Driver)(nil)
@@ -262,6 +265,9 @@ func (d *Driver) Accel() machine.Accel { return machine.TCG }
 
 // Version is the only one.
 func (d *Driver) Version() string { return "1" }
+
+// Can is true of what Cannot does not name.
+func (d *Driver) Can(a machine.Ability) bool { return !slices.Contains(d.Cannot, a) }
 
 // Boot asks OnBoot.
 func (d *Driver) Boot(ctx context.Context, c machine.Config) (machine.Machine, error) {

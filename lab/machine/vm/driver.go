@@ -102,6 +102,9 @@ func (d *Driver) Name() string { return d.launcher.Name() }
 // Accel says what runs the guests.
 func (d *Driver) Accel() machine.Accel { return d.opts.Accel }
 
+// Can is true of everything, whatever launches QEMU.
+func (d *Driver) Can(machine.Ability) bool { return true }
+
 // Version is the launcher's.
 func (d *Driver) Version() string { return d.launcher.Version() }
 

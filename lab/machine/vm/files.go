@@ -70,8 +70,8 @@ type Spec struct {
 	Shared bool
 	// Base is the qcow2 file below the overlay of a fork that was not copied; the image's root disk lies below it.
 	Base string
-	// NBD are the sockets of servers that have data disks in place of files, by the disk's name.
-	NBD map[string]string
+	// NBD are the data disks that servers have in place of files, by name.
+	NBD map[string]machine.NBD
 	// Incoming processes wait for a migration stream instead of booting.
 	Incoming bool
 }

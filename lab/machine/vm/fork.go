@@ -99,7 +99,7 @@ func (d *Driver) Release(cp *machine.Checkpoint) error {
 }
 
 // restore brings a checkpoint back to life, its CPUs stopped.
-func (d *Driver) restore(ctx context.Context, cp *machine.Checkpoint, freezable bool, nbd map[string]string) (*vm, error) {
+func (d *Driver) restore(ctx context.Context, cp *machine.Checkpoint, freezable bool, nbd map[string]machine.NBD) (*vm, error) {
 	if freezable && len(nbd) > 0 {
 		return nil, errors.New("a checkpoint cannot hold the disks of an NBD server: fork without Freezable")
 	}
@@ -120,7 +120,7 @@ func (d *Driver) load(ctx context.Context, cp *machine.Checkpoint, s *Spec, free
 	s.RAM, s.Shared, s.Incoming = from.ram(), freezable, true
 	copies := map[string]string{}
 	for _, disk := range s.Disks {
-		if s.NBD[disk.Name] == "" {
+		if s.NBD[disk.Name].Socket == "" {
 			copies[s.Disk(disk.Name)] = from.Disk(disk.Name)
 		}
 	}

@@ -153,13 +153,13 @@ func (m *vm) Console() *machine.Console { return m.console }
 // Command is what started the machine.
 func (m *vm) Command() []string { return m.process.Command() }
 
-// Disks are the raw files behind the data disks.
+// Disks are the data disks with the raw files behind them.
 func (m *vm) Disks() []machine.Disk {
 	disks := make([]machine.Disk, 0, len(m.Config.Disks))
 	for _, d := range m.Config.Disks {
-		disk := machine.Disk{Name: d.Name, Size: d.Size}
-		if m.NBD[d.Name] == "" {
-			disk.Path = m.Disk(d.Name)
+		disk := machine.Disk{Name: d.Name, Size: d.Size, Path: m.Disk(d.Name)}
+		if from, ok := m.NBD[d.Name]; ok {
+			disk.Path = from.File
 		}
 		disks = append(disks, disk)
 	}
