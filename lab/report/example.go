@@ -167,13 +167,16 @@ func injection(b *bytes.Buffer, i trial.Injection, margin string) {
 	case i.Phys != 0 || i.Virt != 0:
 		fmt.Fprintf(b, "%s  where: guest virtual %#x, physical %#x\n", margin, i.Virt, i.Phys)
 	case i.Disk != "":
-		fmt.Fprintf(b, "%s  where: disk %s, offset %#x", margin, i.Disk, i.Offset)
+		fmt.Fprintf(b, "%s  where: disk %s", margin, i.Disk)
+		if len(i.Before) > 0 {
+			fmt.Fprintf(b, ", offset %#x", i.Offset)
+		}
 		if i.File != "" {
 			fmt.Fprintf(b, ", content of %s", i.File)
 		}
 		b.WriteByte('\n')
 	}
-	if !i.Withheld {
+	if !i.Withheld && len(i.Before) > 0 {
 		fmt.Fprintf(b, "%s  bytes: %s -> %s\n", margin, short(i.Before), short(i.After))
 	}
 	if i.Effect != "" {
@@ -186,6 +189,8 @@ func Struck(i trial.Injection) string {
 	switch n := i.BitsChanged(); {
 	case i.Withheld:
 		return i.Fault + " withheld"
+	case len(i.Before) == 0: // a CPU that stood, a flush that was not done
+		return i.Fault
 	case n == 1:
 		return i.Fault + ", 1 bit changed"
 	default:

@@ -179,7 +179,7 @@ func (d *Device) Handle(ctx context.Context, q *nbd.Request) error {
 	}
 	in := trial.Injection{
 		Fault: "vdev-" + rule.Action.Name(), Time: time.Now().UTC(), Trigger: fmt.Sprintf("request %d", rule.met), Hit: rule.met,
-		Withheld: d.withhold, Amiss: !d.withhold, Target: fmt.Sprintf("%v of %d bytes", q.Op, q.Length), Disk: d.name, Offset: q.Offset,
+		Withheld: d.withhold, Amiss: !d.withhold, Target: request(q), Disk: d.name, Offset: q.Offset,
 	}
 	var err error
 	if d.withhold {
@@ -195,6 +195,14 @@ func (d *Device) Handle(ctx context.Context, q *nbd.Request) error {
 		d.more++
 	}
 	return err
+}
+
+// request says what is asked for.
+func request(q *nbd.Request) string {
+	if q.Op == nbd.Flush {
+		return "flush"
+	}
+	return fmt.Sprintf("%v of %d bytes", q.Op, q.Length)
 }
 
 // match finds the rule for a request and counts.
