@@ -77,26 +77,61 @@ func (d *decoder) decodeBitrot(n *node, m Machine) *VdevBitrot {
 
 func (d *decoder) decodeMemory(n *node) *MemoryFault {
 	f := d.fields(n, "memory", "fault: {memory: {at: zio_free_sync, target: blkptr.blk_dva[0], flip: {bits: 1}}}",
-		"at", "hit", "when", "rate", "target", "class", "flip", "stuck", "write", "copy", "row", "ecc")
+		"at", "hit", "when", "rate", "target", "class", "part", "flip", "stuck", "write", "copy", "row", "ecc")
 	v := &MemoryFault{ECC: "none"}
 	if f.has("rate") {
 		v.Rate = d.decodeRate(f)
 	} else {
 		v.Trigger = d.decodeTrigger(f)
 	}
-	switch f.one("target: "+pathLike, "target", "class") {
+	if f.has("ecc") {
+		v.ECC = d.oneOf(f.vals["ecc"], f.name("ecc"), "none", "secded", "chipkill")
+	}
+	switch f.one("target: "+pathLike, "target", "class", "part") {
 	case "target":
 		v.Targets = d.decodeTargets(f.vals["target"])
 	case "class":
 		v.Class = f.match("class", class, "the name of a class of memory", "arc-data-dirty")
-	}
-	if f.has("ecc") {
-		v.ECC = d.oneOf(f.vals["ecc"], f.name("ecc"), "none", "secded", "chipkill")
+	case "part":
+		d.decodePart(f, v)
+		return v
 	}
 	how := f.one("flip: {bits: 1}", "flip", "stuck", "write", "copy", "row")
 	d.decodeDamage(f, how, v)
 	d.checkMemory(f, how, v)
 	return v
+}
+
+// modes are the parts of a memory module that fail together.
+var modes = []string{"bit", "word", "column", "row", "bank", "banks", "ranks", "burst"}
+
+// decodePart decodes a part of a memory module, which stands in place of a target and of what is done to it.
+func (d *decoder) decodePart(f fields, v *MemoryFault) {
+	for _, key := range []string{"flip", "stuck", "write", "copy", "row"} {
+		if f.has(key) {
+			d.errorf(f.n.entry(key).line, "%s stands beside part, which says what is wrong", "take one of them out", f.name(key))
+		}
+	}
+	p := d.fields(f.vals["part"], "part", "part: {preset: jaguar-ddr2}", "preset", "mode", "lasting", "every")
+	v.Part = &Part{Every: 10 * time.Millisecond}
+	switch p.one("preset: jaguar-ddr2", "preset", "mode") {
+	case "preset":
+		v.Part.Preset = d.oneOf(p.vals["preset"], p.name("preset"), "jaguar-ddr2")
+		if p.has("lasting") {
+			d.errorf(p.n.entry("lasting").line, "lasting of part is drawn by the preset", "take it out, or write mode: row")
+		}
+	case "mode":
+		v.Part.Mode = d.oneOf(p.vals["mode"], p.name("mode"), modes...)
+		if p.has("lasting") {
+			v.Part.Lasting = d.boolean(p.vals["lasting"], p.name("lasting"))
+		}
+		if v.Rate != nil {
+			d.errorf(f.n.entry("rate").line, "rate of memory: how often a %s fails is known of a preset alone", "write preset: jaguar-ddr2 in part, or at: in place of rate", v.Part.Mode)
+		}
+	}
+	if p.has("every") {
+		v.Part.Every = p.duration("every", "10ms")
+	}
 }
 
 // checkMemory finds what does not go together.
@@ -200,8 +235,16 @@ func (d *decoder) decodeRate(f fields) *Rate {
 			d.errorf(f.n.entry(key).line, "%s stands beside rate, which strikes at random", "take one of them out", f.name(key))
 		}
 	}
-	f = d.fields(f.vals["rate"], "rate", "rate: {fit_per_mbit: 50000, time_scale: 10000}", "fit_per_mbit", "time_scale")
-	return &Rate{FITPerMbit: f.positive("fit_per_mbit", "50000"), TimeScale: f.positive("time_scale", "10000")}
+	part := f.has("part")
+	f = d.fields(f.vals["rate"], "rate", "rate: {fit_per_mbit: 0.065, time_scale: 1e12}", "fit_per_mbit", "time_scale")
+	r := &Rate{TimeScale: f.positive("time_scale", "1e12")}
+	switch {
+	case !part:
+		r.FITPerMbit = f.positive("fit_per_mbit", "0.065")
+	case f.has("fit_per_mbit"):
+		d.errorf(f.n.entry("fit_per_mbit").line, "fit_per_mbit of rate is what the preset of part knows", "take it out")
+	}
+	return r
 }
 
 // decodeTrigger decodes at, hit and when of a fault.

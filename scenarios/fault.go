@@ -128,7 +128,7 @@ type Trigger struct {
 }
 
 // MemoryFault damages what the guest has in memory: once, when the trigger fires, or again and again at a Rate. Exactly
-// one of Targets and Class is set, and one of Flip, Stuck, Write, Copy and Row.
+// one of Part, Targets and Class is set, and beside the latter two one of Flip, Stuck, Write, Copy and Row.
 type MemoryFault struct {
 	Trigger
 	Rate *Rate `json:"rate,omitempty"`
@@ -142,13 +142,25 @@ type MemoryFault struct {
 	Write *WriteBytes `json:"write,omitempty"`
 	Copy  *Copy       `json:"copy,omitempty"`
 	Row   *Row        `json:"row,omitempty"`
+	// Part of a memory module fails, wherever it lies.
+	Part *Part `json:"part,omitempty"`
 	// ECC is none, secded or chipkill.
 	ECC string `json:"ecc"`
 }
 
+// Part says which part of a memory module fails: one that a Preset draws by how often each does, or a Mode.
+type Part struct {
+	Preset  string `json:"preset,omitempty"`
+	Mode    string `json:"mode,omitempty"`
+	Lasting bool   `json:"lasting,omitempty"`
+	// Every is how often what a lasting fault covers is looked at.
+	Every time.Duration `json:"every_ns"`
+}
+
 // Rate makes strikes come at random until the workload ends.
 type Rate struct {
-	FITPerMbit float64 `json:"fit_per_mbit"`
+	// FITPerMbit are faults in 10^9 hours of 2^20 bits; 0 beside a Part, whose preset has them.
+	FITPerMbit float64 `json:"fit_per_mbit,omitempty"`
 	TimeScale  float64 `json:"time_scale"`
 }
 

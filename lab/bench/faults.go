@@ -10,6 +10,7 @@ import (
 	"github.com/vdevil/vdevil/lab/fault"
 	"github.com/vdevil/vdevil/lab/fault/cpu"
 	"github.com/vdevil/vdevil/lab/fault/memory"
+	"github.com/vdevil/vdevil/lab/fault/memory/dram"
 	"github.com/vdevil/vdevil/lab/fault/vdev"
 	"github.com/vdevil/vdevil/lab/machine"
 	"github.com/vdevil/vdevil/lab/nbd"
@@ -115,7 +116,23 @@ func deviceFault(f *scenarios.DeviceFault, rack *vdev.Rack) fault.Fault {
 	return out
 }
 
+func partsFault(f *scenarios.MemoryFault) (fault.Fault, error) {
+	out := memory.Parts{
+		Preset: f.Part.Preset, Mode: dram.Mode(f.Part.Mode), Lasting: f.Part.Lasting, Every: f.Part.Every, ECC: memory.ECC(f.ECC),
+	}
+	if f.Rate != nil {
+		out.TimeScale = f.Rate.TimeScale
+		return out, nil
+	}
+	var err error
+	out.Trigger, err = Trigger(f.Trigger)
+	return out, err
+}
+
 func memoryFault(f *scenarios.MemoryFault) (fault.Fault, error) {
+	if f.Part != nil {
+		return partsFault(f)
+	}
 	out := memory.Fault{Targets: f.Targets, Class: f.Class, ECC: memory.ECC(f.ECC)}
 	switch {
 	case f.Flip != nil:

@@ -239,7 +239,6 @@ func TestTXG(t *testing.T) {
 	}{
 		{memory.SECDED, 1, "corrected", 0, 0, 0},
 		{memory.SECDED, 2, "detected", 2, 1, 1},
-		{memory.SECDED, 3, "silent", 3, 0, 1},
 	} {
 		s.spy.writes, s.spy.checks = nil, nil
 		target.ECC, target.Damage = c.ecc, memory.Flip{Bits: c.bits, Adjacent: true}
@@ -247,6 +246,12 @@ func TestTXG(t *testing.T) {
 		if i.ECC != c.result || i.BitsChanged() != c.changed || len(s.spy.checks) != c.check || len(s.spy.writes) != c.writes {
 			t.Errorf("%s, %d bits: %+v, machine checks %x, writes %v", c.ecc, c.bits, i, s.spy.checks, s.spy.writes)
 		}
+	}
+	// Three look like one of the others, or are noticed: that depends on which.
+	s.spy.writes, s.spy.checks = nil, nil
+	target.ECC, target.Damage = memory.SECDED, memory.Flip{Bits: 3, Adjacent: true}
+	if i := s.strike(target, "true")[0]; i.ECC != "miscorrected" && i.ECC != "detected" || i.BitsChanged() < 2 || len(s.spy.checks) != map[string]int{"detected": 1}[i.ECC] {
+		t.Errorf("three bits: %+v, machine checks %x", i, s.spy.checks)
 	}
 }
 

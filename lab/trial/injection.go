@@ -31,7 +31,8 @@ type Injection struct {
 	// Before and After are the bytes at that place; of a register the most significant comes first.
 	Before Bytes `json:"before"`
 	After  Bytes `json:"after"`
-	// ECC is what the memory's ECC did: corrected (nothing changed), detected or silent. SECDED is what that code would
+	// ECC is what the memory's ECC did: corrected (nothing changed), detected, silent, or miscorrected: it took the damage for
+	// another one, and turned more bits over. SECDED is what that code would
 	// have done, where the memory has no ECC.
 	ECC    string `json:"ecc,omitempty"`
 	SECDED string `json:"secded,omitempty"`

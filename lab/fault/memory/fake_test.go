@@ -29,6 +29,12 @@ type fake struct {
 	paused  int
 	done    chan struct{}
 	written chan uint64 // told of every write, if set
+	checks  []uint64    // where machine checks were raised
+}
+
+func (f *fake) MachineCheck(_ context.Context, phys uint64) error {
+	f.checks = append(f.checks, phys)
+	return nil
 }
 
 func newFake() *fake {

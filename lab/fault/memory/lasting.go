@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/vdevil/vdevil/lab/fault"
 	"github.com/vdevil/vdevil/lab/trial"
 )
 
@@ -18,9 +19,9 @@ func (h *hand) campaign(ctx context.Context) (done []trial.Injection, err error)
 	if err := m.Release(ctx); err != nil {
 		return nil, err
 	}
-	for h.pause(ctx, h.Rate.gap(h.site.Rand, h.size)) {
+	for pause(ctx, h.site, h.Rate.gap(h.site.Rand, h.size)) {
 		strike, err := h.once(ctx)
-		if err != nil && h.over(ctx) {
+		if err != nil && over(ctx, h.site) {
 			break
 		}
 		if err != nil {
@@ -39,9 +40,9 @@ func (h *hand) hold(ctx context.Context, done []trial.Injection) ([]trial.Inject
 	if h.stuck == nil {
 		return done, nil
 	}
-	for h.pause(ctx, h.stuck.stuck.Every) {
+	for pause(ctx, h.site, h.stuck.stuck.Every) {
 		again, err := h.reapply(ctx)
-		if err != nil && h.over(ctx) {
+		if err != nil && over(ctx, h.site) {
 			break
 		}
 		if err != nil {
@@ -74,25 +75,25 @@ func (h *hand) reapply(ctx context.Context) (bool, error) {
 }
 
 // pause waits, and says whether the workload still runs then.
-func (h *hand) pause(ctx context.Context, d time.Duration) bool {
+func pause(ctx context.Context, s fault.Site, d time.Duration) bool {
 	timer := time.NewTimer(d)
 	defer timer.Stop()
 	select {
 	case <-timer.C:
-		return !h.over(ctx)
+		return !over(ctx, s)
 	case <-ctx.Done():
-	case <-h.site.Over:
-	case <-h.site.Machine.Done():
+	case <-s.Over:
+	case <-s.Machine.Done():
 	}
 	return false
 }
 
 // over says whether the workload or the trial has ended, or the machine.
-func (h *hand) over(ctx context.Context) bool {
+func over(ctx context.Context, s fault.Site) bool {
 	select {
 	case <-ctx.Done():
-	case <-h.site.Over:
-	case <-h.site.Machine.Done():
+	case <-s.Over:
+	case <-s.Machine.Done():
 	default:
 		return false
 	}

@@ -173,7 +173,7 @@ func (h *hand) do(ctx context.Context, m *fault.Moment, e edit) (trial.Injection
 		h.checked = true
 		return i, h.checker.MachineCheck(ctx, at)
 	}
-	if e.stuck != nil && result == Silent {
+	if e.stuck != nil && result.unnoticed() {
 		h.stuck = &e
 	}
 	return i, nil

@@ -7,11 +7,12 @@ import (
 	"time"
 )
 
-// Rate makes strikes come at random: how often memory fails in the field, and how much faster time goes in the trial.
-// Schroeder, Pinheiro and Weber ("DRAM Errors in the Wild", SIGMETRICS 2009) found 25,000 to 70,000 FIT per Mbit, with
-// most errors on few modules. 1 GiB at 50,000 fails 0.41 times an hour; a time scale of 3600 makes that 0.41 a second.
+// Rate makes strikes come at random: how often memory fails in the field, and how much faster time goes in the trial. Devices of
+// 1 Gbit have some 66 faults in 10^9 hours (see package dram), which is 0.065 per Mbit: 1 GiB fails once in 214 years, which
+// a time scale of 6.8e9 makes once a second of the trial. The 25,000 to 70,000 per Mbit of Schroeder, Pinheiro and Weber ("DRAM Errors in the Wild",
+// SIGMETRICS 2009) are errors that were logged, of which one fault gives any number.
 type Rate struct {
-	// FITPerMbit is the number of errors in 10^9 hours of 2^20 bits.
+	// FITPerMbit is the number of faults in 10^9 hours of 2^20 bits.
 	FITPerMbit float64
 	// TimeScale is how many hours of the field one hour of the trial stands for.
 	TimeScale float64
