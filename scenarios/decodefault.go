@@ -25,37 +25,41 @@ const (
 	mostBits  = 8 * 8 << 10 // of one strike: a row
 )
 
+// faults are the kinds by their words.
+var faults = []struct {
+	word   string
+	decode func(*decoder, *node, Machine, *Fault)
+}{
+	{"blkptr-dva-flip", func(d *decoder, n *node, _ Machine, f *Fault) { f.BlkptrDVAFlip = d.decodeDVAFlip(n) }},
+	{"vdev-bitrot", func(d *decoder, n *node, m Machine, f *Fault) { f.VdevBitrot = d.decodeBitrot(n, m) }},
+	{"vdev", func(d *decoder, n *node, m Machine, f *Fault) { f.Vdev = d.decodeVdev(n, m) }},
+	{"forge", func(d *decoder, n *node, _ Machine, f *Fault) { f.Forge = d.decodeForge(n) }},
+	{"memory", func(d *decoder, n *node, _ Machine, f *Fault) { f.Memory = d.decodeMemory(n) }},
+	{"register", func(d *decoder, n *node, _ Machine, f *Fault) { f.Register = d.decodeRegister(n) }},
+	{"hold", func(d *decoder, n *node, m Machine, f *Fault) { f.Hold = d.decodeHold(n, m) }},
+	{"device", func(d *decoder, n *node, m Machine, f *Fault) { f.Device = d.decodeDevice(n, m) }},
+}
+
 func (d *decoder) decodeFault(n *node, m Machine) *Fault {
-	const example = "fault: {memory: {at: now, class: zfs, flip: {bits: 1}}}"
-	f := d.fields(n, "fault", example, faultKinds...)
+	words := make([]string, len(faults))
+	for i, kind := range faults {
+		words[i] = kind.word
+	}
+	f := d.fields(n, "fault", "fault: {memory: {at: now, class: zfs, flip: {bits: 1}}}", words...)
 	if f.n == nil {
 		return nil
 	}
 	if len(f.n.entries) != 1 {
-		d.errorf(f.n.line, "fault has %d kinds", "write exactly one of %s", len(f.n.entries), either(faultKinds))
+		d.errorf(f.n.line, "fault has %d kinds", "write exactly one of %s", len(f.n.entries), either(words))
 	}
-	out := &Fault{}
-	switch {
-	case f.has("blkptr-dva-flip"):
-		out.BlkptrDVAFlip = d.decodeDVAFlip(f.vals["blkptr-dva-flip"])
-	case f.has("vdev-bitrot"):
-		out.VdevBitrot = d.decodeBitrot(f.vals["vdev-bitrot"], m)
-	case f.has("vdev"):
-		out.Vdev = d.decodeVdev(f.vals["vdev"], m)
-	case f.has("forge"):
-		out.Forge = d.decodeForge(f.vals["forge"])
-	case f.has("memory"):
-		out.Memory = d.decodeMemory(f.vals["memory"])
-	case f.has("register"):
-		out.Register = d.decodeRegister(f.vals["register"])
-	case f.has("hold"):
-		out.Hold = d.decodeHold(f.vals["hold"], m)
-	case f.has("device"):
-		out.Device = d.decodeDevice(f.vals["device"], m)
-	default:
-		return nil
+	for _, kind := range faults {
+		if f.has(kind.word) {
+			out := &Fault{}
+			kind.decode(d, f.vals[kind.word], m, out)
+			return out
+		}
 	}
-	return out
+	return nil
 }
 
 func (d *decoder) decodeDVAFlip(n *node) *BlkptrDVAFlip {

@@ -1,6 +1,10 @@
 package scenarios
 
-import "time"
+import (
+	"reflect"
+	"strings"
+	"time"
+)
 
 // Fault is one way to damage the machine. Exactly one field is set.
 type Fault struct {
@@ -14,31 +18,24 @@ type Fault struct {
 	Device        *DeviceFault   `json:"device,omitempty"`
 }
 
-// faultKinds are the words of a file, in the order of the fields.
-var faultKinds = []string{"blkptr-dva-flip", "vdev-bitrot", "vdev", "forge", "memory", "register", "hold", "device"}
-
-// Kind is the fault's word in a file.
+// Kind is the fault's word in a file, empty of nil.
 func (f *Fault) Kind() string {
-	switch {
-	case f == nil:
+	if f == nil {
 		return ""
-	case f.BlkptrDVAFlip != nil:
-		return "blkptr-dva-flip"
-	case f.VdevBitrot != nil:
-		return "vdev-bitrot"
-	case f.Vdev != nil:
-		return "vdev"
-	case f.Forge != nil:
-		return "forge"
-	case f.Memory != nil:
-		return "memory"
-	case f.Register != nil:
-		return "register"
-	case f.Device != nil:
-		return "device"
-	default:
-		return "hold"
 	}
+	return set(*f)
+}
+
+// set is the word of the one field of a struct that is not zero: its name in JSON, which is that in a file.
+func set(one any) string {
+	v := reflect.ValueOf(one)
+	for i := range v.NumField() {
+		if !v.Field(i).IsZero() {
+			word, _, _ := strings.Cut(v.Type().Field(i).Tag.Get("json"), ",")
+			return word
+		}
+	}
+	return ""
 }
 
 // BlkptrDVAFlip flips one bit of the offset in the first DVA of the block pointer that the guest kernel is freeing.

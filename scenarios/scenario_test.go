@@ -293,7 +293,7 @@ func TestStepKinds(t *testing.T) {
 		"must": "must zpool export tank", "must-fail": "must-fail zfs receive tank/d </root/stream",
 		"holds": "holds /tank/clone/f1 as /tank/f1",
 	}
-	for _, f := range forms {
+	for _, f := range kinds {
 		d := newDecoder("x.yaml", scenarioKind)
 		list := d.parseNode([]byte(f.form))
 		got := d.steps(list, "workload")
@@ -305,8 +305,8 @@ func TestStepKinds(t *testing.T) {
 			t.Errorf("%s: kind %q, words %q, want %q", f.word, got[0].Kind(), got[0], steps[f.word])
 		}
 	}
-	if len(forms) != len(steps) {
-		t.Errorf("%d forms, want %d", len(forms), len(steps))
+	if len(kinds) != len(steps) {
+		t.Errorf("%d forms, want %d", len(kinds), len(steps))
 	}
 }
 
@@ -350,7 +350,11 @@ func TestREADME(t *testing.T) {
 			t.Errorf("the table has no row for %s", name)
 		}
 	}
-	for _, word := range append(stepWords(), faultKinds...) {
+	words := stepWords()
+	for _, kind := range faults {
+		words = append(words, kind.word)
+	}
+	for _, word := range words {
 		if !regexp.MustCompile("(?m)^\\| [^|]*`" + word + "[`:]").Match(text) {
 			t.Errorf("the reference has no row for %s", word)
 		}

@@ -124,56 +124,7 @@ type AutoSnapshot struct {
 }
 
 // Kind is the step's word in a file.
-func (s Step) Kind() string { //nolint:gocyclo // a table: one word for each field
-	switch {
-	case s.Parameter != nil:
-		return "parameter"
-	case s.Write != nil:
-		return "write"
-	case s.Sync:
-		return "sync"
-	case s.Snapshot != "":
-		return "snapshot"
-	case s.Remove != nil:
-		return "remove"
-	case s.Destroy != "":
-		return "destroy"
-	case s.Create != "":
-		return "create"
-	case s.Churn != nil:
-		return "churn"
-	case s.SnapshotStorm != nil:
-		return "snapshot-storm"
-	case s.AutoSnapshot != nil:
-		return "auto-snapshot"
-	case s.Together != nil:
-		return "together"
-	case s.Scrub:
-		return "scrub"
-	case s.Holds != nil:
-		return "holds"
-	case s.Verify:
-		return "verify"
-	case s.Arm:
-		return "arm"
-	case s.Reboot:
-		return "reboot"
-	case s.Import:
-		return "import"
-	case s.Export:
-		return "export"
-	case s.Healthy:
-		return "healthy"
-	case s.Panic != nil:
-		return "panic"
-	case s.Must != "":
-		return "must"
-	case s.MustFail != "":
-		return "must-fail"
-	default:
-		return "run"
-	}
-}
+func (s Step) Kind() string { return set(s) }
 
 // String is the step in a few words, for plans and messages.
 func (s Step) String() string {

@@ -5,53 +5,61 @@ import (
 	"strings"
 )
 
-// forms shows how each step is written.
-var forms = []struct{ word, form string }{
-	{"parameter", "- parameter: {zfs_recover: 1}"},
-	{"write", "- write: {file: /tank/f1, size: 512KiB, content: first}"},
-	{"sync", "- sync"},
-	{"snapshot", "- snapshot: tank@s1"},
-	{"remove", "- remove: [/tank/f1]"},
-	{"destroy", "- destroy: tank@s1"},
-	{"create", "- create: tank/d"},
-	{"churn", "- churn: {dataset: tank/d, files: 200, for: 20s}"},
-	{"snapshot-storm", "- snapshot-storm: {dataset: tank/d, for: 20s, keep: 5}"},
-	{"auto-snapshot", "- auto-snapshot: {label: frequent, keep: 31, times: 3}"},
-	{"together", "- together: [scrub, sync]"},
-	{"scrub", "- scrub"},
-	{"holds", "- holds: {file: /tank/clone/f1, as: /tank/f1}"},
-	{"verify", "- verify"},
-	{"arm", "- arm"},
-	{"reboot", "- reboot"},
-	{"import", "- import"},
-	{"export", "- export"},
-	{"healthy", "- healthy"},
-	{"panic", "- panic: [import]"},
-	{"must", "- must: zpool export tank"},
-	{"must-fail", "- must-fail: zfs receive tank/d </root/stream"},
-	{"run", "- run: zpool status"},
+// kinds are the steps by their words, each with how it is written and what reads it. A trial itself takes part in those that can stand in
+// its workload only.
+var kinds []stepKind
+
+type stepKind struct {
+	word, form   string
+	workloadOnly bool
+	// decode reads what stands behind the word, which is nil for a word alone; right is the form.
+	decode func(d *decoder, s *Step, arg *node, right string)
 }
 
-// form is how a step is written, empty for a word that is no step.
-func form(word string) string {
-	for _, f := range forms {
-		if f.word == word {
-			return f.form
-		}
+func init() { // as together and panic hold steps themselves
+	kinds = []stepKind{
+		{word: "parameter", form: "- parameter: {zfs_recover: 1}", decode: (*decoder).decodeParameter},
+		{word: "write", form: "- write: {file: /tank/f1, size: 512KiB, content: first}", decode: func(d *decoder, s *Step, arg *node, right string) { s.Write = d.write(arg, right) }},
+		{word: "sync", form: "- sync", decode: func(_ *decoder, s *Step, _ *node, _ string) { s.Sync = true }},
+		{word: "snapshot", form: "- snapshot: tank@s1", decode: (*decoder).decodeSnapshot},
+		{word: "remove", form: "- remove: [/tank/f1]", decode: (*decoder).decodeRemove},
+		{word: "destroy", form: "- destroy: tank@s1", decode: (*decoder).decodeDestroy},
+		{word: "create", form: "- create: tank/d", decode: (*decoder).decodeCreate},
+		{word: "churn", form: "- churn: {dataset: tank/d, files: 200, for: 20s}", decode: (*decoder).decodeChurn},
+		{word: "snapshot-storm", form: "- snapshot-storm: {dataset: tank/d, for: 20s, keep: 5}", decode: (*decoder).decodeStorm},
+		{word: "auto-snapshot", form: "- auto-snapshot: {label: frequent, keep: 31, times: 3}", decode: (*decoder).decodeAutoSnapshot},
+		{word: "together", form: "- together: [scrub, sync]", decode: func(d *decoder, s *Step, arg *node, _ string) { s.Together = d.steps(arg, "together") }},
+		{word: "scrub", form: "- scrub", decode: func(_ *decoder, s *Step, _ *node, _ string) { s.Scrub = true }},
+		{word: "holds", form: "- holds: {file: /tank/clone/f1, as: /tank/f1}", decode: func(d *decoder, s *Step, arg *node, right string) { s.Holds = d.holds(arg, right) }},
+		{word: "verify", form: "- verify", workloadOnly: true, decode: func(_ *decoder, s *Step, _ *node, _ string) { s.Verify = true }},
+		{word: "arm", form: "- arm", workloadOnly: true, decode: func(_ *decoder, s *Step, _ *node, _ string) { s.Arm = true }},
+		{word: "reboot", form: "- reboot", workloadOnly: true, decode: func(_ *decoder, s *Step, _ *node, _ string) { s.Reboot = true }},
+		{word: "import", form: "- import", decode: func(_ *decoder, s *Step, _ *node, _ string) { s.Import = true }},
+		{word: "export", form: "- export", decode: func(_ *decoder, s *Step, _ *node, _ string) { s.Export = true }},
+		{word: "healthy", form: "- healthy", workloadOnly: true, decode: func(_ *decoder, s *Step, _ *node, _ string) { s.Healthy = true }},
+		{word: "panic", form: "- panic: [import]", workloadOnly: true, decode: func(d *decoder, s *Step, arg *node, _ string) { s.Panic = d.steps(arg, "panic") }},
+		{word: "must", form: "- must: zpool export tank", workloadOnly: true, decode: func(d *decoder, s *Step, arg *node, right string) { s.Must, _ = d.text(arg, "must", right) }},
+		{word: "must-fail", form: "- must-fail: zfs receive tank/d </root/stream", workloadOnly: true, decode: func(d *decoder, s *Step, arg *node, right string) { s.MustFail, _ = d.text(arg, "must-fail", right) }},
+		{word: "run", form: "- run: zpool status", decode: func(d *decoder, s *Step, arg *node, right string) { s.Run, _ = d.text(arg, "run", right) }},
 	}
-	return ""
+}
+
+// kindOf is the step of a word, nil for a word that is none.
+func kindOf(word string) *stepKind {
+	i := slices.IndexFunc(kinds, func(k stepKind) bool { return k.word == word })
+	if i < 0 {
+		return nil
+	}
+	return &kinds[i]
 }
 
 func stepWords() []string {
-	words := make([]string, len(forms))
-	for i, f := range forms {
-		words[i] = f.word
+	words := make([]string, len(kinds))
+	for i, k := range kinds {
+		words[i] = k.word
 	}
 	return words
 }
-
-// workloadOnly are the steps that a trial itself takes part in.
-var workloadOnly = []string{"arm", "verify", "reboot", "healthy", "panic", "must", "must-fail"}
 
 // steps decodes a list of steps; where is prepare, workload or together.
 func (d *decoder) steps(n *node, where string) (out []Step) {
@@ -99,120 +107,96 @@ func (d *decoder) step(n *node, where string) (Step, bool) {
 		d.errorf(n.line, "a step of %s is %s", "write for example - sync", where, n.kind)
 		return Step{}, false
 	}
-	right := form(word)
-	switch bare := right == "- "+word; {
-	case right == "":
+	kind := kindOf(word)
+	if kind == nil {
 		d.errorf(n.line, "%q is no step", "%s", word, instead(word, stepWords()))
 		return Step{}, false
+	}
+	switch bare := kind.form == "- "+word; {
 	case bare != (arg == nil):
-		d.errorf(n.line, "%s is written in another way", "write %s", word, right)
+		d.errorf(n.line, "%s is written in another way", "write %s", word, kind.form)
 		return Step{}, false
-	case slices.Contains(workloadOnly, word) && where != "workload":
+	case kind.workloadOnly && where != "workload":
 		d.errorf(n.line, "%s cannot stand in %s", "write it in the list of workload itself", word, where)
 		return Step{}, false
 	case word == "together" && where == "together":
 		d.errorf(n.line, "together stands in together", "write all steps in one list")
 		return Step{}, false
 	}
-	return d.decodeStep(word, right, n, arg), true
-}
-
-func (d *decoder) decodeStep(word, right string, n, arg *node) (s Step) {
-	switch word {
-	case "parameter":
-		s.Parameter = d.settings(arg, word, right)
-		for _, name := range sortedKeys(s.Parameter) {
-			if !identity.MatchString(name) {
-				d.errorf(arg.line, "%q is not the name of a module parameter", "write for example %s", name, right)
-			}
-		}
-	case "write":
-		s.Write = d.write(arg, right)
-	case "holds":
-		s.Holds = d.holds(arg, right)
-	case "sync", "scrub", "verify", "reboot", "import", "export", "healthy":
-		s.setBare(word)
-	case "snapshot", "destroy", "create":
-		d.decodeNamed(&s, word, right, arg)
-	case "remove":
-		s.Remove = d.words(arg, word, right)
-		for i, path := range s.Remove {
-			d.path(arg.at(i), word, path)
-		}
-	case "together":
-		s.Together = d.steps(arg, word)
-	case "panic":
-		s.Panic = d.steps(arg, word)
-	case "arm":
-		s.Arm = true
+	var s Step
+	kind.decode(d, &s, arg, kind.form)
+	if s.Arm {
 		d.armAt = append(d.armAt, n.line)
-	case "must":
-		s.Must, _ = d.text(arg, word, right)
-	case "must-fail":
-		s.MustFail, _ = d.text(arg, word, right)
-	case "run":
-		s.Run, _ = d.text(arg, word, right)
-	default:
-		d.decodeLoad(&s, word, right, arg)
 	}
-	return s
+	return s, true
 }
 
-// setBare sets a step that is a word alone.
-func (s *Step) setBare(word string) {
-	*map[string]*bool{
-		"sync": &s.Sync, "scrub": &s.Scrub, "verify": &s.Verify, "reboot": &s.Reboot,
-		"import": &s.Import, "export": &s.Export, "healthy": &s.Healthy,
-	}[word] = true
-}
-
-// decodeNamed decodes the steps that take the name of a dataset or snapshot.
-func (d *decoder) decodeNamed(s *Step, word, right string, arg *node) {
-	name := d.dataset(arg, word, right)
-	isSnapshot, inside := strings.Contains(name, "@"), strings.Contains(name, "/")
-	switch word {
-	case "snapshot":
-		s.Snapshot = name
-		if name != "" && !isSnapshot {
-			d.wrong(arg, "snapshot: %q names no snapshot", "write %s@name", name, name)
-		}
-	case "destroy":
-		s.Destroy = name
-		if name != "" && !isSnapshot && !inside {
-			d.wrong(arg, "destroy: %q is the whole pool", "write the name of a snapshot, or of a dataset inside it", name)
-		}
-	case "create":
-		s.Create = name
-		if name != "" && (isSnapshot || !inside) {
-			d.wrong(arg, "create: %q is not the name of a dataset inside the pool", "write %s", name, right)
+func (d *decoder) decodeParameter(s *Step, arg *node, right string) {
+	s.Parameter = d.settings(arg, "parameter", right)
+	for _, name := range sortedKeys(s.Parameter) {
+		if !identity.MatchString(name) {
+			d.errorf(arg.line, "%q is not the name of a module parameter", "write for example %s", name, right)
 		}
 	}
 }
 
-// decodeLoad decodes the steps that put a pool to work for a while.
-func (d *decoder) decodeLoad(s *Step, word, right string, arg *node) {
-	switch word {
-	case "churn":
-		f := d.fields(arg, word, right, "dataset", "files", "for")
-		s.Churn = &Churn{
-			Dataset: d.dataset(f.need("dataset", "tank/d"), f.name("dataset"), "tank/d"),
-			Files:   f.integer("files", "200", 1, 1_000_000),
-			For:     f.duration("for", "20s"),
-		}
-	case "snapshot-storm":
-		f := d.fields(arg, word, right, "dataset", "for", "keep")
-		s.SnapshotStorm = &SnapshotStorm{
-			Dataset: d.dataset(f.need("dataset", "tank/d"), f.name("dataset"), "tank/d"),
-			For:     f.duration("for", "20s"),
-			Keep:    f.integer("keep", "5", 0, 100_000),
-		}
-	case "auto-snapshot":
-		f := d.fields(arg, word, right, "label", "keep", "times")
-		s.AutoSnapshot = &AutoSnapshot{
-			Label: f.match("label", slug, slugMeans, "frequent"),
-			Keep:  f.integer("keep", "31", 1, 100_000),
-			Times: f.integer("times", "3", 1, 100_000),
-		}
+func (d *decoder) decodeRemove(s *Step, arg *node, right string) {
+	s.Remove = d.words(arg, "remove", right)
+	for i, path := range s.Remove {
+		d.path(arg.at(i), "remove", path)
+	}
+}
+
+// inside says whether a name is that of a dataset, or of a snapshot of one, that is not the pool itself.
+func inside(name string) bool { return strings.Contains(name, "/") }
+
+func isSnapshot(name string) bool { return strings.Contains(name, "@") }
+
+func (d *decoder) decodeSnapshot(s *Step, arg *node, right string) {
+	s.Snapshot = d.dataset(arg, "snapshot", right)
+	if s.Snapshot != "" && !isSnapshot(s.Snapshot) {
+		d.wrong(arg, "snapshot: %q names no snapshot", "write %s@name", s.Snapshot, s.Snapshot)
+	}
+}
+
+func (d *decoder) decodeDestroy(s *Step, arg *node, right string) {
+	s.Destroy = d.dataset(arg, "destroy", right)
+	if s.Destroy != "" && !isSnapshot(s.Destroy) && !inside(s.Destroy) {
+		d.wrong(arg, "destroy: %q is the whole pool", "write the name of a snapshot, or of a dataset inside it", s.Destroy)
+	}
+}
+
+func (d *decoder) decodeCreate(s *Step, arg *node, right string) {
+	s.Create = d.dataset(arg, "create", right)
+	if s.Create != "" && (isSnapshot(s.Create) || !inside(s.Create)) {
+		d.wrong(arg, "create: %q is not the name of a dataset inside the pool", "write %s", s.Create, right)
+	}
+}
+
+func (d *decoder) decodeChurn(s *Step, arg *node, right string) {
+	f := d.fields(arg, "churn", right, "dataset", "files", "for")
+	s.Churn = &Churn{
+		Dataset: d.dataset(f.need("dataset", "tank/d"), f.name("dataset"), "tank/d"),
+		Files:   f.integer("files", "200", 1, 1_000_000),
+		For:     f.duration("for", "20s"),
+	}
+}
+
+func (d *decoder) decodeStorm(s *Step, arg *node, right string) {
+	f := d.fields(arg, "snapshot-storm", right, "dataset", "for", "keep")
+	s.SnapshotStorm = &SnapshotStorm{
+		Dataset: d.dataset(f.need("dataset", "tank/d"), f.name("dataset"), "tank/d"),
+		For:     f.duration("for", "20s"),
+		Keep:    f.integer("keep", "5", 0, 100_000),
+	}
+}
+
+func (d *decoder) decodeAutoSnapshot(s *Step, arg *node, right string) {
+	f := d.fields(arg, "auto-snapshot", right, "label", "keep", "times")
+	s.AutoSnapshot = &AutoSnapshot{
+		Label: f.match("label", slug, slugMeans, "frequent"),
+		Keep:  f.integer("keep", "31", 1, 100_000),
+		Times: f.integer("times", "3", 1, 100_000),
 	}
 }
 

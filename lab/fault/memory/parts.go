@@ -276,7 +276,7 @@ func (t *tally) String() string {
 		s += "; SECDED would have"
 		of = t.would
 	}
-	var parts []string
+	parts := make([]string, 0, len(of))
 	for _, r := range slices.Sorted(maps.Keys(of)) {
 		parts = append(parts, fmt.Sprintf("%d %s", of[r], r))
 	}

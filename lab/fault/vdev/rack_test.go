@@ -32,7 +32,7 @@ func rack(t *testing.T, files map[string]string, o vdev.RackOptions) (*vdev.Rack
 	}
 	t.Cleanup(func() { os.RemoveAll(dir) })
 	o.Dir, o.Sockets = filepath.Join(dir, "d"), filepath.Join(dir, "s")
-	cp, m, names := &machine.Checkpoint{}, running{}, []string{}
+	cp, m, names := &machine.Checkpoint{}, running{}, make([]string, 0, len(files))
 	for name, path := range files {
 		info, err := os.Stat(path)
 		if err != nil {
