@@ -56,7 +56,15 @@ func Lock(ctx context.Context, path string, waiting func(Holder)) (unlock func()
 		return unlock, err
 	}
 	if waiting != nil {
-		waiting(locked.Holder)
+		who := locked.Holder
+		if who.PID == 0 { // it has the lock for less than it takes to write a name
+			select {
+			case <-time.After(retryLock):
+				who = holder(path)
+			case <-ctx.Done():
+			}
+		}
+		waiting(who)
 	}
 	l := newFlock(path)
 	if _, err := l.TryLockContext(ctx, retryLock); err != nil {
