@@ -147,6 +147,10 @@ func (r *Rack) Cut(ctx context.Context) (err error) {
 			return err
 		}
 	}
+	// What the machine had asked for and got no answer to is done, or not, before anybody looks at the disks.
+	if err := r.server.Close(); err != nil {
+		return err
+	}
 	r.off = true
 	chance := r.random(0)
 	for _, s := range r.slots {
@@ -174,7 +178,7 @@ func (r *Rack) Settle(ctx context.Context) error {
 }
 
 func (r *Rack) settle(ctx context.Context) error {
-	err := r.clear(ctx)
+	err := errors.Join(r.server.Close(), r.clear(ctx))
 	for _, s := range r.slots {
 		if s.cache != nil {
 			err = errors.Join(err, s.cache.Handle(ctx, &nbd.Request{Op: nbd.Flush}))
