@@ -209,11 +209,11 @@ func (t *Trial) Do(ctx context.Context, o Options) (_ trial.Result, err error) {
 		return r.Result, errors.Join(ctx.Err(), b.discard())
 	}
 	keep := o.Keep != nil && o.Keep(t.scenario, r.Result)
-	err = nil
+	var off error
 	if keep && len(one.all()) > 0 {
-		err = one.off(ctx)
+		off = one.off(ctx)
 	}
-	return r.Result, errors.Join(err, b.write(ctx, one.all(), r, one.worker.Output(), keep))
+	return r.Result, errors.Join(off, b.write(ctx, one.all(), r, one.worker.Output(), keep))
 }
 
 // inShort is an error whose first line is what a compiler said, where one did.

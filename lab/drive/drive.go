@@ -156,7 +156,7 @@ func (w *Worker) load(ctx context.Context, s scenarios.Step) error {
 			Label: s.AutoSnapshot.Label, Keep: s.AutoSnapshot.Keep, Times: s.AutoSnapshot.Times,
 		})
 	default:
-		return fmt.Errorf("no step of kind %s is known", s.Kind())
+		return fmt.Errorf("no step of kind %q is known", s.Kind())
 	}
 	w.mu.Lock()
 	w.done.Work = append(w.done.Work, trial.Work{Step: s.String(), Counts: trial.Counts(did)})

@@ -325,7 +325,7 @@ func TestLoads(t *testing.T) {
 	if work := s.Done().Work; err == nil || len(work) != 4 || work[3].Counts != (trial.Counts{Snapshots: 1, Runs: 1}) {
 		t.Errorf("one that failed did %+v, %v", work, err)
 	}
-	if err := s.Run(t.Context(), []scenarios.Step{{}}); err == nil || !strings.Contains(err.Error(), "no step of kind run is known") {
+	if err := s.Run(t.Context(), []scenarios.Step{{}}); err == nil || !strings.Contains(err.Error(), "no step of kind \"\" is known") {
 		t.Errorf("a step without a field: %v", err)
 	}
 }

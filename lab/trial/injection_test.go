@@ -14,7 +14,7 @@ func struck() Injection {
 	return Injection{
 		Fault: "memory", Time: time.Date(2025, 6, 1, 12, 0, 0, 1, time.UTC), Target: `spa("tank")->spa_root_vdev`, Trigger: "hit 3 of spa_sync when txg = 42", Hit: 3,
 		Arguments: map[string]string{"spa": "0xffff888000000000"}, Withheld: true, Virt: 0xffff888000000001, Phys: 0x1000,
-		Disk: "v0", Offset: 512, File: "/tank/<a>&b", Before: Bytes{0, 0xff}, After: Bytes{1, 0x7f}, ECC: "detected", SECDED: "silent", Reapplied: 2, Effect: "a->b",
+		Disk: "v0", Offset: 512, File: "/tank/<a>&b", Before: Bytes{0, 0xff}, After: Bytes{1, 0x7f}, ECC: "detected", SECDED: "silent", Amiss: true, Reapplied: 2, Effect: "a->b",
 	}
 }
 

@@ -178,7 +178,11 @@ func (r *Rack) Settle(ctx context.Context) error {
 }
 
 func (r *Rack) settle(ctx context.Context) error {
-	err := errors.Join(r.server.Close(), r.clear(ctx))
+	return errors.Join(r.server.Close(), r.clear(ctx), r.flush(ctx))
+}
+
+// flush has the caches written.
+func (r *Rack) flush(ctx context.Context) (err error) {
 	for _, s := range r.slots {
 		if s.cache != nil {
 			err = errors.Join(err, s.cache.Handle(ctx, &nbd.Request{Op: nbd.Flush}))

@@ -80,6 +80,9 @@ func (f Requests) places(ctx context.Context, s fault.Site) (_ map[string][]Rang
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, s.Machine.Resume(context.WithoutCancel(ctx))) }()
+	if err := f.Rack.flush(ctx); err != nil { // a disk may write what it has cached whenever it likes
+		return nil, err
+	}
 	pool, err := ondisk.Open(ctx, disks.devices(), ondisk.Options{})
 	if err != nil {
 		return nil, fmt.Errorf("read the pool: %w", err)
