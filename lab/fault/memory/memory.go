@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"time"
 
 	"github.com/vdevil/vdevil/lab/fault"
 	"github.com/vdevil/vdevil/lab/machine"
@@ -76,8 +77,6 @@ type hand struct {
 	size uint64
 	// stuck is a bit that is held at its value after the strike.
 	stuck *edit
-	// checked says that a machine check was raised.
-	checked bool
 }
 
 func (h *hand) strike(ctx context.Context) ([]trial.Injection, error) {
@@ -94,7 +93,7 @@ func (h *hand) once(ctx context.Context) (done []trial.Injection, err error) {
 	if err != nil {
 		return nil, err
 	}
-	defer func() { err = errors.Join(err, h.release(ctx, m)) }()
+	defer func() { err = errors.Join(err, release(ctx, m)) }()
 	for _, e := range edits {
 		i, err := h.do(ctx, m, e)
 		if err != nil {
@@ -105,14 +104,23 @@ func (h *hand) once(ctx context.Context) (done []trial.Injection, err error) {
 	return done, nil
 }
 
-// release lets the machine run on. A machine check resets one whose kernel takes none, and then there is nothing to let go.
-func (h *hand) release(ctx context.Context, m *fault.Moment) error {
+// release lets the machine run on. A kernel that falls over at its next instruction, or takes no machine check, has reset its machine
+// before the hypervisor has said that it runs, and then there is nothing to let go.
+func release(ctx context.Context, m *fault.Moment) error {
 	err := m.Release(ctx)
-	if err != nil && h.checked && h.site.Machine.Wait(ctx) == nil {
+	if err == nil {
+		return nil
+	}
+	soon, cancel := context.WithTimeout(ctx, endLimit)
+	defer cancel()
+	if m.Site.Machine.Wait(soon) == nil {
 		return nil
 	}
 	return err
 }
+
+// endLimit is how long it may take until a machine is known to have ended whose hypervisor does not answer any more.
+const endLimit = 5 * time.Second
 
 // catch waits for the trigger and finds out what to change. The machine stands still then.
 func (h *hand) catch(ctx context.Context) (m *fault.Moment, edits []edit, err error) {
@@ -170,7 +178,6 @@ func (h *hand) do(ctx context.Context, m *fault.Moment, e edit) (trial.Injection
 	}
 	if result == Detected {
 		i.Effect = fmt.Sprintf("machine check for physical %#x", at)
-		h.checked = true
 		return i, h.checker.MachineCheck(ctx, at)
 	}
 	if e.stuck != nil && result.unnoticed() {

@@ -90,13 +90,7 @@ func (f *failing) once(ctx context.Context) (_ []trial.Injection, err error) {
 	if err != nil {
 		return nil, err
 	}
-	defer func() {
-		e := m.Release(ctx)
-		if e != nil && f.checked && f.site.Machine.Wait(ctx) == nil {
-			e = nil // a kernel that takes no machine check has reset its machine
-		}
-		err = errors.Join(err, e)
-	}()
+	defer func() { err = errors.Join(err, release(ctx, m)) }()
 	mode, lasting := f.Mode, f.Lasting
 	if f.Preset != "" {
 		mode, lasting = dram.Presets[f.Preset].Draw(f.site.Rand)

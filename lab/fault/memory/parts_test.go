@@ -3,6 +3,7 @@ package memory
 import (
 	"bytes"
 	"context"
+	"errors"
 	"math/rand/v2"
 	"strings"
 	"testing"
@@ -10,6 +11,7 @@ import (
 
 	"github.com/vdevil/vdevil/lab/fault"
 	"github.com/vdevil/vdevil/lab/fault/memory/dram"
+	"github.com/vdevil/vdevil/lab/machine"
 )
 
 // broken is the fake machine's memory as modules of which parts fail, and which an ECC guards. A bank has one row, and rank 1 is
@@ -131,5 +133,25 @@ func TestLastingPart(t *testing.T) {
 			t.Errorf("lasting %v: it is wrong again: %v", lasting, same)
 		}
 		f.mu.Unlock()
+	}
+}
+
+// ending is a machine that cannot be let go, and ends so.
+type ending struct {
+	*fake
+	end error
+}
+
+func (ending) Resume(context.Context) error { return errors.New("connection reset by peer") }
+func (e ending) Wait(context.Context) error { return e.end }
+
+// TestReleased expects a kernel that falls over at once to have been hit, and a hypervisor that dies to be trouble.
+func TestReleased(t *testing.T) {
+	for _, end := range []error{nil, machine.ErrDied} {
+		m := newFake().moment(t)
+		m.Site.Machine = ending{newFake(), end}
+		if err := release(t.Context(), m); (err != nil) != (end != nil) {
+			t.Errorf("it ended with %v, and the strike with %v", end, err)
+		}
 	}
 }
