@@ -190,7 +190,7 @@ func (f *failing) again(ctx context.Context, part dram.Fault) error {
 type tally struct {
 	bits, wrong  int // bits that were wrong, words that had such
 	words, would map[Result]int
-	// phys is the first place that was changed, with what was there and what is.
+	// phys is the first place that was changed, or where all was corrected the first that was wrong, with what was there and what is.
 	phys          uint64
 	before, after []byte
 }
@@ -252,7 +252,7 @@ func (f *failing) area(part dram.Fault, address uint64, now []byte, t *tally) (t
 		for i, b := range left {
 			then[n+i] ^= b
 		}
-		if t.before == nil {
+		if changed := !bytes.Equal(t.before, t.after); t.before == nil || !changed && !bytes.Equal(now[n:n+bus], then[n:n+bus]) {
 			t.phys, t.before, t.after = at, now[n:n+bus], then[n:n+bus]
 		}
 		if r == Detected && alarm == 0 {

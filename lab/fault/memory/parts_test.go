@@ -96,6 +96,21 @@ func TestRowBelowSECDED(t *testing.T) {
 	}
 }
 
+// TestShown expects what is shown of a fault to be a word that has changed, if there is one.
+func TestShown(t *testing.T) {
+	f := newFake()
+	b := broken(f, SECDED, false)
+	got := tally{words: map[Result]int{}, would: map[Result]int{}}
+	for _, part := range []dram.Fault{{Mode: dram.Bit}, {Mode: dram.Row, Device: 2, Seed: 5}} {
+		if err := b.fail(t.Context(), part, &got); err != nil {
+			t.Fatal(err)
+		}
+		if same := bytes.Equal(got.before, got.after); same != (part.Mode == dram.Bit) {
+			t.Errorf("of a %s shown is %x, then %x", part.Mode, got.before, got.after)
+		}
+	}
+}
+
 // TestWithheldPart expects nothing to change.
 func TestWithheldPart(t *testing.T) {
 	f := newFake()

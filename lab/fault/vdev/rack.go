@@ -27,8 +27,8 @@ type Rack struct {
 	opts   RackOptions
 
 	mu  sync.Mutex
-	off bool // the power is
-	cut []trial.Injection
+	off bool              // the power is
+	own []trial.Injection // strikes that are no device's
 }
 
 // RackOptions say what the disks of a rack are like.
@@ -102,7 +102,7 @@ func (r *Rack) add(ctx context.Context, d machine.DiskConfig, from string) (err 
 	return r.server.Export(d.Name, nbd.Export{Size: d.Size, Handler: s.device})
 }
 
-// random is a source of its own for each purpose, from 1: requests of two disks come in any order.
+// random is a source of its own for each disk, from 1, and 0 for the power cut: requests of two disks come in any order.
 func (r *Rack) random(purpose int) *rand.Rand {
 	return rand.New(rand.NewPCG(r.opts.Seed, uint64(purpose)))
 }
@@ -159,7 +159,7 @@ func (r *Rack) Cut(ctx context.Context) (err error) {
 			n, e := s.cache.Cut(ctx, chance, r.opts.Keep)
 			lost, err = lost+n, errors.Join(err, e)
 		}
-		r.cut = append(r.cut, trial.Injection{
+		r.own = append(r.own, trial.Injection{
 			Fault: "vdev-power-cut", Time: time.Now().UTC(), Trigger: "reboot", Withheld: r.opts.Withhold, Amiss: lost > 0, Disk: s.Name,
 			Target: "what the disk had answered for and not written", Effect: fmt.Sprintf("%d writes are lost", lost),
 		})
@@ -191,6 +191,13 @@ func (r *Rack) flush(ctx context.Context) (err error) {
 	return err
 }
 
+// note keeps a strike that is no device's.
+func (r *Rack) note(in trial.Injection) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.own = append(r.own, in)
+}
+
 // Injections are the strikes so far, disk by disk.
 func (r *Rack) Injections() (all []trial.Injection) {
 	for _, s := range r.slots {
@@ -198,7 +205,7 @@ func (r *Rack) Injections() (all []trial.Injection) {
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return append(all, r.cut...)
+	return append(all, r.own...)
 }
 
 // Close ends the server and removes the files.

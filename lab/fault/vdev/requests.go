@@ -154,7 +154,8 @@ func (f Swapped) Arm(ctx context.Context, s fault.Site) (_ fault.Strike, err err
 			return nil, err
 		}
 	}
-	return func(context.Context) ([]trial.Injection, error) { return []trial.Injection{in}, nil }, nil
+	f.Rack.note(in)
+	return f.Rack.strike(s, nil), nil
 }
 
 // PowerCut takes what the disks of a Rack have not written when the machine is switched off, and does nothing else.
