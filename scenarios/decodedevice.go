@@ -40,6 +40,9 @@ func (d *decoder) decodeDevice(n *node, m Machine) *DeviceFault {
 		words[i] = a.word
 	}
 	v.Do = d.oneOf(f.need("do", "lost-write"), f.name("do"), words...)
+	if m.Clock == Counted {
+		d.errorf(n.line, "the disks of a guest that counts its time are memory, which answers no requests", "take clock out of machine, or write another fault than device")
+	}
 	d.decodeAction(f, v)
 	d.decodeWhich(f, v)
 	if f.has("cache") {

@@ -95,8 +95,14 @@ func (d *decoder) version(n *node, v string) {
 
 func (d *decoder) machine(n *node) (m Machine) {
 	const disks = "{v0: 512MiB, v1: 512MiB}"
-	f := d.fields(n, "machine", "machine: {cpus: 2, memory: 1GiB, disks: {v0: 512MiB}}", "cpus", "memory", "disks")
+	f := d.fields(n, "machine", "machine: {cpus: 2, memory: 1GiB, disks: {v0: 512MiB}}", "cpus", "memory", "disks", "clock")
 	m.CPUs = f.integer("cpus", "2", 1, 64)
+	if f.has("clock") {
+		m.Clock = Clock(d.oneOf(f.vals["clock"], "clock of machine", string(Counted)))
+		if m.CPUs > 1 {
+			d.errorf(f.vals["clock"].line, "clock of machine: a guest that counts its time has one CPU", "write cpus: 1")
+		}
+	}
 	m.Memory = f.size("memory", "1GiB")
 	if m.Memory&(1<<20-1) != 0 {
 		d.wrong(f.vals["memory"], "memory of machine: %s is not a whole number of MiB", "write %s",
@@ -109,6 +115,9 @@ func (d *decoder) machine(n *node) (m Machine) {
 		size := d.size(e.val, e.key+" of disks", "512MiB")
 		if size > 0 && size < 64<<20 {
 			d.errorf(e.line, "disks of machine: %s is below what zpool create takes", "write at least 64MiB", formatSize(size))
+		}
+		if m.Clock == Counted && size%(2<<20) != 0 {
+			d.errorf(e.line, "disks of machine: %s is not a whole number of pages of 2MiB, as memory is", "write %s", formatSize(size), formatSize(size+2<<20-size%(2<<20)))
 		}
 		m.Disks = append(m.Disks, DataDisk{Name: e.key, Size: size})
 	}

@@ -237,6 +237,26 @@ func TestErrors(t *testing.T) {
 		{"unknown fault", []string{"vdev-bitrot:", "vdev-bitrott:"}, []string{
 			`good.yaml:33: fault has no key "vdev-bitrott"; write vdev-bitrot`,
 		}},
+		{"two clocks", []string{"v1: 512MiB}}", "v1: 512MiB}, clock: icount}"}, []string{
+			`good.yaml:6: clock of machine: a guest that counts its time has one CPU; write cpus: 1`,
+		}},
+		{"another clock", []string{"v1: 512MiB}}", "v1: 512MiB}, clock: fast}"}, []string{
+			`good.yaml:6: clock of machine: "fast" is unknown; write icount`,
+			`good.yaml:6: clock of machine: a guest that counts its time has one CPU; write cpus: 1`,
+		}},
+		{"a disk that nobody serves", []string{"cpus: 2", "cpus: 1", "v1: 512MiB}}", "v1: 512MiB}, clock: icount}",
+			"vdev-bitrot: {disks: \"${sides}\", extents: 16, bytes: 64}", "device: {disks: \"${sides}\", do: error}"}, []string{
+			`good.yaml:33: the disks of a guest that counts its time are memory, which answers no requests; take clock out of machine, or write another fault than device`,
+		}},
+		{"half a page", []string{"cpus: 2", "cpus: 1", "v1: 512MiB}}", "v1: 65MiB}, clock: icount}"}, []string{
+			`good.yaml:6: disks of machine: 65MiB is not a whole number of pages of 2MiB, as memory is; write 66MiB`,
+		}},
+		{"no crontab", []string{"  - scrub", "  - cron: {for: 90s, jobs: {hourly: sh /root/life}}"}, []string{
+			`good.yaml:30: jobs of cron: "hourly" with "sh /root/life" is no line of a crontab; write for example {"*/10 * * * *": sh /root/life}`,
+		}},
+		{"half a second of cron", []string{"  - scrub", "  - cron: {for: 1500ms}"}, []string{
+			`good.yaml:30: for of cron: 1.5s is no whole number of seconds; write 2s`,
+		}},
 		{"held alone", []string{"cpus: 2", "cpus: 1", "vdev-bitrot: {disks: \"${sides}\", extents: 16, bytes: 64}", "hold: {at: f, for: 1s}"}, []string{
 			`good.yaml:8: var sides is never used; write ${sides} where it belongs, or take it out`,
 			`good.yaml:33: hold needs a second CPU, which goes on meanwhile; write cpus: 2 in machine`,

@@ -82,9 +82,17 @@ type Scenario struct {
 	resolved []Resolved
 }
 
+// Clock is what the time of a guest follows; the host's, when it is empty.
+type Clock string
+
+// Counted is the clock that counts the instructions of the one CPU, and goes on to the next timer while that waits.
+const Counted Clock = "icount"
+
 // Machine is what every arm runs on.
 type Machine struct {
 	CPUs int `json:"cpus"`
+	// Clock is what the guest's time follows.
+	Clock Clock `json:"clock,omitempty"`
 	// Memory is in bytes, a multiple of 1 MiB.
 	Memory int64 `json:"memory"`
 	// Disks are in the order of the file.

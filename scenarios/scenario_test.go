@@ -288,7 +288,7 @@ func TestStepKinds(t *testing.T) {
 		"parameter": "parameter zfs_recover=1", "write": "write /tank/f1", "sync": "sync", "snapshot": "snapshot tank@s1",
 		"remove": "remove /tank/f1", "destroy": "destroy tank@s1", "create": "create tank/d", "churn": "churn tank/d for 20s",
 		"snapshot-storm": "snapshot-storm tank/d for 20s", "auto-snapshot": "auto-snapshot frequent 3 times",
-		"together": "together (scrub, sync)", "scrub": "scrub", "verify": "verify", "arm": "arm", "run": "run zpool status",
+		"cron": "cron for 48h0m0s", "together": "together (scrub, sync)", "scrub": "scrub", "verify": "verify", "arm": "arm", "run": "run zpool status",
 		"reboot": "reboot", "import": "import", "export": "export", "healthy": "healthy", "panic": "panic (import)",
 		"must": "must zpool export tank", "must-fail": "must-fail zfs receive tank/d </root/stream",
 		"holds": "holds /tank/clone/f1 as /tank/f1",

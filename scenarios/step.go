@@ -23,6 +23,7 @@ type Step struct {
 	Churn         *Churn         `json:"churn,omitempty"`
 	SnapshotStorm *SnapshotStorm `json:"snapshot-storm,omitempty"`
 	AutoSnapshot  *AutoSnapshot  `json:"auto-snapshot,omitempty"`
+	Cron          *Cron          `json:"cron,omitempty"`
 	// Together runs steps side by side and ends when all have ended.
 	Together []Step `json:"together,omitempty"`
 	// Scrub runs a scrub to its end.
@@ -123,6 +124,13 @@ type AutoSnapshot struct {
 	Times int    `json:"times"`
 }
 
+// Cron lets time pass, in whole seconds by the guest's clock, with the cron jobs of its packages, zfs-auto-snapshot's among them.
+type Cron struct {
+	For time.Duration `json:"for_ns"`
+	// Jobs are further commands, by the first five fields of a crontab.
+	Jobs map[string]string `json:"jobs,omitempty"`
+}
+
 // Kind is the step's word in a file.
 func (s Step) Kind() string { return set(s) }
 
@@ -148,6 +156,8 @@ func (s Step) String() string {
 		what = fmt.Sprintf(" %s for %s", s.SnapshotStorm.Dataset, s.SnapshotStorm.For)
 	case s.AutoSnapshot != nil:
 		what = fmt.Sprintf(" %s %d times", s.AutoSnapshot.Label, s.AutoSnapshot.Times)
+	case s.Cron != nil:
+		what = fmt.Sprintf(" for %s", s.Cron.For)
 	case s.Together != nil:
 		what = inBrackets(s.Together)
 	case s.Panic != nil:

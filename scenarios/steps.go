@@ -1,8 +1,10 @@
 package scenarios
 
 import (
+	"regexp"
 	"slices"
 	"strings"
+	"time"
 )
 
 // kinds are the steps by their words, each with how it is written and what reads it. A trial itself takes part in those that can stand in
@@ -28,6 +30,7 @@ func init() { // as together and panic hold steps themselves
 		{word: "churn", form: "- churn: {dataset: tank/d, files: 200, for: 20s}", decode: (*decoder).decodeChurn},
 		{word: "snapshot-storm", form: "- snapshot-storm: {dataset: tank/d, for: 20s, keep: 5}", decode: (*decoder).decodeStorm},
 		{word: "auto-snapshot", form: "- auto-snapshot: {label: frequent, keep: 31, times: 3}", decode: (*decoder).decodeAutoSnapshot},
+		{word: "cron", form: "- cron: {for: 48h}", decode: (*decoder).decodeCron},
 		{word: "together", form: "- together: [scrub, sync]", decode: func(d *decoder, s *Step, arg *node, _ string) { s.Together = d.steps(arg, "together") }},
 		{word: "scrub", form: "- scrub", decode: func(_ *decoder, s *Step, _ *node, _ string) { s.Scrub = true }},
 		{word: "holds", form: "- holds: {file: /tank/clone/f1, as: /tank/f1}", decode: func(d *decoder, s *Step, arg *node, right string) { s.Holds = d.holds(arg, right) }},
@@ -197,6 +200,26 @@ func (d *decoder) decodeAutoSnapshot(s *Step, arg *node, right string) {
 		Label: f.match("label", slug, slugMeans, "frequent"),
 		Keep:  f.integer("keep", "31", 1, 100_000),
 		Times: f.integer("times", "3", 1, 100_000),
+	}
+}
+
+// schedule is the first five fields of a crontab.
+var schedule = regexp.MustCompile(`^([*0-9][-*0-9,/]*\s+){4}[*0-9][-*0-9,/]*$`)
+
+func (d *decoder) decodeCron(s *Step, arg *node, right string) {
+	f := d.fields(arg, "cron", right, "for", "jobs")
+	s.Cron = &Cron{For: f.duration("for", "48h")}
+	if s.Cron.For%time.Second != 0 {
+		d.wrong(f.vals["for"], "for of cron: %s is no whole number of seconds", "write %s", s.Cron.For, s.Cron.For.Truncate(time.Second)+time.Second)
+	}
+	if f.has("jobs") {
+		const example = `{"*/10 * * * *": sh /root/life}`
+		s.Cron.Jobs = d.settings(f.vals["jobs"], f.name("jobs"), "jobs: "+example)
+		for _, when := range sortedKeys(s.Cron.Jobs) {
+			if !schedule.MatchString(when) || strings.Contains(s.Cron.Jobs[when], "\n") {
+				d.errorf(f.vals["jobs"].line, "jobs of cron: %q with %q is no line of a crontab", "write for example %s", when, s.Cron.Jobs[when], example)
+			}
+		}
 	}
 }
 

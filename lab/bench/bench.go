@@ -111,13 +111,16 @@ func (b *Bench) Prepare(ctx context.Context, spec trial.Spec) (*Trial, error) {
 	return t, err
 }
 
-// able says whether the driver can do the fault of an arm.
+// able says whether the driver can do the machine and the fault of an arm.
 func (b *Bench) able(r scenarios.Resolved) error {
-	for _, a := range needs(r.Fault) {
-		if !b.Driver.Can(a) {
-			return fmt.Errorf("scenario %s: driver %s cannot %s, which its fault %s needs: choose another one with --driver",
-				r.Scenario, b.Driver.Name(), a, r.Fault.Kind())
-		}
+	cannot := func(a machine.Ability, needs, remedy string) error {
+		return fmt.Errorf("scenario %s: driver %s cannot %s, which its %s needs: %s", r.Scenario, b.Driver.Name(), a, needs, remedy)
+	}
+	if a := needs(r.Fault); a != "" && !b.Driver.Can(a) {
+		return cannot(a, "fault "+r.Fault.Kind(), "choose another one with --driver")
+	}
+	if r.Machine.Clock == scenarios.Counted && !b.Driver.Can(machine.CountsTime) {
+		return cannot(machine.CountsTime, "clock", "it takes the driver qemu, and a user who may not open /dev/kvm")
 	}
 	return nil
 }

@@ -65,18 +65,17 @@ func Trigger(s scenarios.Trigger) (fault.Trigger, error) {
 }
 
 // needs are what a driver must be able to do for a fault, beyond what all can.
-func needs(f *scenarios.Fault) []machine.Ability {
+func needs(f *scenarios.Fault) machine.Ability {
 	switch {
 	case f == nil:
-		return nil
 	case f.Device != nil:
-		return []machine.Ability{machine.ServesDisks}
+		return machine.ServesDisks
 	case f.Hold != nil:
-		return []machine.Ability{machine.HoldsCPUs}
+		return machine.HoldsCPUs
 	case f.Memory != nil && f.Memory.ECC != "none":
-		return []machine.Ability{machine.ReportsMemory}
+		return machine.ReportsMemory
 	}
-	return nil
+	return ""
 }
 
 func deviceFault(f *scenarios.DeviceFault, rack *vdev.Rack) fault.Fault {

@@ -144,6 +144,18 @@ func TestUnable(t *testing.T) {
 	}
 }
 
+// TestUnableClock expects the same of a clock.
+func TestUnableClock(t *testing.T) {
+	s := newSite(t)
+	s.Driver = &scripttest.Driver{Cannot: []machine.Ability{machine.CountsTime}}
+	spec := specOf("first")
+	spec.Scenario = strings.Replace(text, "cpus: 1", "cpus: 1, clock: icount", 1)
+	want := "driver scripted cannot count its guest's time in instructions, which its clock needs: it takes the driver qemu"
+	if _, err := s.Prepare(t.Context(), spec); err == nil || !strings.Contains(err.Error(), want) || len(s.forks) != 0 {
+		t.Errorf("got %v after %d forks, want %q", err, len(s.forks), want)
+	}
+}
+
 // TestPrepare expects a trial that can be done at once, and its scenario to be read once.
 func TestPrepare(t *testing.T) {
 	s := newSite(t, "booted", "prepared")

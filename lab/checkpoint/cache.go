@@ -185,7 +185,7 @@ func Clean(dir string, keep func(checkpoint string, used time.Time) bool) (remov
 func (c *Cache) boot(ctx context.Context, img *images.Image, m scenarios.Machine, dir string) (_ *machine.Checkpoint, err error) {
 	config := machine.Config{
 		Kernel: img.Kernel, Initrd: img.Initrd, Root: img.Root, Cmdline: img.Cmdline(),
-		CPUs: m.CPUs, Memory: m.Memory, Ports: []int{sshPort},
+		CPUs: m.CPUs, Clock: machine.Clock(m.Clock), Memory: m.Memory, Ports: []int{sshPort},
 	}
 	for _, d := range m.Disks {
 		config.Disks = append(config.Disks, machine.DiskConfig{Name: d.Name, Size: d.Size})
@@ -205,6 +205,9 @@ func (c *Cache) boot(ctx context.Context, img *images.Image, m scenarios.Machine
 	scale := machine.Measured(time.Since(start))
 	if img.Tree != nil { // who knows what it is
 		_, err = g.Printed(limited, "test -d /sys/module/zfs || { modprobe zfs; exit 1; }")
+	}
+	if err == nil && config.Clock == machine.Instructions {
+		err = g.MemoryDisks(limited, m.Names()...)
 	}
 	if err := errors.Join(notUp(ctx, err), g.Close()); err != nil {
 		return nil, err

@@ -155,6 +155,8 @@ func (w *Worker) load(ctx context.Context, s scenarios.Step) error {
 		did, err = w.Guest.AutoSnapshot(ctx, guest.AutoSnapshotOptions{
 			Label: s.AutoSnapshot.Label, Keep: s.AutoSnapshot.Keep, Times: s.AutoSnapshot.Times,
 		})
+	case s.Cron != nil:
+		did, err = w.Guest.Cron(ctx, guest.CronOptions{Duration: s.Cron.For, Jobs: s.Cron.Jobs})
 	default:
 		return fmt.Errorf("no step of kind %q is known", s.Kind())
 	}

@@ -45,6 +45,7 @@ type spy struct {
 	writes []write
 	set    []machine.Registers // as they were read back
 	checks []uint64
+	logged []uint64 // errors that were corrected
 }
 
 // write is a change of physical memory.
@@ -62,6 +63,12 @@ func (s *spy) WritePhys(ctx context.Context, addr uint64, p []byte) error {
 	s.writes = append(s.writes, write{addr, before, bytes.Clone(p)})
 	s.mu.Unlock()
 	return s.Machine.WritePhys(ctx, addr, p)
+}
+
+// CorrectedError is only noted.
+func (s *spy) CorrectedError(_ context.Context, phys uint64) error {
+	s.logged = append(s.logged, phys)
+	return nil
 }
 
 // MachineCheck is only noted.
@@ -236,14 +243,15 @@ func TestTXG(t *testing.T) {
 		bits                   int
 		result                 string
 		changed, check, writes int
+		logged                 int
 	}{
-		{memory.SECDED, 1, "corrected", 0, 0, 0},
-		{memory.SECDED, 2, "detected", 2, 1, 1},
+		{memory.SECDED, 1, "corrected", 0, 0, 0, 1},
+		{memory.SECDED, 2, "detected", 2, 1, 1, 0},
 	} {
-		s.spy.writes, s.spy.checks = nil, nil
+		s.spy.writes, s.spy.checks, s.spy.logged = nil, nil, nil
 		target.ECC, target.Damage = c.ecc, memory.Flip{Bits: c.bits, Adjacent: true}
 		i := s.strike(target, "true")[0]
-		if i.ECC != c.result || i.BitsChanged() != c.changed || len(s.spy.checks) != c.check || len(s.spy.writes) != c.writes {
+		if i.ECC != c.result || i.BitsChanged() != c.changed || len(s.spy.checks) != c.check || len(s.spy.writes) != c.writes || len(s.spy.logged) != c.logged {
 			t.Errorf("%s, %d bits: %+v, machine checks %x, writes %v", c.ecc, c.bits, i, s.spy.checks, s.spy.writes)
 		}
 	}

@@ -4,6 +4,8 @@ import (
 	"context"
 	_ "embed" // the scripts
 	"fmt"
+	"maps"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -20,6 +22,8 @@ var (
 	scriptStorm string
 	//go:embed autosnapshot.sh
 	scriptAutoSnapshot string
+	//go:embed cron.sh
+	scriptCron string
 )
 
 // Counts are what a workload did, also one that was stopped. They say at least so much: what was under way is not in.
@@ -27,8 +31,10 @@ type Counts struct {
 	Writes    int `json:"writes"`
 	Snapshots int `json:"snapshots"`
 	Destroyed int `json:"destroyed"`
-	// Runs are completed runs of zfs-auto-snapshot.
+	// Runs are completed runs of zfs-auto-snapshot, or jobs that cron has begun.
 	Runs int `json:"runs"`
+	// Seconds is how long cron ran, by the guest's clock, to the last quarter of an hour that was over.
+	Seconds int `json:"seconds,omitempty"`
 }
 
 // ChurnOptions say how to overwrite files at random.
@@ -89,6 +95,25 @@ func (g *Guest) AutoSnapshot(ctx context.Context, o AutoSnapshotOptions) (Counts
 		o.Label, strconv.Itoa(o.Keep), strconv.Itoa(o.Times))
 }
 
+// CronOptions say what a guest lives by.
+type CronOptions struct {
+	// Duration is measured by the guest's clock, in whole seconds.
+	Duration time.Duration
+	// Jobs are commands by when they run, the first five fields of a crontab.
+	Jobs map[string]string
+}
+
+// Cron lets time pass with the jobs that packages have in /etc/cron.d, /etc/cron.hourly and so on, zfs-auto-snapshot's among them, at the
+// times of Debian's crontab, and some more.
+func (g *Guest) Cron(ctx context.Context, o CronOptions) (Counts, error) {
+	args := make([]string, 0, 1+len(o.Jobs))
+	args = append(args, strconv.Itoa(int(o.Duration.Seconds())))
+	for _, when := range slices.Sorted(maps.Keys(o.Jobs)) {
+		args = append(args, when+" "+o.Jobs[when])
+	}
+	return g.workload(ctx, "cron", scriptCron, args...)
+}
+
 // workload runs a script that prints counts.
 func (g *Guest) workload(ctx context.Context, name, script string, args ...string) (Counts, error) {
 	output, err := g.RunScript(ctx, script, args...)
@@ -103,7 +128,7 @@ func (g *Guest) workload(ctx context.Context, name, script string, args ...strin
 func parseCounts(text string) Counts {
 	var c Counts
 	fields := map[string]*int{
-		"writes": &c.Writes, "snapshots": &c.Snapshots, "destroyed": &c.Destroyed, "runs": &c.Runs,
+		"writes": &c.Writes, "snapshots": &c.Snapshots, "destroyed": &c.Destroyed, "runs": &c.Runs, "seconds": &c.Seconds,
 	}
 	for line := range strings.Lines(text) {
 		name, value, _ := strings.Cut(line, "=")

@@ -138,6 +138,34 @@ func TestAutoSnapshotWarns(t *testing.T) {
 	}
 }
 
+// TestCron expects the jobs of packages and of the caller in one table, the time that has passed, and what was begun.
+func TestCron(t *testing.T) {
+	s := newServer(t)
+	dir := t.TempDir()
+	s.Program("busybox", `while getopts fL:c: o "${@:2}"; do case $o in L) log=$OPTARG;; c) tables=$OPTARG;; esac; done
+cp "$tables/root" `+shellescape.Quote(dir)+`
+echo "crond: USER root pid 1 cmd zfs-auto-snapshot" >>"$log"
+exec sleep 60`)
+	s.Program("sysctl", "")
+	counts, err := connect(t, s, s.machine()).Cron(t.Context(), CronOptions{Duration: time.Second, Jobs: map[string]string{"*/5 * * * *": "sh /root/life 'a b'"}})
+	if want := (Counts{Seconds: 1, Runs: 1}); err != nil || counts != want {
+		t.Errorf("%+v %v", counts, err)
+	}
+	table, err := os.ReadFile(filepath.Join(dir, "root"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, line := range []string{"17 * * * * cd / && busybox run-parts /etc/cron.hourly\n", "*/5 * * * * sh /root/life 'a b'\n"} {
+		if !strings.Contains(string(table), line) {
+			t.Errorf("no %q in\n%s", line, table)
+		}
+	}
+	s.Program("busybox", "echo no such table >&2; exit 1")
+	if _, err := connect(t, s, s.machine()).Cron(t.Context(), CronOptions{Duration: time.Second}); err == nil || !strings.Contains(err.Error(), "cron has ended") {
+		t.Errorf("a cron that ends: %v", err)
+	}
+}
+
 func TestParseCounts(t *testing.T) {
 	got := parseCounts("writes=10\nsnapshots=1\nnoise\nwrites=20\nother=7\nruns=x\ndestroyed=12")
 	if want := (Counts{Writes: 20, Snapshots: 1}); got != want {

@@ -48,7 +48,25 @@ const (
 	ServesDisks   Ability = "let others than its hypervisor serve disks" // ForkOptions.NBD
 	HoldsCPUs     Ability = "hold one CPU while others run"              // Holder
 	ReportsMemory Ability = "report damaged memory to its guest"         // MCEInjector
+	CountsTime    Ability = "count its guest's time in instructions"     // Config.Clock
 )
+
+// Clock is what the time of a guest follows.
+type Clock string
+
+// The clocks.
+const (
+	// Realtime is the host's clock.
+	Realtime Clock = ""
+	// Instructions counts what the one CPU of a guest has executed, 2 ns each. While it waits, time goes on at once to the next timer
+	// that is set: a guest that sleeps for a week has done so when its timers have been served. The wall clock begins at ClockBase.
+	// A disk that the host serves would take any time of such a guest: its data disks are persistent memory instead, in the
+	// order of Config.Disks, which has no serial numbers and stays plugged in.
+	Instructions Clock = "icount"
+)
+
+// ClockBase is what the wall clock of a guest with Clock Instructions says at power-on, in UTC.
+var ClockBase = time.Date(2025, time.May, 7, 0, 0, 0, 0, time.UTC)
 
 // Config says what a machine is made of. Two machines of equal Config are alike to the last virtual device.
 type Config struct {
@@ -60,6 +78,7 @@ type Config struct {
 	// Cmdline is the kernel's command line.
 	Cmdline string `json:"cmdline"`
 	CPUs    int    `json:"cpus"`
+	Clock   Clock  `json:"clock,omitempty"`
 	// Memory is in bytes, a multiple of 1 MiB.
 	Memory int64 `json:"memory"`
 	// Disks are the data disks; the guest sees each Name as its serial number.
@@ -178,11 +197,13 @@ type Machine interface {
 	Close() error
 }
 
-// MCEInjector is a Machine that can report damaged memory to its guest by a machine-check exception, as a memory controller
-// does that met more wrong bits than its code corrects.
+// MCEInjector is a Machine that can report damaged memory to its guest, as a memory controller does.
 type MCEInjector interface {
-	// MachineCheck raises an uncorrected error of the memory at a guest-physical address on all CPUs.
+	// MachineCheck raises an uncorrected error of the memory at a guest-physical address on all CPUs, by a machine-check exception.
 	MachineCheck(ctx context.Context, phys uint64) error
+	// CorrectedError logs an error that the controller has corrected in the registers of the first CPU. Linux polls them, every five
+	// minutes unless check_interval of its machinecheck devices says otherwise, and counts what it finds.
+	CorrectedError(ctx context.Context, phys uint64) error
 }
 
 // SysRqSender is a Machine with a keyboard, by which its guest's kernel can be asked what no command in the guest would

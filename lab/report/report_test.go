@@ -117,6 +117,12 @@ func doesNotReproduce() verdict.Summary {
 	}
 }
 
+func daily() verdict.Summary {
+	r := doesNotReproduce()
+	r.Arms[0].Daily = &verdict.Daily{Days: 14, CI95: [2]float64{0, 0.2635}}
+	return r
+}
+
 func notAudited() verdict.Summary {
 	r := doesNotReproduce()
 	for i := range r.Arms[0].Results {
@@ -190,6 +196,7 @@ func TestTable(t *testing.T) {
 		"control-panics":     {controlPanics()},
 		"all-invalid":        {allInvalid()},
 		"not-audited":        {notAudited()},
+		"daily":              {daily()},
 		"several":            {doesNotReproduce(), inconclusive()},
 		"none":               {},
 	} {

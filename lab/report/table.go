@@ -72,6 +72,7 @@ func section(b *bytes.Buffer, r verdict.Summary, s *scenarios.Scenario) {
 	}
 	b.WriteByte('\n')
 	arms(b, r)
+	days(b, r)
 	stops(b, r)
 	if r.Verdict == verdict.Inconclusive {
 		fmt.Fprintf(b, "\n  %s\n", Needed(r))
@@ -136,6 +137,22 @@ func arms(b *bytes.Buffer, r verdict.Summary) {
 			interval, p, Outcomes(a.Outcomes), signatures(a.Signatures)})
 	}
 	align(b, rows)
+}
+
+// days says how often hits came in the time of the guests, of arms where that is known.
+func days(b *bytes.Buffer, r verdict.Summary) {
+	rows := [][]string{{"  arm", "hits", "guest days", "a day", "95 % interval"}}
+	for _, a := range r.Arms {
+		if d := a.Daily; d != nil {
+			rows = append(rows, []string{
+				"  " + a.Name, fmt.Sprint(a.Hits), fmt.Sprintf("%.2f", d.Days), fmt.Sprintf("%.2f", d.Rate), fmt.Sprintf("%.2f to %.2f", d.CI95[0], d.CI95[1]),
+			})
+		}
+	}
+	if len(rows) > 1 {
+		b.WriteByte('\n')
+		align(b, rows)
+	}
 }
 
 // stops says why the arms have no more trials, those together that stopped for the same reason.

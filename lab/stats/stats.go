@@ -28,6 +28,20 @@ func ClopperPearson(k, n int, confidence float64) (lo, hi float64) {
 	return lo, hi
 }
 
+// Poisson is the exact interval for the rate of events behind k that were seen in an exposure, a time or a number of things (Garwood,
+// Biometrika 28, 1936, p. 437), per unit of that. It covers the true rate with at least the given confidence, 0 < confidence < 1.
+// Without an exposure nothing is known: [0, +Inf].
+func Poisson(k int, exposure, confidence float64) (lo, hi float64) {
+	if exposure <= 0 || k < 0 {
+		return 0, math.Inf(1)
+	}
+	tail := (1 - confidence) / 2
+	if k > 0 {
+		lo = mathext.GammaIncRegInv(float64(k), tail) / exposure
+	}
+	return lo, mathext.GammaIncRegInv(float64(k+1), 1-tail) / exposure
+}
+
 // Fisher is the two-sided p-value of Fisher's exact test for the table
 //
 //	         hits  others

@@ -125,3 +125,30 @@ func TestFisherAgainstWholeNumbers(t *testing.T) {
 		near(t, "arms exchanged", Fisher(c, d, a, b), want, 1e-9*want)
 	}
 }
+
+func TestPoisson(t *testing.T) {
+	for _, c := range []struct {
+		source   string
+		k        int
+		exposure float64
+		lo, hi   float64
+		within   float64
+	}{
+		{"R, help(poisson.test), 137 of 24.19893", 137, 24.19893, 4.753125, 6.692709, 5e-7},
+		{"closed form for none: -ln(a/2)/T", 0, 2, 0, -math.Log(.025) / 2, 1e-9},
+		{"Garwood's table, 1", 1, 1, .0253, 5.5716, 5e-5},
+		{"the same, 10", 10, 1, 4.7954, 18.3904, 5e-5},
+	} {
+		lo, hi := Poisson(c.k, c.exposure, .95)
+		near(t, c.source+": lower", lo, c.lo, c.within)
+		near(t, c.source+": upper", hi, c.hi, c.within)
+	}
+	for _, c := range []struct {
+		k        int
+		exposure float64
+	}{{0, 0}, {1, -1}, {-1, 1}} {
+		if lo, hi := Poisson(c.k, c.exposure, .95); lo != 0 || !math.IsInf(hi, 1) {
+			t.Errorf("%d in %g: [%g, %g], want [0, +Inf]", c.k, c.exposure, lo, hi)
+		}
+	}
+}

@@ -90,6 +90,8 @@ type Counts struct {
 	Writes    int `json:"writes"`
 	Snapshots int `json:"snapshots"`
 	Destroyed int `json:"destroyed"`
-	// Runs are completed runs of zfs-auto-snapshot.
+	// Runs are completed runs of zfs-auto-snapshot, or jobs that cron has begun.
 	Runs int `json:"runs"`
+	// Seconds is how long cron ran, by the guest's clock.
+	Seconds int `json:"seconds,omitempty"`
 }

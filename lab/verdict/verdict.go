@@ -68,6 +68,8 @@ type Arm struct {
 	// number of trials.
 	Rate float64    `json:"rate"`
 	CI95 [2]float64 `json:"ci95"`
+	// Daily is of an arm whose guests have lived by their cron.
+	Daily *Daily `json:"daily,omitempty"`
 	// P is that of a fault arm against the control arm that separates from it worst, for all fault arms together and however
 	// often it is looked at: below 0.01 the arm is separated.
 	P *float64 `json:"p,omitempty"`
@@ -78,6 +80,15 @@ type Arm struct {
 
 	// Results are the trials themselves, in order.
 	Results []trial.Result `json:"results"`
+}
+
+// Daily is how often hits came in the time of the guests.
+type Daily struct {
+	// Days is the time that the guests of valid trials have lived through, each up to its hit, by their clocks.
+	Days float64 `json:"days"`
+	// Rate is hits a day, CI95 its interval, of Garwood's kind.
+	Rate float64    `json:"rate"`
+	CI95 [2]float64 `json:"ci95"`
 }
 
 // Troubled says whether more than a third of an arm's trials are invalid. Such an arm gives no verdict: what made them so may have
@@ -100,7 +111,7 @@ func sum(s *scenarios.Scenario, a scenarios.Arm, results []trial.Result, p Plan)
 	arm := Arm{
 		Name: a.Name, Control: a.Control, Planned: p.Trials[a.Name], Outcomes: map[trial.Outcome]int{}, Signatures: map[string]int{},
 	}
-	n := 0
+	n, seconds := 0, 0
 	for i := range results {
 		if results[i].Arm == a.Name {
 			n++
@@ -118,6 +129,9 @@ func sum(s *scenarios.Scenario, a scenarios.Arm, results []trial.Result, p Plan)
 			continue
 		}
 		arm.Valid++
+		for _, w := range r.Workload {
+			seconds += w.Seconds
+		}
 		if r.Signature != "" {
 			arm.Signatures[r.Signature]++
 		}
@@ -130,6 +144,10 @@ func sum(s *scenarios.Scenario, a scenarios.Arm, results []trial.Result, p Plan)
 	}
 	if arm.Valid > 0 {
 		arm.Rate = float64(arm.Hits) / float64(arm.Valid)
+	}
+	if days := float64(seconds) / (24 * 60 * 60); days > 0 {
+		lo, hi := stats.Poisson(arm.Hits, days, confidence)
+		arm.Daily = &Daily{Days: days, Rate: float64(arm.Hits) / days, CI95: [2]float64{lo, hi}}
 	}
 	interval := stats.Anytime
 	if p.Fixed {

@@ -161,6 +161,22 @@ func TestMessageMustHold(t *testing.T) {
 	}
 }
 
+// TestDaily expects the time of the guests to be that of valid trials alone, and arms without any to have no rate a day.
+func TestDaily(t *testing.T) {
+	s := question(scenarios.Expect{Verdict: scenarios.Reproduces, Signature: overlap, Rate: 0.5}, true)
+	results := slices.Concat(outcomes("fault", 2, trial.Panic, overlap), outcomes("fault", 1, trial.Invalid, ""), outcomes("control", 2, trial.Masked, ""))
+	for i := range results[:3] {
+		results[i].Workload = []trial.Work{{}, {Counts: trial.Counts{Seconds: 6 * 60 * 60}}}
+	}
+	r := Conclude(s, results, fixed(results))
+	if d := r.Arms[0].Daily; d == nil || d.Days != 0.5 || d.Rate != 4 || d.CI95[0] < 0.48 || d.CI95[0] > 0.49 || d.CI95[1] < 14.4 || d.CI95[1] > 14.5 {
+		t.Errorf("daily is %+v", d)
+	}
+	if d := r.Arms[1].Daily; d != nil {
+		t.Errorf("of guests without cron %+v", d)
+	}
+}
+
 func TestNeeded(t *testing.T) {
 	s := question(scenarios.Expect{Verdict: scenarios.DoesNotReproduce, Rate: 0.3}, false)
 	conclude := func(n int) Summary {

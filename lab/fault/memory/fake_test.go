@@ -30,6 +30,12 @@ type fake struct {
 	done    chan struct{}
 	written chan uint64 // told of every write, if set
 	checks  []uint64    // where machine checks were raised
+	logged  []uint64    // where errors were corrected
+}
+
+func (f *fake) CorrectedError(_ context.Context, phys uint64) error {
+	f.logged = append(f.logged, phys)
+	return nil
 }
 
 func (f *fake) MachineCheck(_ context.Context, phys uint64) error {

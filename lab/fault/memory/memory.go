@@ -176,9 +176,12 @@ func (h *hand) do(ctx context.Context, m *fault.Moment, e edit) (trial.Injection
 	if err := h.write(ctx, m, e, read); err != nil {
 		return i, err
 	}
-	if result == Detected {
+	switch result {
+	case Detected:
 		i.Effect = fmt.Sprintf("machine check for physical %#x", at)
 		return i, h.checker.MachineCheck(ctx, at)
+	case Corrected:
+		return i, h.checker.CorrectedError(ctx, at)
 	}
 	if e.stuck != nil && result.unnoticed() {
 		h.stuck = &e

@@ -2,6 +2,7 @@ package memory
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -197,7 +198,7 @@ type tally struct {
 
 // fail makes what a part covers wrong, as far as the ECC lets it.
 func (f *failing) fail(ctx context.Context, part dram.Fault, t *tally) error {
-	var alarm uint64
+	var alarm, corrected uint64
 	for a := range f.module.Areas(part) {
 		size := min(uint64(a.Beats*f.module.Bus), max(f.end, a.Address)-a.Address)
 		if size == 0 {
@@ -210,10 +211,8 @@ func (f *failing) fail(ctx context.Context, part dram.Fault, t *tally) error {
 		if err := f.site.Machine.ReadPhys(ctx, a.Address, now); err != nil {
 			return err
 		}
-		then, at := f.area(part, a.Address, now, t)
-		if at != 0 && alarm == 0 {
-			alarm = at
-		}
+		then, at, right := f.area(part, a.Address, now, t)
+		alarm, corrected = cmp.Or(alarm, at), cmp.Or(corrected, right)
 		if f.site.Withhold || bytes.Equal(now, then) {
 			continue
 		}
@@ -221,15 +220,19 @@ func (f *failing) fail(ctx context.Context, part dram.Fault, t *tally) error {
 			return err
 		}
 	}
-	if alarm == 0 || f.site.Withhold || f.checked {
-		return nil
+	switch {
+	case f.site.Withhold || f.checked:
+	case alarm != 0:
+		f.checked = true
+		return f.checker.MachineCheck(ctx, alarm)
+	case corrected != 0:
+		return f.checker.CorrectedError(ctx, corrected)
 	}
-	f.checked = true
-	return f.checker.MachineCheck(ctx, alarm)
+	return nil
 }
 
-// area is what a part of memory is read as from now on, and where it first raised an alarm.
-func (f *failing) area(part dram.Fault, address uint64, now []byte, t *tally) (then []byte, alarm uint64) {
+// area is what a part of memory is read as from now on, where it first raised an alarm, and where it was first corrected.
+func (f *failing) area(part dram.Fault, address uint64, now []byte, t *tally) (then []byte, alarm, corrected uint64) {
 	then = bytes.Clone(now)
 	bus := f.module.Bus
 	for n := 0; n+bus <= len(now); n += bus {
@@ -255,11 +258,14 @@ func (f *failing) area(part dram.Fault, address uint64, now []byte, t *tally) (t
 		if changed := !bytes.Equal(t.before, t.after); t.before == nil || !changed && !bytes.Equal(now[n:n+bus], then[n:n+bus]) {
 			t.phys, t.before, t.after = at, now[n:n+bus], then[n:n+bus]
 		}
-		if r == Detected && alarm == 0 {
-			alarm = at
+		switch r {
+		case Detected:
+			alarm = cmp.Or(alarm, at)
+		case Corrected:
+			corrected = cmp.Or(corrected, at)
 		}
 	}
-	return then, alarm
+	return then, alarm, corrected
 }
 
 // String says how much was wrong, and what the ECC made of it.

@@ -70,8 +70,8 @@ func TestParts(t *testing.T) {
 					t.Errorf("lane %d has %d wrong bytes", lane, n)
 				}
 			}
-			if worst(got.words) != c.worst || len(f.checks) > 0 != c.alarm {
-				t.Errorf("%s, machine checks %x", got.String(), f.checks)
+			if worst(got.words) != c.worst || len(f.checks) > 0 != c.alarm || len(f.logged) > 0 != (c.worst == Corrected) {
+				t.Errorf("%s, machine checks %x, logged %x", got.String(), f.checks, f.logged)
 			}
 		})
 	}

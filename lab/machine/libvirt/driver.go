@@ -88,6 +88,9 @@ func (l *launcher) open(ctx context.Context, accel machine.Accel) error {
 // Name is "libvirt".
 func (l *launcher) Name() string { return Name }
 
+// Can is true of all but a clock that counts instructions, for which libvirt's XML has no word.
+func (l *launcher) Can(a machine.Ability) bool { return a != machine.CountsTime }
+
 // Version has that of libvirt, which chooses where devices are, that of QEMU and the type of the machine.
 func (l *launcher) Version() string { return l.version }
 

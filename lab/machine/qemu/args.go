@@ -15,12 +15,17 @@ func args(s *vm.Spec) []string {
 	if s.Accel == machine.KVM {
 		cpu = "host,migratable=on"
 	}
+	board, memory := fmt.Sprintf("q35,accel=%s,memory-backend=ram,vmport=off", s.Accel), fmt.Sprintf("%dM", s.Memory>>20)
+	counted := s.Clock == machine.Instructions
+	if counted {
+		board += ",nvdimm=on"
+		memory += fmt.Sprintf(",slots=%d,maxmem=%dM", len(s.Disks), s.Memory>>20+room(s.Disks))
+	}
 	a := []string{
 		"-name", s.Name(), "-nodefaults", "-no-user-config", "-display", "none",
 		// Guests are corrupted on purpose, and one may come out of QEMU: it starts no program then, and becomes nobody else.
 		"-sandbox", "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny",
-		"-machine", fmt.Sprintf("q35,accel=%s,memory-backend=ram,vmport=off", s.Accel),
-		"-cpu", cpu, "-smp", strconv.Itoa(s.CPUs), "-m", fmt.Sprintf("%dM", s.Memory>>20),
+		"-machine", board, "-cpu", cpu, "-smp", strconv.Itoa(s.CPUs), "-m", memory,
 		"-object", s.MemoryBackend(),
 		"-kernel", s.Kernel, "-initrd", s.Initrd, "-append", s.Cmdline,
 		// A guest that resets itself has come to its end: a trial looks at one life only.
@@ -35,6 +40,10 @@ func args(s *vm.Spec) []string {
 	}
 	a = append(a, "-blockdev", object(blockNode("root", "qcow2", file(s.Overlay()))), "-device", "virtio-blk-pci,drive=root")
 	for i, d := range s.Disks {
+		if counted {
+			a = append(a, "-object", s.DiskBackend(d), "-device", "nvdimm,memdev="+diskID(d.Name))
+			continue
+		}
 		from := file(s.Disk(d.Name))
 		if nbd, ok := s.NBD[d.Name]; ok {
 			from = export(d.Name, nbd.Socket)
@@ -42,10 +51,21 @@ func args(s *vm.Spec) []string {
 		a = append(a, "-blockdev", object(blockNode(diskID(d.Name), "raw", from)),
 			"-device", rootPort(i), "-device", object(disk(i, d.Name)))
 	}
+	if counted {
+		a = append(a, "-icount", "shift=1,sleep=off", "-rtc", "clock=vm,base="+machine.ClockBase.Format("2006-01-02T15:04:05"))
+	}
 	if s.Incoming {
 		a = append(a, "-S", "-incoming", "defer")
 	}
 	return a
+}
+
+// room is what data disks need of a guest's addresses as memory, in MiB: each begins at a multiple of 1 GiB.
+func room(disks []machine.DiskConfig) (mib int64) {
+	for _, d := range disks {
+		mib += d.Size>>20 + 1<<10
+	}
+	return mib
 }
 
 // properties are an object of QEMU's, as its monitor and its command line take it.

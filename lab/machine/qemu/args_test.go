@@ -18,6 +18,8 @@ func testSpec() *vm.Spec {
 	}
 }
 
+func counted(s *vm.Spec) { s.Clock = machine.Instructions }
+
 func TestArgs(t *testing.T) {
 	tests := []struct {
 		name   string
@@ -33,6 +35,11 @@ func TestArgs(t *testing.T) {
 		{"a path of a server has one", func(s *vm.Spec) { s.NBD = map[string]machine.NBD{"v0": {Socket: "/n,1"}} }, []string{"-blockdev", `{"driver":"raw","file":{"driver":"nbd","export":"v0","reconnect-delay":5,"server":{"path":"/n,1","type":"unix"}},"node-name":"disk-v0"}`}},
 		{"only loopback is forwarded", func(*vm.Spec) {}, []string{"-netdev", "user,id=net,restrict=on,hostfwd=tcp:127.0.0.1:0-:22,hostfwd=tcp:127.0.0.1:0-:80"}},
 		{"a KVM guest sees the host's CPU", func(s *vm.Spec) { s.Accel = machine.KVM }, []string{"-cpu", "host,migratable=on"}},
+		{"a guest that counts its time", counted, []string{"-icount", "shift=1,sleep=off"}},
+		{"its wall clock", counted, []string{"-rtc", "clock=vm,base=2025-05-07T00:00:00"}},
+		{"its disks are memory", counted, []string{"-device", "nvdimm,memdev=disk-v0"}},
+		{"that is written through", counted, []string{"-object", "memory-backend-file,id=disk-v0,size=1048576,mem-path=/d,,1/disk-v0.raw,share=on"}},
+		{"and has addresses", counted, []string{"-m", "3072M,slots=1,maxmem=4097M"}},
 		{"the command line is one argument", func(*vm.Spec) {}, []string{"-append", "a b"}},
 	}
 	for _, tt := range tests {

@@ -47,6 +47,9 @@ type launcher struct {
 // Name is "qemu".
 func (l *launcher) Name() string { return "qemu" }
 
+// Can is true of everything.
+func (l *launcher) Can(machine.Ability) bool { return true }
+
 // Version is the first line of what QEMU says about itself, and what devices its machines have.
 func (l *launcher) Version() string { return l.version }
 

@@ -18,6 +18,8 @@ import (
 type Launcher interface {
 	// Name is the word the user chooses the driver by.
 	Name() string
+	// Can is machine.Driver's, where what runs the guests can do it.
+	Can(a machine.Ability) bool
 	// Version is everything that the device state of a checkpoint depends on.
 	Version() string
 	// Launch starts QEMU, its CPUs stopped only if s.Incoming, and returns when its monitor answers. What the guest
@@ -102,8 +104,10 @@ func (d *Driver) Name() string { return d.launcher.Name() }
 // Accel says what runs the guests.
 func (d *Driver) Accel() machine.Accel { return d.opts.Accel }
 
-// Can is true of everything, whatever launches QEMU.
-func (d *Driver) Can(machine.Ability) bool { return true }
+// Can asks the launcher, but for what no KVM guest can.
+func (d *Driver) Can(a machine.Ability) bool {
+	return d.launcher.Can(a) && (a != machine.CountsTime || d.opts.Accel == machine.TCG)
+}
 
 // Version is the launcher's.
 func (d *Driver) Version() string { return d.launcher.Version() }

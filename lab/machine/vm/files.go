@@ -91,6 +91,11 @@ func (s *Spec) MemoryBackend() string {
 	return fmt.Sprintf("memory-backend-file,id=ram,size=%dM,mem-path=%s,share=%s", s.Memory>>20, Escape(s.RAM), share)
 }
 
+// DiskBackend is the memory that a data disk is of a guest that counts its time, written through to its file.
+func (s *Spec) DiskBackend(d machine.DiskConfig) string {
+	return fmt.Sprintf("memory-backend-file,id=disk-%s,size=%d,mem-path=%s,share=on", d.Name, d.Size, Escape(s.Disk(d.Name)))
+}
+
 // Netdev is the value of QEMU's -netdev of the id "net". It lets the host reach the guest's ports and the guest reach
 // nothing. Port 0: the kernel chooses, QEMU tells.
 func (s *Spec) Netdev() string {

@@ -103,6 +103,9 @@ func (d *Driver) restore(ctx context.Context, cp *machine.Checkpoint, freezable 
 	if freezable && len(nbd) > 0 {
 		return nil, errors.New("a checkpoint cannot hold the disks of an NBD server: fork without Freezable")
 	}
+	if cp.Config.Clock == machine.Instructions && len(nbd) > 0 {
+		return nil, errors.New("the disks of a machine that counts its time are memory, which no NBD server can have")
+	}
 	s, err := d.prepare(cp.Config)
 	if err != nil {
 		return nil, err

@@ -226,9 +226,10 @@ func (m *vm) Translate(ctx context.Context, cpu int, virt uint64) (uint64, error
 // program cannot be gone on with: RIPV is not set.
 const (
 	mciStatus  = 1<<63 | 1<<61 | 1<<60 | 1<<59 | 1<<58 | 0x9f
-	mcgStatus  = 1 << 2   // MCIP: a machine check is in progress
-	mciMisc    = 2<<6 | 6 // ADDR is a physical address, good to 64 bytes
-	memoryBank = 9        // as real hosts use for memory controllers; QEMU has 10
+	corrected  = 1<<63 | 1<<60 | 1<<59 | 1<<58 | 1<<38 | 0x9f // and one such error was counted
+	mcgStatus  = 1 << 2                                       // MCIP: a machine check is in progress
+	mciMisc    = 2<<6 | 6                                     // ADDR is a physical address, good to 64 bytes
+	memoryBank = 9                                            // as real hosts use for memory controllers; QEMU has 10
 )
 
 // tripleFault is what QEMU says of a guest that has machine checks switched off, as kernels without CONFIG_X86_MCE do. Its
@@ -237,8 +238,16 @@ const tripleFault = "raising triple fault"
 
 // MachineCheck injects an uncorrected memory error.
 func (m *vm) MachineCheck(ctx context.Context, phys uint64) error {
-	command := fmt.Sprintf("mce -b 0 %d %#x %#x %#x %#x", memoryBank, uint64(mciStatus), mcgStatus, phys, mciMisc)
-	out, err := hmp(ctx, m.process, command)
+	return m.mce(ctx, fmt.Sprintf("-b 0 %d %#x %#x %#x %#x", memoryBank, uint64(mciStatus), mcgStatus, phys, mciMisc))
+}
+
+// CorrectedError injects a corrected one.
+func (m *vm) CorrectedError(ctx context.Context, phys uint64) error {
+	return m.mce(ctx, fmt.Sprintf("0 %d %#x 0 %#x %#x", memoryBank, uint64(corrected), phys, mciMisc))
+}
+
+func (m *vm) mce(ctx context.Context, args string) error {
+	out, err := hmp(ctx, m.process, "mce "+args)
 	if out = strings.TrimSpace(out); err == nil && out != "" && !strings.Contains(out, tripleFault) {
 		err = errors.New(out)
 	}

@@ -22,6 +22,9 @@ func (m *vm) plug(disk string, in bool, do func() error) error {
 	if !slices.ContainsFunc(m.Config.Disks, func(d machine.DiskConfig) bool { return d.Name == disk }) {
 		return fmt.Errorf("machine %s has no data disk %s", m.ID(), disk)
 	}
+	if m.Clock == machine.Instructions {
+		return fmt.Errorf("disk %s of machine %s is memory, which stays plugged in", disk, m.ID())
+	}
 	m.plugging.Lock()
 	defer m.plugging.Unlock()
 	switch {
