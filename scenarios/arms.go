@@ -5,6 +5,49 @@ import (
 	"strings"
 )
 
+// mostArms is how many a matrix may make.
+const mostArms = 1000
+
+// matrix makes a fault arm of every choice of one entry from each axis, named by them with a dash in between.
+func (d *decoder) matrix(s *Scenario, n *node, trials int) {
+	const example = "[{mirror: {}, single: {layout: v0}}, {one: {}, all: {copies: all}}]"
+	if n.kind != list || len(n.items) == 0 {
+		d.errorf(n.line, "matrix is %s", "write matrix: %s", kindOrEmptyList(n), example)
+		return
+	}
+	made := []Arm{{Trials: trials}}
+	for _, axis := range n.items {
+		entries := d.entries(axis, "an axis of matrix", example)
+		choices := make([]map[string]string, len(entries))
+		for i, e := range entries {
+			if !slug.MatchString(e.key) {
+				d.errorf(e.line, "matrix: %q is not %s", "write for example single", e.key, slugMeans)
+			}
+			choices[i] = d.overrides(e.val, e.key, s.Vars)
+		}
+		next := make([]Arm, 0, len(made)*len(choices))
+		for _, a := range made {
+			for i, e := range entries {
+				for _, name := range sortedKeys(choices[i]) {
+					if _, twice := a.Vars[name]; twice {
+						d.errorf(e.line, "matrix: both %s and %s set %s", "write each var in one axis", a.Name, e.key, name)
+					}
+				}
+				arm := Arm{Name: strings.TrimPrefix(a.Name+"-"+e.key, "-"), Trials: trials}
+				if vars := merged(a.Vars, choices[i]); len(vars) > 0 {
+					arm.Vars = vars
+				}
+				next = append(next, arm)
+			}
+		}
+		if made = next; len(made) > mostArms {
+			d.errorf(n.line, "matrix makes %d arms", "write a scenario for each part, of at most %d", len(made), mostArms)
+			return
+		}
+	}
+	s.Arms = made
+}
+
 // arms decodes the arms and gives the line of each.
 func (d *decoder) arms(s *Scenario, top fields, trials int) (lines []int) {
 	const example = "[{name: fault}, {name: control, control: true, withhold: true}]"
@@ -17,6 +60,12 @@ func (d *decoder) arms(s *Scenario, top fields, trials int) (lines []int) {
 		return nil
 	}
 	first := map[string]int{}
+	if top.has("matrix") {
+		d.matrix(s, top.vals["matrix"], trials)
+	}
+	for _, a := range s.Arms {
+		first[a.Name], lines = top.vals["matrix"].line, append(lines, top.vals["matrix"].line)
+	}
 	for _, item := range n.items {
 		f := d.fields(item, "arm", "- name: no-fault", "name", "control", "withhold", "vars", "trials")
 		a := Arm{Name: f.match("name", slug, slugMeans, "no-fault"), Trials: trials}

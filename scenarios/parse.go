@@ -23,7 +23,7 @@ func Parse(name string, data []byte) (*Scenario, error) {
 	}
 	s := &Scenario{File: name, Source: string(data)}
 	top := d.fields(root, "", "name: value lines", "name", "question", "claim", "cause", "cost", "zfs", "default", "machine", "vars", "pool",
-		"prepare", "workload", "fault", "arms", "no_control", "trials", "limit", "expect")
+		"prepare", "workload", "fault", "matrix", "arms", "no_control", "trials", "limit", "expect")
 	d.head(s, top)
 	s.Machine = d.machine(top.need("machine", "{cpus: 2, memory: 1GiB, disks: {v0: 512MiB}}"))
 	if top.has("vars") {

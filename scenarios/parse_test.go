@@ -251,6 +251,19 @@ func TestErrors(t *testing.T) {
 		{"half a page", []string{"cpus: 2", "cpus: 1", "v1: 512MiB}}", "v1: 65MiB}, clock: icount}"}, []string{
 			`good.yaml:6: disks of machine: 65MiB is not a whole number of pages of 2MiB, as memory is; write 66MiB`,
 		}},
+		{"a matrix of nothing", []string{"arms:\n", "matrix: []\narms:\n"}, []string{
+			`good.yaml:34: matrix is an empty list; write matrix: [{mirror: {}, single: {layout: v0}}, {one: {}, all: {copies: all}}]`,
+		}},
+		{"a matrix with one var in two axes", []string{"arms:\n", "matrix: [{a: {label: x}}, {b: {label: y}}]\narms:\n"}, []string{
+			`good.yaml:34: matrix: both a and b set label; write each var in one axis`,
+		}},
+		{"a matrix with a bad name and a var of nobody", []string{"arms:\n", "matrix: [{A: {label: x}, b: {none: x}}]\narms:\n"}, []string{
+			`good.yaml:34: matrix: "A" is not a name of lower-case letters, digits and dashes; write for example single`,
+			`good.yaml:34: vars of arm b: none is not defined under vars of the scenario; write label or sides`,
+		}},
+		{"an arm that the matrix makes, too", []string{"arms:\n", "matrix: [{other-label: {label: x}}]\narms:\n"}, []string{
+			`good.yaml:40: a second arm other-label, the first is in line 34; write another name`,
+		}},
 		{"no crontab", []string{"  - scrub", "  - cron: {for: 90s, jobs: {hourly: sh /root/life}}"}, []string{
 			`good.yaml:30: jobs of cron: "hourly" with "sh /root/life" is no line of a crontab; write for example {"*/10 * * * *": sh /root/life}`,
 		}},

@@ -396,3 +396,23 @@ func TestOn(t *testing.T) {
 		}
 	}
 }
+
+// TestMatrix expects an arm for each choice, in the order of the axes, and those of arms behind them.
+func TestMatrix(t *testing.T) {
+	text := strings.Replace(good, "arms:\n", "matrix:\n  - {one: {}, both: {sides: \"v0, v1\"}}\n  - {x: {label: x}, y: {label: y}, z: {label: z}}\narms:\n", 1)
+	s, err := Parse("good.yaml", []byte(text))
+	if err != nil {
+		t.Fatal(err)
+	}
+	names := make([]string, len(s.Arms))
+	for i, a := range s.Arms {
+		names[i] = a.Name
+	}
+	if want := []string{"one-x", "one-y", "one-z", "both-x", "both-y", "both-z", "rot", "no-rot", "other-label"}; !slices.Equal(names, want) {
+		t.Errorf("arms are %q", names)
+	}
+	r, err := s.ForArm("both-y")
+	if err != nil || !slices.Equal(r.Fault.VdevBitrot.Disks, []string{"v0", "v1"}) || r.Prepare[1].Write.Content != "y" || r.Arm.Trials != 10 || r.Arm.Control {
+		t.Errorf("%+v, %v", r, err)
+	}
+}
