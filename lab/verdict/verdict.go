@@ -68,7 +68,8 @@ type Arm struct {
 	// number of trials.
 	Rate float64    `json:"rate"`
 	CI95 [2]float64 `json:"ci95"`
-	// Daily is of an arm whose guests have lived by their cron.
+	// Daily is of an arm whose guests have lived by their cron, if it is known of every valid trial for how long: hits without their
+	// time would make the rate too high.
 	Daily *Daily `json:"daily,omitempty"`
 	// P is that of a fault arm against the control arm that separates from it worst, for all fault arms together and however
 	// often it is looked at: below 0.01 the arm is separated.
@@ -111,7 +112,7 @@ func sum(s *scenarios.Scenario, a scenarios.Arm, results []trial.Result, p Plan)
 	arm := Arm{
 		Name: a.Name, Control: a.Control, Planned: p.Trials[a.Name], Outcomes: map[trial.Outcome]int{}, Signatures: map[string]int{},
 	}
-	n, seconds := 0, 0
+	n, seconds, timed := 0, 0, true
 	for i := range results {
 		if results[i].Arm == a.Name {
 			n++
@@ -129,9 +130,11 @@ func sum(s *scenarios.Scenario, a scenarios.Arm, results []trial.Result, p Plan)
 			continue
 		}
 		arm.Valid++
+		lived := 0
 		for _, w := range r.Workload {
-			seconds += w.Seconds
+			lived += w.Seconds
 		}
+		seconds, timed = seconds+lived, timed && lived > 0
 		if r.Signature != "" {
 			arm.Signatures[r.Signature]++
 		}
@@ -145,7 +148,7 @@ func sum(s *scenarios.Scenario, a scenarios.Arm, results []trial.Result, p Plan)
 	if arm.Valid > 0 {
 		arm.Rate = float64(arm.Hits) / float64(arm.Valid)
 	}
-	if days := float64(seconds) / (24 * 60 * 60); days > 0 {
+	if days := float64(seconds) / (24 * 60 * 60); timed && days > 0 {
 		lo, hi := stats.Poisson(arm.Hits, days, confidence)
 		arm.Daily = &Daily{Days: days, Rate: float64(arm.Hits) / days, CI95: [2]float64{lo, hi}}
 	}

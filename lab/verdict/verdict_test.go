@@ -172,6 +172,10 @@ func TestDaily(t *testing.T) {
 	if d := r.Arms[0].Daily; d == nil || d.Days != 0.5 || d.Rate != 4 || d.CI95[0] < 0.48 || d.CI95[0] > 0.49 || d.CI95[1] < 14.4 || d.CI95[1] > 14.5 {
 		t.Errorf("daily is %+v", d)
 	}
+	results[0].Workload = nil
+	if d := Conclude(s, results, fixed(results)).Arms[0].Daily; d != nil {
+		t.Errorf("with a hit whose time nobody knows %+v", d)
+	}
 	if d := r.Arms[1].Daily; d != nil {
 		t.Errorf("of guests without cron %+v", d)
 	}
