@@ -51,17 +51,20 @@ func (d *decoder) matrix(s *Scenario, n *node, trials int) {
 // arms decodes the arms and gives the line of each.
 func (d *decoder) arms(s *Scenario, top fields, trials int) (lines []int) {
 	const example = "[{name: fault}, {name: control, control: true, withhold: true}]"
-	n := top.need("arms", example)
-	if n == nil {
-		return nil
-	}
-	if n.kind != list || len(n.items) == 0 {
-		d.errorf(n.line, "arms is %s", "write arms: %s", kindOrEmptyList(n), example)
-		return nil
-	}
 	first := map[string]int{}
+	n := &node{kind: empty}
 	if top.has("matrix") {
 		d.matrix(s, top.vals["matrix"], trials)
+	}
+	if top.has("arms") || !top.has("matrix") {
+		n = top.need("arms", example)
+		if n == nil {
+			return nil
+		}
+		if n.kind != list || len(n.items) == 0 {
+			d.errorf(n.line, "arms is %s", "write arms: %s", kindOrEmptyList(n), example)
+			return nil
+		}
 	}
 	for _, a := range s.Arms {
 		first[a.Name], lines = top.vals["matrix"].line, append(lines, top.vals["matrix"].line)
@@ -133,7 +136,10 @@ func (d *decoder) controls(s *Scenario, top fields, lines []int) {
 			}
 		}
 	}
-	at := top.vals["arms"].line
+	at := lines[0]
+	if top.has("arms") {
+		at = top.vals["arms"].line
+	}
 	switch {
 	case faults == 0:
 		d.errorf(at, "every arm is a control arm", "write one arm without control: true")

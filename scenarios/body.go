@@ -31,6 +31,9 @@ func (d *decoder) body(top fields, machine Machine) Resolved {
 		r.Prepare = d.steps(top.vals["prepare"], "prepare")
 	}
 	r.Workload = d.steps(top.need("workload", "[sync]"), "workload")
+	if exported(r.Workload) {
+		d.errorf(top.vals["workload"].line, "the workload ends without the pool, which is asked how it is afterwards", "write - import, or take the last export out")
+	}
 	if top.has("fault") {
 		n := top.vals["fault"]
 		r.Fault = d.decodeFault(n, machine)
@@ -44,6 +47,14 @@ func (d *decoder) body(top fields, machine Machine) Resolved {
 		d.errorf(d.armAt[1], "the fault is armed twice, first in line %d", "write arm once", d.armAt[0])
 	}
 	return r
+}
+
+// exported says whether the last of some steps to export or import the pool is an export.
+func exported(steps []Step) (is bool) {
+	for _, s := range steps {
+		is = (is || s.Export) && !s.Import && !s.Reboot
+	}
+	return is
 }
 
 // layoutWords are those that zpool create gives a meaning, dRAID's apart, which has numbers in it.

@@ -6,6 +6,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/vdevil/vdevil/lab/ops"
 )
 
 // good is a file without errors that uses most of the format. Test cases change a line or two of it; the line numbers
@@ -250,6 +252,23 @@ func TestErrors(t *testing.T) {
 		}},
 		{"half a page", []string{"cpus: 2", "cpus: 1", "v1: 512MiB}}", "v1: 65MiB}, clock: icount}"}, []string{
 			`good.yaml:6: disks of machine: 65MiB is not a whole number of pages of 2MiB, as memory is; write 66MiB`,
+		}},
+		{"a matrix alone, without a control arm", []string{good[strings.Index(good, "arms:"):strings.Index(good, "trials: 10")], "matrix: [{a: {}, b: {label: y}}]\n", "rot: healed", "a: healed"}, []string{
+			`good.yaml:34: there is no control arm; write one with control: true, or no_control: "why there is nothing to take away"`,
+		}},
+		{"operations that are none", []string{"workload:\n", "workload:\n  - operations: |\n      sync\n      frob /tank/a\n"}, []string{
+			`good.yaml:20: operations: line 2: there is no operation "frob"; write one of ` + strings.Join(ops.Words(), ", ") + `; write the lines as lab/ops/README.md has them`,
+		}},
+		{"no operations", []string{"workload:\n", "workload:\n  - operations: \"# nothing\"\n"}, []string{
+			`good.yaml:20: operations: there is none; write - operations: "create tank/a"`,
+		}},
+		{"features that are none", []string{"workload:\n", "workload:\n  - generate: {count: 0, features: [dedupe], draw: 2}\n"}, []string{
+			`good.yaml:20: count of generate: 0 is out of range; write 1 to 10000`,
+			`good.yaml:20: features of generate: "dedupe" is unknown; write dedup`,
+			`good.yaml:20: draw of generate: 2 is out of range; write 1 to 1`,
+		}},
+		{"no pool in the end", []string{"  - verify\n", "  - verify\n  - export\n"}, []string{
+			`good.yaml:19: the workload ends without the pool, which is asked how it is afterwards; write - import, or take the last export out`,
 		}},
 		{"a matrix of nothing", []string{"arms:\n", "matrix: []\narms:\n"}, []string{
 			`good.yaml:34: matrix is an empty list; write matrix: [{mirror: {}, single: {layout: v0}}, {one: {}, all: {copies: all}}]`,

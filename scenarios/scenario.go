@@ -1,6 +1,6 @@
 // Package scenarios loads and checks scenario files. A scenario is a question as a file: a pool, a workload, fault arms,
-// control arms and an expectation. The package knows what a file may say, not how any of it is done: it imports nothing
-// else of the lab, and the steps and faults it hands out are plain data.
+// control arms and an expectation. The package knows what a file may say, not how any of it is done: of the rest of
+// the lab it imports the words of operations alone, and the steps and faults it hands out are plain data.
 //
 // Checking is strict, because a scenario that means something else than its author thinks gives a wrong verdict. Every
 // arm is resolved while a file is loaded, so a value that only one arm puts in place is still refused with its line.

@@ -291,7 +291,7 @@ func TestStepKinds(t *testing.T) {
 		"cron": "cron for 48h0m0s", "together": "together (scrub, sync)", "scrub": "scrub", "verify": "verify", "arm": "arm", "run": "run zpool status",
 		"reboot": "reboot", "import": "import", "export": "export", "healthy": "healthy", "panic": "panic (import)",
 		"must": "must zpool export tank", "must-fail": "must-fail zfs receive tank/d </root/stream",
-		"holds": "holds /tank/clone/f1 as /tank/f1",
+		"holds": "holds /tank/clone/f1 as /tank/f1", "operations": "operations create tank/a", "generate": "generate 40 operations",
 	}
 	for _, f := range kinds {
 		d := newDecoder("x.yaml", scenarioKind)
@@ -307,6 +307,9 @@ func TestStepKinds(t *testing.T) {
 	}
 	if len(kinds) != len(steps) {
 		t.Errorf("%d forms, want %d", len(kinds), len(steps))
+	}
+	if got, want := (Step{Operations: "create tank/a\nsync\nscrub\n"}).String(), "operations create tank/a and 2 more"; got != want {
+		t.Errorf("words %q, want %q", got, want)
 	}
 }
 

@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"strings"
 	"time"
+
+	"github.com/vdevil/vdevil/lab/ops"
 )
 
 // Step is one thing that the guest does. Exactly one field is set; Kind names it.
@@ -24,6 +26,10 @@ type Step struct {
 	SnapshotStorm *SnapshotStorm `json:"snapshot-storm,omitempty"`
 	AutoSnapshot  *AutoSnapshot  `json:"auto-snapshot,omitempty"`
 	Cron          *Cron          `json:"cron,omitempty"`
+	// Operations are those of a program, one after the other, which package ops reads; Generate is a program that each trial makes by its
+	// own seed.
+	Operations string    `json:"operations,omitempty"`
+	Generate   *Generate `json:"generate,omitempty"`
 	// Together runs steps side by side and ends when all have ended.
 	Together []Step `json:"together,omitempty"`
 	// Scrub runs a scrub to its end.
@@ -131,6 +137,14 @@ type Cron struct {
 	Jobs map[string]string `json:"jobs,omitempty"`
 }
 
+// Generate is a program of so many operations, beside those that its features begin with.
+type Generate struct {
+	Count    int           `json:"count"`
+	Features []ops.Feature `json:"features"`
+	// Draw is how many of the features each trial takes, 0 for all.
+	Draw int `json:"draw,omitempty"`
+}
+
 // Kind is the step's word in a file.
 func (s Step) Kind() string { return set(s) }
 
@@ -158,6 +172,13 @@ func (s Step) String() string {
 		what = fmt.Sprintf(" %s %d times", s.AutoSnapshot.Label, s.AutoSnapshot.Times)
 	case s.Cron != nil:
 		what = fmt.Sprintf(" for %s", s.Cron.For)
+	case s.Operations != "":
+		first, rest, _ := strings.Cut(strings.TrimSpace(s.Operations), "\n")
+		if what = " " + first; rest != "" {
+			what += fmt.Sprintf(" and %d more", strings.Count(rest, "\n")+1)
+		}
+	case s.Generate != nil:
+		what = fmt.Sprintf(" %d operations", s.Generate.Count)
 	case s.Together != nil:
 		what = inBrackets(s.Together)
 	case s.Panic != nil:

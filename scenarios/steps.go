@@ -5,6 +5,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/vdevil/vdevil/lab/ops"
 )
 
 // kinds are the steps by their words, each with how it is written and what reads it. A trial itself takes part in those that can stand in
@@ -31,6 +33,8 @@ func init() { // as together and panic hold steps themselves
 		{word: "snapshot-storm", form: "- snapshot-storm: {dataset: tank/d, for: 20s, keep: 5}", decode: (*decoder).decodeStorm},
 		{word: "auto-snapshot", form: "- auto-snapshot: {label: frequent, keep: 31, times: 3}", decode: (*decoder).decodeAutoSnapshot},
 		{word: "cron", form: "- cron: {for: 48h}", decode: (*decoder).decodeCron},
+		{word: "operations", form: `- operations: "create tank/a"`, workloadOnly: true, decode: (*decoder).decodeOperations},
+		{word: "generate", form: "- generate: {count: 40, features: [dedup, clone]}", workloadOnly: true, decode: (*decoder).decodeGenerate},
 		{word: "together", form: "- together: [scrub, sync]", decode: func(d *decoder, s *Step, arg *node, _ string) { s.Together = d.steps(arg, "together") }},
 		{word: "scrub", form: "- scrub", decode: func(_ *decoder, s *Step, _ *node, _ string) { s.Scrub = true }},
 		{word: "holds", form: "- holds: {file: /tank/clone/f1, as: /tank/f1}", decode: func(d *decoder, s *Step, arg *node, right string) { s.Holds = d.holds(arg, right) }},
@@ -220,6 +224,39 @@ func (d *decoder) decodeCron(s *Step, arg *node, right string) {
 				d.errorf(f.vals["jobs"].line, "jobs of cron: %q with %q is no line of a crontab", "write for example %s", when, s.Cron.Jobs[when], example)
 			}
 		}
+	}
+}
+
+func (d *decoder) decodeOperations(s *Step, arg *node, right string) {
+	text, ok := d.text(arg, "operations", right)
+	if !ok {
+		return
+	}
+	s.Operations = text
+	switch program, err := ops.Parse(text); {
+	case err != nil:
+		d.wrong(arg, "operations: %s", "write the lines as lab/ops/README.md has them", strings.ReplaceAll(err.Error(), "\n", "; "))
+	case len(program) == 0:
+		d.wrong(arg, "operations: there is none", "write %s", right)
+	}
+}
+
+func (d *decoder) decodeGenerate(s *Step, arg *node, right string) {
+	f := d.fields(arg, "generate", right, "count", "features", "draw")
+	s.Generate = &Generate{Count: f.integer("count", "40", 1, 10_000)}
+	known := ops.Features()
+	words := make([]string, len(known))
+	for i, k := range known {
+		words[i] = string(k)
+	}
+	for i, w := range d.words(f.need("features", "[dedup, clone]"), f.name("features"), "[dedup, clone]") {
+		if !slices.Contains(words, w) {
+			d.wrong(f.vals["features"].at(i), "features of generate: %q is unknown", "%s", w, instead(w, words))
+		}
+		s.Generate.Features = append(s.Generate.Features, ops.Feature(w))
+	}
+	if f.has("draw") {
+		s.Generate.Draw = f.integer("draw", "2", 1, max(1, len(s.Generate.Features)))
 	}
 }
 

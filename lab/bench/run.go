@@ -142,7 +142,7 @@ func (t *run) work(limited context.Context) (e ending) {
 		return ending{}
 	}
 	t.worker.Guest, t.worker.Pool, t.worker.Seed = t.now().guest, t.resolved.Pool.Name, t.spec.Seed
-	t.worker.Disks = t.resolved.Machine.Names()
+	t.worker.Disks, t.worker.Layout = t.resolved.Machine.Names(), t.resolved.Pool.Layout
 	t.worker.Arm = func(context.Context) error { return t.arm(limited) }
 	t.worker.Reboot, t.worker.Panics = t.reboot, t.panics
 	if err := t.worker.Recall(t.resolved.Prepare); err != nil {

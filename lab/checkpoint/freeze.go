@@ -130,7 +130,7 @@ func (c *Cache) reach(ctx context.Context, img *images.Image, m Moment, o machin
 		return err
 	}
 	defer g.Close()
-	w := &drive.Worker{Guest: g, Pool: m.Resolved.Pool.Name, Disks: m.Resolved.Machine.Names(), Seed: m.Seed}
+	w := &drive.Worker{Guest: g, Pool: m.Resolved.Pool.Name, Disks: m.Resolved.Machine.Names(), Layout: m.Resolved.Pool.Layout, Seed: m.Seed}
 	if err := w.Recall(m.Resolved.Prepare); err != nil {
 		return err
 	}

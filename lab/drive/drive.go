@@ -12,6 +12,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/vdevil/vdevil/lab/guest"
+	"github.com/vdevil/vdevil/lab/ops"
 	"github.com/vdevil/vdevil/lab/oracle"
 	"github.com/vdevil/vdevil/lab/trial"
 	"github.com/vdevil/vdevil/lab/zfs/panics"
@@ -23,9 +24,11 @@ import (
 type Worker struct {
 	Guest *guest.Guest
 	Pool  string
-	// Disks are the names of the machine's, which commands know as variables of the shell.
-	Disks []string
-	Seed  uint64
+	// Disks are the names of the machine's, which commands know as variables of the shell, Layout the words of the pool's, some of them
+	// among it.
+	Disks  []string
+	Layout []string
+	Seed   uint64
 	// Arm is called where the scenario lets the fault strike.
 	Arm func(context.Context) error
 	// Reboot goes on in a fresh machine with the same disks, in which Guest is another one then. Panics runs steps that must end
@@ -34,6 +37,7 @@ type Worker struct {
 	Panics func(context.Context, []scenarios.Step) error
 
 	oracle oracle.Oracle
+	model  *ops.Model // what operations have made; nil before the first one
 	output transcript // what commands print
 
 	mu sync.Mutex
@@ -109,6 +113,8 @@ func (w *Worker) do(ctx context.Context, s scenarios.Step) error {
 		return g.DestroyDataset(ctx, s.Destroy)
 	case s.Create != "":
 		return g.CreateDataset(ctx, s.Create, nil)
+	case s.Operations != "", s.Generate != nil:
+		return w.operations(ctx, s)
 	case s.Together != nil:
 		return w.together(ctx, s.Together)
 	case s.Scrub:
@@ -136,34 +142,35 @@ func (w *Worker) do(ctx context.Context, s scenarios.Step) error {
 	}
 }
 
-// load runs the steps that put a pool to work for a while.
+// load runs the steps that put a pool to work for a while. What they have done is known as they run: a panic stops some for ever.
 func (w *Worker) load(ctx context.Context, s scenarios.Step) error {
-	var (
-		did guest.Counts
-		err error
-	)
+	w.mu.Lock()
+	n := len(w.done.Work)
+	w.done.Work = append(w.done.Work, trial.Work{Step: s.String()})
+	w.mu.Unlock()
+	tell := func(did guest.Counts) {
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		w.done.Work[n].Counts = trial.Counts(did)
+	}
 	switch {
 	case s.Churn != nil:
-		did, err = w.Guest.Churn(ctx, guest.ChurnOptions{
+		return w.Guest.Churn(ctx, guest.ChurnOptions{
 			Dataset: s.Churn.Dataset, Files: s.Churn.Files, Duration: s.Churn.For, Seed: w.Seed,
-		})
+		}, tell)
 	case s.SnapshotStorm != nil:
-		did, err = w.Guest.SnapshotStorm(ctx, guest.SnapshotStormOptions{
+		return w.Guest.SnapshotStorm(ctx, guest.SnapshotStormOptions{
 			Dataset: s.SnapshotStorm.Dataset, Duration: s.SnapshotStorm.For, Keep: s.SnapshotStorm.Keep, Seed: w.Seed,
-		})
+		}, tell)
 	case s.AutoSnapshot != nil:
-		did, err = w.Guest.AutoSnapshot(ctx, guest.AutoSnapshotOptions{
+		return w.Guest.AutoSnapshot(ctx, guest.AutoSnapshotOptions{
 			Label: s.AutoSnapshot.Label, Keep: s.AutoSnapshot.Keep, Times: s.AutoSnapshot.Times,
-		})
+		}, tell)
 	case s.Cron != nil:
-		did, err = w.Guest.Cron(ctx, guest.CronOptions{Duration: s.Cron.For, Jobs: s.Cron.Jobs})
+		return w.Guest.Cron(ctx, guest.CronOptions{Duration: s.Cron.For, Jobs: s.Cron.Jobs}, tell)
 	default:
 		return fmt.Errorf("no step of kind %q is known", s.Kind())
 	}
-	w.mu.Lock()
-	w.done.Work = append(w.done.Work, trial.Work{Step: s.String(), Counts: trial.Counts(did)})
-	w.mu.Unlock()
-	return err
 }
 
 // parameters sets parameters of the zfs module, and of spl where the name says so.

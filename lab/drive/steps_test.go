@@ -285,7 +285,7 @@ func TestMust(t *testing.T) {
 	}
 }
 
-// TestLoads expects what loads have done to be remembered, also of one that failed.
+// TestLoads expects what loads have done to be remembered, also of one that failed, and of one that goes on.
 func TestLoads(t *testing.T) {
 	s := newSite(t)
 	s.server.Program("zfs-auto-snapshot", s.noting("auto")+`logger "@name," "2 created," "1 destroyed," "0 warnings."`)
@@ -324,6 +324,28 @@ func TestLoads(t *testing.T) {
 	err := s.Run(t.Context(), steps[2:])
 	if work := s.Done().Work; err == nil || len(work) != 4 || work[3].Counts != (trial.Counts{Snapshots: 1, Runs: 1}) {
 		t.Errorf("one that failed did %+v, %v", work, err)
+	}
+	entered := s.fifo()
+	s.server.Program("zfs-auto-snapshot", `[ -e `+s.path("twice")+` ] && { echo >`+entered+`; sleep 60; }; touch `+s.path("twice")+`; logger "@name," "1 created," "0 destroyed," "0 warnings."`)
+	ctx, stop := context.WithCancel(t.Context())
+	ended := make(chan error)
+	go func() { ended <- s.Run(ctx, steps[2:]) }()
+	if _, err := os.ReadFile(entered); err != nil {
+		t.Fatal(err)
+	}
+	// What a guest has printed may be under way yet.
+	for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(10 * time.Millisecond) {
+		work := s.Done().Work
+		if len(work) == 5 && work[4].Counts == (trial.Counts{Snapshots: 1, Runs: 1}) {
+			break
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("one that goes on did %+v", work)
+		}
+	}
+	stop()
+	if err := <-ended; !errors.Is(err, context.Canceled) {
+		t.Errorf("one that was stopped: %v", err)
 	}
 	if err := s.Run(t.Context(), []scenarios.Step{{}}); err == nil || !strings.Contains(err.Error(), "no step of kind \"\" is known") {
 		t.Errorf("a step without a field: %v", err)

@@ -21,7 +21,7 @@ func CheckWorkload(r scenarios.Resolved) error {
 // RunWorkload runs the workload of an arm, which CheckWorkload must have found in order, in a guest that was prepared for
 // it: for those who look at something else than a trial does.
 func RunWorkload(ctx context.Context, g *guest.Guest, r scenarios.Resolved, seed uint64) error {
-	w := Worker{Guest: g, Pool: r.Pool.Name, Disks: r.Machine.Names(), Seed: seed}
+	w := Worker{Guest: g, Pool: r.Pool.Name, Disks: r.Machine.Names(), Layout: r.Pool.Layout, Seed: seed}
 	if err := w.Recall(r.Prepare); err != nil {
 		return err
 	}

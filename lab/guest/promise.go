@@ -7,8 +7,6 @@ import (
 	"io"
 	"strings"
 	"time"
-
-	"al.essio.dev/pkg/shellescape"
 )
 
 //go:embed promise.sh
@@ -24,14 +22,12 @@ type Promise struct {
 // Promises writes one file after the other into a dataset, each with fsync of it and of its directory, and calls promise
 // as soon as the guest has said so. No file is ever touched again. The duration is measured by the guest's clock.
 func (g *Guest) Promises(ctx context.Context, dataset string, d time.Duration, promise func(Promise)) error {
-	input := "set -euo pipefail; {\n" + scriptLib + scriptPromise + "\n}\n"
 	lines := &lineWriter{line: func(line string) {
 		if sum, path, found := strings.Cut(line, " "); found {
 			promise(Promise{Path: path, Sum: sum})
 		}
 	}}
-	_, err := g.runTo(ctx, shellescape.QuoteCommand([]string{"bash", "-s", "--", dataset, milliseconds(d)}), strings.NewReader(input), lines, io.Discard)
-	if err != nil {
+	if _, err := g.runScript(ctx, scriptLib+scriptPromise, lines, dataset, milliseconds(d)); err != nil {
 		return fmt.Errorf("promises: %w", err)
 	}
 	return nil

@@ -87,10 +87,15 @@ func (g *Guest) RunShown(ctx context.Context, command string, stdout, stderr io.
 
 // RunScript runs a bash script, with set -euo pipefail, args as its $1 and so on, and no input. It fails like Run.
 func (g *Guest) RunScript(ctx context.Context, script string, args ...string) (Output, error) {
+	return g.runScript(ctx, script, io.Discard, args...)
+}
+
+// runScript is RunScript for a caller who wants to see what is printed as it comes.
+func (g *Guest) runScript(ctx context.Context, script string, watch io.Writer, args ...string) (Output, error) {
 	// bash reads the script from its input, command by command. The braces make it read all of it before the first
 	// command runs, so that no command can eat the rest, and half a script is never run.
 	input := "set -euo pipefail; {\n" + script + "\n}\n"
-	return g.run(ctx, shellescape.QuoteCommand(append([]string{"bash", "-s", "--"}, args...)), strings.NewReader(input))
+	return g.runTo(ctx, shellescape.QuoteCommand(append([]string{"bash", "-s", "--"}, args...)), strings.NewReader(input), watch, io.Discard)
 }
 
 // run is Run with an input.

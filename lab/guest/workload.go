@@ -12,7 +12,7 @@ import (
 )
 
 // The workloads are bash, run inside the guest. They print lines like "writes=120" as they go, so that what was done is
-// known even when a panic stops them.
+// known even when a panic stops them: their methods call tell with what they have done so far, each time that it has changed.
 var (
 	//go:embed lib.sh
 	scriptLib string
@@ -50,8 +50,8 @@ type ChurnOptions struct {
 }
 
 // Churn overwrites the beginnings of random files with random text of 512 bytes to 32 KiB, one piece after the other.
-func (g *Guest) Churn(ctx context.Context, o ChurnOptions) (Counts, error) {
-	return g.workload(ctx, "churn", scriptLib+scriptChurn,
+func (g *Guest) Churn(ctx context.Context, o ChurnOptions, tell func(Counts)) error {
+	return g.workload(ctx, "churn", scriptLib+scriptChurn, tell,
 		o.Dataset, strconv.Itoa(o.Files), milliseconds(o.Duration), seed(o.Seed))
 }
 
@@ -71,8 +71,8 @@ type SnapshotStormOptions struct {
 const stormFiles = 200
 
 // SnapshotStorm makes snapshots and destroys old ones as fast as the guest can, while files are churned.
-func (g *Guest) SnapshotStorm(ctx context.Context, o SnapshotStormOptions) (Counts, error) {
-	return g.workload(ctx, "snapshot storm", scriptLib+scriptStorm,
+func (g *Guest) SnapshotStorm(ctx context.Context, o SnapshotStormOptions, tell func(Counts)) error {
+	return g.workload(ctx, "snapshot storm", scriptLib+scriptStorm, tell,
 		o.Dataset, strconv.Itoa(stormFiles), milliseconds(o.Duration), seed(o.Seed), strconv.Itoa(o.Keep))
 }
 
@@ -90,8 +90,8 @@ type AutoSnapshotOptions struct {
 // one run after the other. A snapshot's name ends with the minute, so a second run within a minute would fail. Each run
 // is therefore told, through a date command of its own, a minute one later than the run before; the command and its flags
 // are those of the report. It snapshots every pool.
-func (g *Guest) AutoSnapshot(ctx context.Context, o AutoSnapshotOptions) (Counts, error) {
-	return g.workload(ctx, "zfs-auto-snapshot", scriptAutoSnapshot,
+func (g *Guest) AutoSnapshot(ctx context.Context, o AutoSnapshotOptions, tell func(Counts)) error {
+	return g.workload(ctx, "zfs-auto-snapshot", scriptAutoSnapshot, tell,
 		o.Label, strconv.Itoa(o.Keep), strconv.Itoa(o.Times))
 }
 
@@ -105,41 +105,41 @@ type CronOptions struct {
 
 // Cron lets time pass with the jobs that packages have in /etc/cron.d, /etc/cron.hourly and so on, zfs-auto-snapshot's among them, at the
 // times of Debian's crontab, and some more.
-func (g *Guest) Cron(ctx context.Context, o CronOptions) (Counts, error) {
+func (g *Guest) Cron(ctx context.Context, o CronOptions, tell func(Counts)) error {
 	args := make([]string, 0, 1+len(o.Jobs))
 	args = append(args, strconv.Itoa(int(o.Duration.Seconds())))
 	for _, when := range slices.Sorted(maps.Keys(o.Jobs)) {
 		args = append(args, when+" "+o.Jobs[when])
 	}
-	return g.workload(ctx, "cron", scriptCron, args...)
+	return g.workload(ctx, "cron", scriptCron, tell, args...)
 }
 
 // workload runs a script that prints counts.
-func (g *Guest) workload(ctx context.Context, name, script string, args ...string) (Counts, error) {
-	output, err := g.RunScript(ctx, script, args...)
-	counts := parseCounts(string(output.Stdout))
-	if err != nil {
-		return counts, fmt.Errorf("%s: %w", name, err)
+func (g *Guest) workload(ctx context.Context, name, script string, tell func(Counts), args ...string) error {
+	var c Counts
+	lines := &lineWriter{line: func(line string) {
+		if c.read(line) {
+			tell(c)
+		}
+	}}
+	if _, err := g.runScript(ctx, script, lines, args...); err != nil {
+		return fmt.Errorf("%s: %w", name, err)
 	}
-	return counts, nil
+	return nil
 }
 
-// parseCounts reads lines of name=number; the last of a name holds. Other lines, and a last one cut short, are ignored.
-func parseCounts(text string) Counts {
-	var c Counts
+// read takes a line of name=number in; others it ignores.
+func (c *Counts) read(line string) bool {
 	fields := map[string]*int{
 		"writes": &c.Writes, "snapshots": &c.Snapshots, "destroyed": &c.Destroyed, "runs": &c.Runs, "seconds": &c.Seconds,
 	}
-	for line := range strings.Lines(text) {
-		name, value, _ := strings.Cut(line, "=")
-		number, whole := strings.CutSuffix(value, "\n")
-		if field := fields[name]; field != nil && whole {
-			if n, err := strconv.Atoi(number); err == nil {
-				*field = n
-			}
-		}
+	name, value, _ := strings.Cut(line, "=")
+	number, err := strconv.Atoi(value)
+	if fields[name] == nil || err != nil {
+		return false
 	}
-	return c
+	*fields[name] = number
+	return true
 }
 
 func milliseconds(d time.Duration) string { return strconv.FormatInt(d.Milliseconds(), 10) }

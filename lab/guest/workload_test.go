@@ -24,8 +24,9 @@ func TestChurn(t *testing.T) {
 		t.Fatal(err)
 	}
 	fakeZFS(s, folder, filepath.Join(t.TempDir(), "log"))
-	counts, err := connect(t, s, s.machine()).Churn(t.Context(),
-		ChurnOptions{Dataset: "tank/c", Files: 3, Duration: time.Second, Seed: 5})
+	counts := Counts{}
+	err := connect(t, s, s.machine()).Churn(t.Context(),
+		ChurnOptions{Dataset: "tank/c", Files: 3, Duration: time.Second, Seed: 5}, into(&counts))
 	if err != nil || counts.Writes == 0 || counts.Snapshots != 0 {
 		t.Fatalf("%+v %v", counts, err)
 	}
@@ -45,8 +46,9 @@ func TestSnapshotStorm(t *testing.T) {
 	log := filepath.Join(t.TempDir(), "log")
 	fakeZFS(s, t.TempDir(), log)
 	const keep = 3
-	counts, err := connect(t, s, s.machine()).SnapshotStorm(t.Context(),
-		SnapshotStormOptions{Dataset: "tank/s", Duration: 2 * time.Second, Keep: keep, Seed: 5})
+	counts := Counts{}
+	err := connect(t, s, s.machine()).SnapshotStorm(t.Context(),
+		SnapshotStormOptions{Dataset: "tank/s", Duration: 2 * time.Second, Keep: keep, Seed: 5}, into(&counts))
 	if err != nil || counts.Snapshots <= keep || counts.Writes == 0 {
 		t.Fatalf("%+v %v", counts, err)
 	}
@@ -79,8 +81,8 @@ func TestSnapshotStormFails(t *testing.T) {
 	folder := t.TempDir()
 	s.Program("zfs", "case $1 in snapshot) echo no space >&2; exit 1;; list) echo "+folder+";; esac")
 	// The churn beside it would go on for an hour.
-	_, err := connect(t, s, s.machine()).SnapshotStorm(t.Context(),
-		SnapshotStormOptions{Dataset: "tank/s", Duration: time.Hour, Keep: 3})
+	err := connect(t, s, s.machine()).SnapshotStorm(t.Context(),
+		SnapshotStormOptions{Dataset: "tank/s", Duration: time.Hour, Keep: 3}, unheard)
 	if err == nil || !strings.Contains(err.Error(), "no space") {
 		t.Errorf("got %v", err)
 	}
@@ -91,7 +93,8 @@ func TestAutoSnapshot(t *testing.T) {
 	log := filepath.Join(t.TempDir(), "log")
 	s.Program("zfs-auto-snapshot", `echo "$@" >>`+shellescape.Quote(log)+`
 logger -t zfs-auto-snap -p daemon.notice "@name," "2 created," "1 destroyed," "0 warnings."`)
-	counts, err := connect(t, s, s.machine()).AutoSnapshot(t.Context(), AutoSnapshotOptions{Label: "frequent", Keep: 31, Times: 3})
+	counts := Counts{}
+	err := connect(t, s, s.machine()).AutoSnapshot(t.Context(), AutoSnapshotOptions{Label: "frequent", Keep: 31, Times: 3}, into(&counts))
 	if want := (Counts{Snapshots: 6, Destroyed: 3, Runs: 3}); err != nil || counts != want {
 		t.Errorf("%+v %v", counts, err)
 	}
@@ -109,7 +112,7 @@ func TestAutoSnapshotNamesDiffer(t *testing.T) {
 	log := filepath.Join(t.TempDir(), "log")
 	s.Program("zfs-auto-snapshot", `date --utc +%F-%H%M >>`+shellescape.Quote(log)+`
 logger "@name," "1 created," "0 destroyed," "0 warnings."`)
-	if _, err := connect(t, s, s.machine()).AutoSnapshot(t.Context(), AutoSnapshotOptions{Label: "x", Keep: 2, Times: 4}); err != nil {
+	if err := connect(t, s, s.machine()).AutoSnapshot(t.Context(), AutoSnapshotOptions{Label: "x", Keep: 2, Times: 4}, unheard); err != nil {
 		t.Fatal(err)
 	}
 	text, err := os.ReadFile(log)
@@ -132,7 +135,7 @@ logger "@name," "1 created," "0 destroyed," "0 warnings."`)
 func TestAutoSnapshotWarns(t *testing.T) {
 	s := newServer(t)
 	s.Program("zfs-auto-snapshot", `logger "zfs snapshot returned 1"; logger "@name," "0 created," "0 destroyed," "1 warnings."`)
-	_, err := connect(t, s, s.machine()).AutoSnapshot(t.Context(), AutoSnapshotOptions{Label: "x", Keep: 2, Times: 4})
+	err := connect(t, s, s.machine()).AutoSnapshot(t.Context(), AutoSnapshotOptions{Label: "x", Keep: 2, Times: 4}, unheard)
 	if err == nil || !strings.Contains(err.Error(), "zfs snapshot returned 1") {
 		t.Errorf("got %v", err)
 	}
@@ -147,7 +150,9 @@ cp "$tables/root" `+shellescape.Quote(dir)+`
 echo "crond: USER root pid 1 cmd zfs-auto-snapshot" >>"$log"
 exec sleep 60`)
 	s.Program("sysctl", "")
-	counts, err := connect(t, s, s.machine()).Cron(t.Context(), CronOptions{Duration: time.Second, Jobs: map[string]string{"*/5 * * * *": "sh /root/life 'a b'"}})
+	counts := Counts{}
+	err := connect(t, s, s.machine()).Cron(t.Context(),
+		CronOptions{Duration: time.Second, Jobs: map[string]string{"*/5 * * * *": "sh /root/life 'a b'"}}, into(&counts))
 	if want := (Counts{Seconds: 1, Runs: 1}); err != nil || counts != want {
 		t.Errorf("%+v %v", counts, err)
 	}
@@ -161,14 +166,25 @@ exec sleep 60`)
 		}
 	}
 	s.Program("busybox", "echo no such table >&2; exit 1")
-	if _, err := connect(t, s, s.machine()).Cron(t.Context(), CronOptions{Duration: time.Second}); err == nil || !strings.Contains(err.Error(), "cron has ended") {
+	if err := connect(t, s, s.machine()).Cron(t.Context(), CronOptions{Duration: time.Second}, unheard); err == nil || !strings.Contains(err.Error(), "cron has ended") {
 		t.Errorf("a cron that ends: %v", err)
 	}
 }
 
-func TestParseCounts(t *testing.T) {
-	got := parseCounts("writes=10\nsnapshots=1\nnoise\nwrites=20\nother=7\nruns=x\ndestroyed=12")
-	if want := (Counts{Writes: 20, Snapshots: 1}); got != want {
-		t.Errorf("got %+v", got)
+func TestReadCounts(t *testing.T) {
+	var got Counts
+	news := 0
+	for line := range strings.Lines("writes=10\nsnapshots=1\nnoise\nwrites=20\nother=7\nruns=x\n") {
+		if got.read(strings.TrimSuffix(line, "\n")) {
+			news++
+		}
+	}
+	if want := (Counts{Writes: 20, Snapshots: 1}); got != want || news != 3 {
+		t.Errorf("got %+v of %d lines", got, news)
 	}
 }
+
+// into keeps the last counts that a workload told.
+func into(c *Counts) func(Counts) { return func(now Counts) { *c = now } }
+
+func unheard(Counts) {}

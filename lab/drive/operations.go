@@ -1,0 +1,97 @@
+package drive
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"syscall"
+
+	"github.com/vdevil/vdevil/lab/guest"
+	"github.com/vdevil/vdevil/lab/ops"
+	"github.com/vdevil/vdevil/scenarios"
+)
+
+// Program is what a step of operations does in a trial of that seed. Disks are those of the machine, layout the words of the pool.
+func Program(s scenarios.Step, pool string, disks, layout []string, seed uint64) (ops.Program, error) {
+	if s.Operations != "" {
+		return ops.Parse(s.Operations)
+	}
+	place := ops.Place{Pool: pool, Seed: seed, Disk: guest.DiskPath}
+	features := s.Generate.Features
+	if s.Generate.Draw > 0 {
+		features = slices.Clone(features)
+		rand.New(rand.NewPCG(seed, 1)).Shuffle(len(features), func(i, j int) { features[i], features[j] = features[j], features[i] })
+		features = features[:s.Generate.Draw]
+	}
+	spare := slices.DeleteFunc(slices.Clone(disks), func(d string) bool { return slices.Contains(layout, d) })
+	return ops.Generate(seed, features, s.Generate.Count, place, spare), nil
+}
+
+// operations does a program and compares what becomes of each operation with what the model foretells. One that goes otherwise does not
+// end it: a panic that follows says more.
+func (w *Worker) operations(ctx context.Context, s scenarios.Step) error {
+	program, err := Program(s, w.Pool, w.Disks, w.Layout, w.Seed)
+	if err != nil {
+		return err
+	}
+	place := ops.Place{Pool: w.Pool, Seed: w.Seed, Disk: guest.DiskPath}
+	if w.model == nil {
+		w.model = ops.NewModel(place, slices.DeleteFunc(slices.Clone(w.Disks), func(d string) bool { return !slices.Contains(w.Layout, d) })...)
+	}
+	requests := make([]ops.Request, len(program))
+	for i, o := range program {
+		requests[i] = o.Request(place)
+	}
+	w.output.note("step " + s.String())
+	step := func(i int) {
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		w.done.Step = fmt.Sprintf("%s, %d of %d: %s", s.Kind(), i+1, len(program), program[i])
+	}
+	var otherwise *BrokenError
+	step(0)
+	err = w.Guest.Do(ctx, requests, func(i int, a ops.Answer) {
+		o := program[i]
+		w.output.note(o.String() + said(a))
+		if otherwise == nil { // from there on the model is another pool's
+			fate, why := w.model.Foretell(o)
+			if reason := judged(o, fate, why, a); reason != "" {
+				otherwise = &BrokenError{reason}
+			} else {
+				w.model.Note(o, a.Error == "")
+			}
+		}
+		if i+1 < len(program) {
+			step(i + 1)
+		}
+	})
+	switch {
+	case err != nil:
+		return err
+	case otherwise != nil:
+		return otherwise
+	}
+	w.model.Expect(&w.oracle)
+	return nil
+}
+
+func said(a ops.Answer) string {
+	if a.Error == "" {
+		return ""
+	}
+	return ": " + a.Error
+}
+
+// judged says what is wrong with what became of an operation, if anything is.
+func judged(o ops.Op, fate ops.Fate, why string, a ops.Answer) string {
+	errno := syscall.Errno(a.Errno)
+	switch {
+	case a.Error == "" && fate == ops.Refused:
+		return fmt.Sprintf("%q was done and must be refused: %s", o, why)
+	case a.Error != "" && fate == ops.Succeeds && !errors.Is(errno, syscall.ENOSPC) && !errors.Is(errno, syscall.EDQUOT):
+		return fmt.Sprintf("%q must succeed: %s", o, a.Error)
+	}
+	return ""
+}

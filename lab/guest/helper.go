@@ -1,0 +1,103 @@
+package guest
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	_ "embed" // the helper
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+
+	"github.com/vdevil/vdevil/lab/host"
+	"github.com/vdevil/vdevil/lab/ops"
+)
+
+//go:embed helper/main.go
+var helperSource []byte
+
+// helperName names the helper by its text.
+func helperName() string {
+	sum := sha256.Sum256(helperSource)
+	return "helper-" + hex.EncodeToString(sum[:8])
+}
+
+// buildHelper gives the helper as a program that needs nothing of the guest but its kernel. It is compiled once and kept in the cache.
+func buildHelper(ctx context.Context) (program []byte, err error) {
+	dirs, err := host.DefaultDirs()
+	if err != nil {
+		return nil, err
+	}
+	path := filepath.Join(dirs.Cache, "helpers", helperName())
+	if program, err = os.ReadFile(path); err == nil {
+		return program, nil
+	}
+	compiler, err := exec.LookPath("go")
+	if err != nil {
+		return nil, fmt.Errorf("operations are done by a helper in the guest, which is compiled once: %w; install Go", err)
+	}
+	dir, err := os.MkdirTemp("", "vdevil-helper-")
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
+	main, built := filepath.Join(dir, "main.go"), filepath.Join(dir, "helper")
+	if err := os.WriteFile(main, helperSource, 0o600); err != nil {
+		return nil, err
+	}
+	//nolint:gosec // the compiler that is on the path, and nothing that a user gave
+	c := exec.CommandContext(ctx, compiler, "build", "-trimpath", "-ldflags=-s -w", "-o", built, main)
+	c.Dir = dir
+	c.Env = append(os.Environ(), "CGO_ENABLED=0", "GOOS=linux", "GOARCH=amd64", "GOFLAGS=", "GOWORK=off")
+	if said, err := c.CombinedOutput(); err != nil {
+		return nil, fmt.Errorf("compiling the helper for guests: %w: %s", err, bytes.TrimSpace(said))
+	}
+	if program, err = os.ReadFile(built); err != nil {
+		return nil, err
+	}
+	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+		return nil, err
+	}
+	return program, host.WriteFile(path, program, 0o755)
+}
+
+// Do asks the helper for one thing after the other and calls tell with each answer as it comes. It does not stop at one that says
+// no; that is for the caller to judge.
+func (g *Guest) Do(ctx context.Context, requests []ops.Request, tell func(i int, a ops.Answer)) error {
+	program, err := buildHelper(ctx)
+	if err != nil {
+		return fmt.Errorf("operations: %w", err)
+	}
+	input := bytes.NewBuffer(program)
+	encoder := json.NewEncoder(input)
+	for _, r := range requests {
+		if err := encoder.Encode(r); err != nil {
+			return fmt.Errorf("operations: %w", err)
+		}
+	}
+	n, strange := 0, error(nil)
+	lines := &lineWriter{line: func(line string) {
+		var a ops.Answer
+		if err := json.Unmarshal([]byte(line), &a); err != nil || n == len(requests) {
+			strange = errors.Join(strange, fmt.Errorf("the helper said %q", line))
+			return
+		}
+		tell(n, a)
+		n++
+	}}
+	// The program comes first, and leaves nothing behind: its file has no name any more when it begins.
+	_, err = g.runTo(ctx, fmt.Sprintf(`f=$(mktemp) && head -c %d >"$f" && chmod 700 "$f" && exec 3<"$f" && rm "$f" && exec /proc/self/fd/3`, len(program)),
+		input, lines, io.Discard)
+	if err = errors.Join(err, strange); err == nil && n < len(requests) {
+		err = fmt.Errorf("of %d operations %d were answered", len(requests), n)
+	}
+	if err != nil {
+		return fmt.Errorf("operations: %w", err)
+	}
+	return nil
+}

@@ -1,0 +1,330 @@
+package ops
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"strconv"
+)
+
+// Feature is something of ZFS that programs use or leave alone.
+type Feature string
+
+// features say of each what it does in the beginning and in between.
+var features = []struct {
+	name Feature
+	// begins is done before anything else, shapes are properties that the first dataset may have.
+	begins []string
+	shapes []string
+	// gives is one of its operations, nil where there is none to do now.
+	gives []func(*generator) []string
+}{
+	{name: "dedup", shapes: []string{"dedup=on", "dedup=verify"}, gives: []func(*generator) []string{
+		func(g *generator) []string { return g.setting("dedup=on", "dedup=off") },
+		(*generator).twice, (*generator).twice,
+	}},
+	{name: "reflink", begins: []string{"parameter zfs_bclone_enabled 1", "parameter zfs_bclone_wait_dirty 1"}, gives: []func(*generator) []string{
+		(*generator).reflink, (*generator).reflink, (*generator).copied,
+	}},
+	// Since 2.4 a gang header is as large as a sector: a threshold below would gang the headers.
+	{name: "gang", begins: []string{"parameter metaslab_force_ganging 20000"}, gives: []func(*generator) []string{
+		func(g *generator) []string {
+			return []string{"parameter", "metaslab_force_ganging_pct", g.one("100", "50", "0")}
+		},
+		func(g *generator) []string {
+			return []string{"parameter", "metaslab_force_ganging", g.one("20000", "40000", "100000")}
+		},
+	}},
+	{name: "snapshot", gives: []func(*generator) []string{
+		(*generator).snapshot, (*generator).snapshot, (*generator).unsnapshot, (*generator).held,
+	}},
+	{name: "clone", gives: []func(*generator) []string{
+		(*generator).snapshot, (*generator).clone, (*generator).clone, (*generator).promote, (*generator).destroy,
+	}},
+	{name: "rollback", gives: []func(*generator) []string{
+		(*generator).snapshot, func(g *generator) []string { return g.with("rollback", g.m.Snapshots()) },
+	}},
+	{name: "send", gives: []func(*generator) []string{(*generator).snapshot, (*generator).send, (*generator).send, (*generator).destroy}},
+	{name: "hole", gives: []func(*generator) []string{(*generator).punch, (*generator).truncate}},
+	{name: "map", gives: []func(*generator) []string{(*generator).mapped}},
+	{name: "names", gives: []func(*generator) []string{(*generator).named, (*generator).attributed}},
+	{name: "prune", shapes: []string{"dedup=on"}, gives: []func(*generator) []string{
+		(*generator).twice, func(g *generator) []string { return []string{"prune", g.one("100", "50")} },
+	}},
+	{name: "encryption", shapes: []string{"encryption=on"}},
+	{name: "compression", shapes: []string{"compression=zstd", "compression=zle"}, gives: []func(*generator) []string{
+		func(g *generator) []string {
+			return g.setting("compression=off", "compression=lz4", "compression=zstd")
+		},
+	}},
+	{name: "copies", gives: []func(*generator) []string{
+		func(g *generator) []string { return g.setting("copies=1", "copies=2", "copies=3") },
+	}},
+	{name: "recordsize", gives: []func(*generator) []string{
+		func(g *generator) []string {
+			return g.setting("recordsize=4k", "recordsize=16k", "recordsize=128k", "recordsize=1m")
+		},
+	}},
+	{name: "checkpoint", gives: []func(*generator) []string{
+		func(g *generator) []string { return []string{g.one("checkpoint", "discard")} },
+	}},
+	{name: "removal", gives: []func(*generator) []string{
+		func(g *generator) []string { return g.with("add", g.spare) },
+		func(g *generator) []string { return g.with("evacuate", g.spare) },
+	}},
+	{name: "reimport", gives: []func(*generator) []string{func(*generator) []string { return []string{"reimport"} }}},
+	{name: "scrub", gives: []func(*generator) []string{func(*generator) []string { return []string{"scrub"} }}},
+	{name: "trim", gives: []func(*generator) []string{func(g *generator) []string { return []string{g.one("trim", "initialize")} }}},
+}
+
+// Features are all of them.
+func Features() (names []Feature) {
+	for _, f := range features {
+		names = append(names, f.name)
+	}
+	return names
+}
+
+// Generate makes a program of so many operations, and what features ask for before them. The same seed gives the same program. Spare are
+// disks that the pool does not have. Most operations can be done by what the ones before have left; a few must be refused.
+func Generate(seed uint64, wanted []Feature, count int, place Place, spare []string) Program {
+	g := &generator{r: rand.New(rand.NewPCG(seed, 0)), m: NewModel(place), spare: spare}
+	first := []string{"create", place.Pool + "/a"}
+	gives := []func(*generator) []string{(*generator).written, (*generator).written, (*generator).filled, (*generator).removed, (*generator).synced}
+	for _, f := range features {
+		if !slices.Contains(wanted, f.name) {
+			continue
+		}
+		for _, line := range f.begins {
+			p, _ := Parse(line)
+			g.add(p[0])
+		}
+		if len(f.shapes) > 0 {
+			first = append(first, g.one(f.shapes...))
+		}
+		gives = append(gives, f.gives...)
+	}
+	g.words(first)
+	for end := len(g.program) + count; len(g.program) < end; {
+		if len(g.open()) == 0 { // all are gone
+			g.words([]string{"create", place.Pool + "/" + g.name("a")})
+			continue
+		}
+		g.words(gives[g.r.IntN(len(gives))](g))
+	}
+	return g.program
+}
+
+type generator struct {
+	r       *rand.Rand
+	m       *Model
+	spare   []string
+	program Program
+	names   int // given so far
+}
+
+// words adds an operation, if there are words for it. One that must be refused is kept once in a while.
+func (g *generator) words(words []string) {
+	if words == nil {
+		return
+	}
+	o, err := newOp(words[0], words[1:]...)
+	if err != nil {
+		panic(err) // this package wrote it
+	}
+	if fate, _ := g.m.Foretell(o); fate != Refused || g.r.IntN(20) == 0 {
+		g.add(o)
+	}
+}
+
+func (g *generator) add(o Op) {
+	fate, _ := g.m.Foretell(o)
+	g.m.Note(o, fate != Refused)
+	g.program = append(g.program, o)
+}
+
+func (g *generator) one(of ...string) string { return of[g.r.IntN(len(of))] }
+
+// with is a word and one of the names, nil if there are none.
+func (g *generator) with(word string, names []string) []string {
+	if len(names) == 0 {
+		return nil
+	}
+	return []string{word, g.one(names...)}
+}
+
+// name is a new one that begins with a letter.
+func (g *generator) name(letter string) string {
+	g.names++
+	return letter + strconv.Itoa(g.names)
+}
+
+// open are the datasets that files can lie in.
+func (g *generator) open() (names []string) {
+	for _, name := range g.m.Datasets() {
+		if !g.m.datasets[name].locked {
+			names = append(names, name)
+		}
+	}
+	return names
+}
+
+// path is a file, of few names so that they are met again.
+func (g *generator) path() string {
+	return mountpoint(g.one(g.open()...)) + "/f" + strconv.Itoa(g.r.IntN(6))
+}
+
+func (g *generator) file() string {
+	if files := g.m.Files(); len(files) > 0 {
+		return g.one(files...)
+	}
+	return g.path()
+}
+
+// extent is a place in a file and how long it is, mostly of whole blocks.
+func (g *generator) extent() (offset, size string) {
+	unit := []int{4 << 10, 16 << 10, 128 << 10}[g.r.IntN(3)]
+	at, n := g.r.IntN(20)*unit, (1+g.r.IntN(12))*unit
+	if g.r.IntN(4) == 0 {
+		at, n = at+g.r.IntN(unit), n-g.r.IntN(unit)
+	}
+	return inUnits(at), inUnits(n)
+}
+
+func inUnits(n int) string {
+	if n > 0 && n%(1<<10) == 0 {
+		return fmt.Sprintf("%dK", n>>10)
+	}
+	return strconv.Itoa(n)
+}
+
+func (g *generator) written() []string {
+	at, n := g.extent()
+	return []string{"write", g.path(), at, n, strconv.Itoa(g.r.IntN(1000))}
+}
+
+func (g *generator) filled() []string {
+	at, n := g.extent()
+	return []string{"fill", g.path(), at, n, g.one("a", "b", "c")}
+}
+
+// twice writes what may have been written before, in whole blocks.
+func (g *generator) twice() []string {
+	return []string{"write", g.path(), "0", g.one("128K", "256K", "384K"), g.one("1", "2", "3")}
+}
+
+func (g *generator) removed() []string {
+	return []string{"remove", g.file()}
+}
+
+func (g *generator) synced() []string {
+	if g.r.IntN(4) == 0 {
+		return []string{"fsync", g.file()}
+	}
+	return []string{"sync"}
+}
+
+func (g *generator) setting(properties ...string) []string {
+	words := g.with("set", g.m.Datasets())
+	if words == nil {
+		return nil
+	}
+	return append(words, g.one(properties...))
+}
+
+func (g *generator) reflink() []string { return []string{"reflink", g.path(), g.file()} }
+
+func (g *generator) copied() []string {
+	at, n := g.extent()
+	from, _ := g.extent()
+	return []string{"copy", g.path(), at, g.file(), from, n}
+}
+
+func (g *generator) snapshot() []string {
+	words := g.with("snapshot", g.m.Datasets())
+	if words == nil {
+		return nil
+	}
+	words[1] += "@" + g.name("s")
+	return words
+}
+
+func (g *generator) unsnapshot() []string { return g.with("destroy-snapshot", g.m.Snapshots()) }
+
+func (g *generator) held() []string {
+	words := g.with(g.one("hold", "release"), g.m.Snapshots())
+	if words == nil {
+		return nil
+	}
+	return append(words, "keep")
+}
+
+func (g *generator) clone() []string {
+	if names := g.m.Snapshots(); len(names) > 0 {
+		return []string{"clone", g.m.place.Pool + "/" + g.name("c"), g.one(names...)}
+	}
+	return nil
+}
+
+func (g *generator) promote() []string { return g.with("promote", g.m.Datasets()) }
+
+func (g *generator) destroy() []string {
+	if names := g.m.Datasets(); len(names) > 1 {
+		return g.with("destroy", names)
+	}
+	return nil
+}
+
+// send sends the whole of a snapshot, or what came after the last one that the other side has.
+func (g *generator) send() []string {
+	names := g.m.Snapshots()
+	if len(names) == 0 {
+		return nil
+	}
+	snap := g.one(names...)
+	from, s := g.m.find(snap)
+	flags := g.one("-", "-L", "-c", "-Lec")
+	if from.encrypted {
+		flags = g.one("-", "-w")
+	}
+	for _, to := range g.m.Datasets() {
+		d := g.m.datasets[to]
+		if d == from || len(d.snaps) == 0 {
+			continue
+		}
+		for _, base := range from.snaps {
+			if base.stamp == d.snaps[len(d.snaps)-1].stamp && base != s && d.snap(s.name) == nil {
+				return []string{"send", snap, to, flags, "@" + base.name}
+			}
+		}
+	}
+	return []string{"send", snap, g.m.place.Pool + "/" + g.name("r"), flags, "-"}
+}
+
+func (g *generator) punch() []string {
+	at, n := g.extent()
+	return []string{"punch", g.file(), at, n}
+}
+
+func (g *generator) truncate() []string {
+	return []string{"truncate", g.path(), inUnits(g.r.IntN(2 << 20))}
+}
+
+func (g *generator) mapped() []string {
+	path := g.file()
+	_, f, _ := g.m.file(path)
+	if f == nil || len(f.data) < 8192 {
+		return nil
+	}
+	at := g.r.IntN(len(f.data) - 4096)
+	return []string{"map", path, strconv.Itoa(at), strconv.Itoa(1 + g.r.IntN(min(64<<10, len(f.data)-at))), strconv.Itoa(g.r.IntN(1000))}
+}
+
+func (g *generator) named() []string {
+	from := g.file()
+	return []string{g.one("rename", "link"), mountpoint(datasetOf(from)) + "/f" + strconv.Itoa(g.r.IntN(6)), from}
+}
+
+func (g *generator) attributed() []string {
+	return []string{"xattr", g.file(), g.one("x", "y"), g.one("10", "3K", "20K"), strconv.Itoa(g.r.IntN(100))}
+}
