@@ -16,6 +16,7 @@ import (
 	"github.com/vdevil/vdevil/lab/campaign"
 	"github.com/vdevil/vdevil/lab/crash"
 	"github.com/vdevil/vdevil/lab/host"
+	"github.com/vdevil/vdevil/lab/minimize"
 	"github.com/vdevil/vdevil/lab/report"
 	"github.com/vdevil/vdevil/lab/report/bitmap"
 	"github.com/vdevil/vdevil/lab/store"
@@ -54,6 +55,8 @@ const (
 	KindCrash = "crash"
 	// KindBisect is a search for the commit that changed an outcome.
 	KindBisect = "bisect"
+	// KindMinimize is a search for the fewest operations.
+	KindMinimize = "minimize"
 )
 
 // OpenStore opens the store of the state directory.
@@ -145,6 +148,16 @@ func (l *Lab) Resume(ctx context.Context, c store.Campaign, t Terms) (Shown, err
 		}
 		s, err := l.bisect(ctx, b, c, t)
 		return Shown{Bisection: &s}, err
+	case KindMinimize:
+		s := &minimize.Search{}
+		if err := json.Unmarshal(c.Request, s); err != nil {
+			return Shown{}, fmt.Errorf("campaign %s: %w", c.Name, err)
+		}
+		if err := l.like(c, s.Driver, s.Accel); err != nil {
+			return Shown{}, err
+		}
+		m, err := l.minimize(ctx, s, c, t)
+		return Shown{Minimum: &m}, err
 	case KindCrash:
 		return l.resumeCrash(ctx, c, t)
 	}
@@ -204,6 +217,13 @@ func Show(ctx context.Context, s *store.Store, c store.Campaign, whole bool) (Sh
 		}
 		s := b.Summary(done)
 		return Shown{Bisection: &s}, nil
+	case KindMinimize:
+		m := &minimize.Search{}
+		if err := errors.Join(json.Unmarshal(c.Request, m), m.Plan()); err != nil {
+			return Shown{}, fmt.Errorf("campaign %s: %w", c.Name, err)
+		}
+		least, err := m.Minimum(done)
+		return Shown{Minimum: &least}, err
 	case KindCrash:
 		var r crash.Request
 		if err := json.Unmarshal(c.Request, &r); err != nil {
@@ -273,14 +293,15 @@ func (l *Lab) Repeat(ctx context.Context, spec trial.Spec) (trial.Result, error)
 	return t.Do(ctx, bench.Options{Bundle: bundle, Repeat: "vdevil repeat " + shellescape.Quote(bundle)})
 }
 
-// Shown is what a campaign shows: a run, an atlas, a bisection or a study of power cuts.
+// Shown is what a campaign shows: a run, an atlas, a bisection, a minimum or a study of power cuts.
 type Shown struct {
 	Run       []verdict.Summary
-	Wanted    int // trials that may be needed yet; of a bisection nobody knows
+	Wanted    int // trials that may be needed yet; of a bisection and a minimum nobody knows
 	Scenarios []*scenarios.Scenario
 	Only      *campaign.Pick
 	Atlas     *bitmap.Map
 	Bisection *report.Bisection
+	Minimum   *minimize.Minimum
 	Study     *report.Study
 }
 

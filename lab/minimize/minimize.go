@@ -8,6 +8,7 @@ package minimize
 import (
 	"cmp"
 	"fmt"
+	"io"
 	"maps"
 	"math"
 	"path/filepath"
@@ -279,7 +280,7 @@ func (r *round) reduced(c candidate) candidate {
 // step takes a step, and tells of it.
 func (r *round) step(c *candidate, next candidate) {
 	n, _ := r.count(next)
-	r.news = append(r.news, Reduced{Operations: len(next.program), From: len(c.program), Without: names(next.without), Count: n})
+	r.news = append(r.news, Reduced{r.answer(next, n)})
 	*c = next
 }
 
@@ -330,9 +331,10 @@ func names(all []extra) (out []string) {
 	return out
 }
 
-// Answer is what the search has found.
+// Answer is the fewest operations that are known to do it, and the plainest pool.
 type Answer struct {
-	Program string   `json:"program"`
+	Program string `json:"program"`
+	// Without is what the pool does not have of the scenario's.
 	Without []string `json:"without,omitempty"`
 	Count
 	Rate float64    `json:"rate"`
@@ -348,6 +350,76 @@ func (s *Search) answer(c candidate, n Count) Answer {
 	}
 	a.CI95[0], a.CI95[1] = stats.ClopperPearson(n.Hits, n.Valid, 0.95)
 	return a
+}
+
+// Minimum is what is known so far: as JSON it is what vdevil minimize prints.
+type Minimum struct {
+	OpenZFS string `json:"openzfs"`
+	// What is the signature, or the outcomes.
+	What string `json:"what"`
+	// From is how many operations there were, Operations how many are left; Trials were done.
+	From       int `json:"from"`
+	Operations int `json:"operations"`
+	Trials     int `json:"trials"`
+	// Over says that it is the least that was found; Failed that the whole does not do it at the rate.
+	Over   bool `json:"over"`
+	Failed bool `json:"failed,omitempty"`
+	Answer
+	// Scenario is the text of a file with a control arm for each operation, which lacks it; Script does it in a shell.
+	Scenario string `json:"scenario"`
+	Script   string `json:"script"`
+
+	search *Search
+}
+
+// Minimum is what the trials so far have shown.
+func (s *Search) Minimum(done campaign.Results) (Minimum, error) {
+	r := s.look(done)
+	m := Minimum{
+		OpenZFS: s.Image.OpenZFS, What: s.what(), From: len(s.program), Trials: len(done), Answer: s.answer(candidate{program: s.program}, Count{}), search: s,
+	}
+	for _, e := range r.news {
+		switch e := e.(type) {
+		case Reduced:
+			m.Answer = e.Answer
+		case Found:
+			m.Over, m.Answer = true, e.Answer
+		case Failed:
+			m.Failed = true
+		}
+	}
+	m.Operations = len(m.least.program)
+	var err error
+	if m.Scenario, err = s.Scenario(m.Answer, name); err == nil {
+		m.Script, err = s.Script(m.Answer)
+	}
+	return m, err
+}
+
+// Named is the scenario under another name.
+func (m Minimum) Named(name string) (string, error) { return m.search.Scenario(m.Answer, name) }
+
+func (s *Search) what() string { return cmp.Or(s.Signature, strings.Join(s.Outcomes, " or ")) }
+
+// Write writes it for people.
+func (m Minimum) Write(w io.Writer) error {
+	var b strings.Builder
+	fmt.Fprintf(&b, "%s on OpenZFS %s: %d of %d operations, %d trials\n", m.What, m.OpenZFS, m.Operations, m.From, m.Trials)
+	switch {
+	case m.Failed:
+		b.WriteString("the whole program does not do it at the rate that was asked for\n")
+	case !m.Over:
+		b.WriteString("not at the end yet: vdevil resume goes on\n")
+	}
+	if m.Valid > 0 {
+		fmt.Fprintf(&b, "%d of %d trials hit: %.1f %% (95 %%: %.1f to %.1f %%)\n", m.Hits, m.Valid, 100*m.Rate, 100*m.CI95[0], 100*m.CI95[1])
+	}
+	if len(m.Without) > 0 {
+		fmt.Fprintf(&b, "without %s\n", strings.Join(m.Without, ", "))
+	}
+	b.WriteString("\n" + m.Script)
+	_, err := io.WriteString(w, b.String())
+	return err
 }
 
 // Scenario is the text of a file of that name, with a control arm for each operation, which lacks it.
@@ -372,7 +444,7 @@ func (s *Search) Script(a Answer) (string, error) {
 		return "", err
 	}
 	var b strings.Builder
-	fmt.Fprintf(&b, "# OpenZFS %s; %s\n", s.Image.OpenZFS, cmp.Or(s.Signature, strings.Join(s.Outcomes, " or ")))
+	fmt.Fprintf(&b, "# OpenZFS %s; %s\n", s.Image.OpenZFS, s.what())
 	words := []string{"zpool create -f"}
 	for _, name := range slices.Sorted(maps.Keys(r.Pool.Options)) {
 		words = append(words, "-o "+shellescape.Quote(name+"="+r.Pool.Options[name]))
@@ -395,15 +467,26 @@ func (s *Search) Script(a Answer) (string, error) {
 	return b.String(), nil
 }
 
-// Reduced tells of a step: so many operations do it, too.
-type Reduced struct {
-	Operations, From int
-	Without          []string
-	Count
-}
-
-// Found ends the search, Failed ends it at its beginning: the whole does not do it at the rate.
+// Reduced tells of a step: less does it, too. Found ends the search, Failed ends it at its beginning: the whole does not do it at the rate.
 type (
-	Found  struct{ Answer Answer }
-	Failed struct{}
+	Reduced struct{ Answer }
+	Found   struct{ Answer }
+	Failed  struct{}
 )
+
+// Tell is news in a sentence, empty for what is none.
+func Tell(e campaign.Event) string {
+	switch e := e.(type) {
+	case Reduced:
+		text := fmt.Sprintf("%d operations do it", len(e.least.program))
+		if len(e.Without) > 0 {
+			text += ", without " + strings.Join(e.Without, ", ")
+		}
+		return text
+	case Found:
+		return fmt.Sprintf("the least are %d operations, %d of %d trials hit", len(e.least.program), e.Hits, e.Valid)
+	case Failed:
+		return "the whole program does not do it at the rate that was asked for"
+	}
+	return ""
+}

@@ -11,12 +11,15 @@ import (
 )
 
 func (a *app) checkCommand() *cobra.Command {
-	return &cobra.Command{
+	var format bool
+	cmd := &cobra.Command{
 		Use:   "check FILE...",
 		Short: "Check scenario files without booting anything",
 		Long: `Check reads scenario files as run does and says everything that is wrong with them, each with its line and what to write
-instead. Of a file that is right it prints what a run of it would be. The exit status is 0 when all files are right.`,
+instead. Of a file that is right it prints what a run of it would be, or with --format the file itself, written anew: the same keys and
+values, indented alike, without comments. The exit status is 0 when all files are right.`,
 		Example: `  vdevil check ./my-scenario.yaml
+  vdevil check --format ./generated.yaml
   vdevil check scenarios/*.yaml`,
 		Args: cobra.MinimumNArgs(1),
 		RunE: func(_ *cobra.Command, files []string) error {
@@ -28,11 +31,20 @@ instead. Of a file that is right it prints what a run of it would be. The exit s
 					errs = append(errs, err)
 					continue
 				}
+				if format {
+					text, err := scenarios.Format(file, []byte(s.Source))
+					if _, wrong := a.out.Write(text); err != nil || wrong != nil {
+						return errors.Join(err, wrong)
+					}
+					continue
+				}
 				fmt.Fprintf(&b, "%s\tright: %s, checkpoints: %d, at most %d trials\n", file, armsOf(s), checkpointsOf(s), trialsOf(s))
 			}
 			return errors.Join(columns(a.out, b.String()), usage(errors.Join(errs...)))
 		},
 	}
+	cmd.Flags().BoolVar(&format, "format", false, "print the files, written anew")
+	return cmd
 }
 
 // armsOf counts those of a scenario in words.

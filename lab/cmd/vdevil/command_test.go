@@ -114,6 +114,15 @@ func TestWrongUsage(t *testing.T) {
 		{"bisect blkptr-dva-flip --old 2.3.1 --new 2.3.2", `no recipe for OpenZFS "2.3.1"; write 2.1.11, 2.3.2, 2.3.9 or 2.4.4, a revision of a checkout with --source DIR`},
 		{"bisect blkptr-dva-flip --old 2.3.2 --new 2.3.9 --prior x", "--prior: prior \"x\": it must be GLOB=WEIGHT"},
 		{"bisect blkptr-dva-flip --old 2.3.2 --new 2.3.9 --arm flop", "--arm: scenario blkptr-dva-flip has no arm \"flop\"; write flip"},
+		{"minimize", "accepts 1 arg(s), received 0"},
+		{"minimize blkptr-dva-flip", "the workload of blkptr-dva-flip has no step operations; of one with generate, name a trial"},
+		{"minimize random-operations", "the workload of random-operations has no step operations; of one with generate, name a trial"},
+		{"minimize vdev-bitrot-mirror", "vdev-bitrot-mirror expects no signature and no outcome: name one with --signature or --outcome"},
+		{"minimize blkptr-dva-flip --rate 2", "--rate: 2 is not above 0 and at most 1"},
+		{"minimize blkptr-dva-flip --signature a@b --outcome latent", "--signature and --outcome: give one of them"},
+		{"minimize tonight/x/arm/1", `no campaign "tonight" was stored`},
+		{"minimize /proc/self", "/proc/self is no bundle of a trial"},
+		{"minimize blkptr-dva-flop", `there is no scenario "blkptr-dva-flop"`},
 		{"bisect status tonight", `no campaign "tonight" was stored`},
 		{"shell", "accepts 1 arg(s), received 0"},
 		{"shell blkptr-dva-flip --arm flop", "--arm: scenario blkptr-dva-flip has no arm \"flop\"; write flip"},
@@ -456,6 +465,10 @@ func TestCheck(t *testing.T) {
 	code, out, stderr = command(t, "check", wrong, "../../../scenarios/blkptr-dva-flip.yaml", "./none.yaml")
 	if code != misused || !strings.Contains(out, "right: ") || !strings.Contains(stderr, wrong+":2: a scenario has no key \"questoin\"; write question") ||
 		!strings.Contains(stderr, "none.yaml") {
+		t.Errorf("status %d: %q %q", code, out, stderr)
+	}
+	code, out, stderr = command(t, "check", "--format", "../../../scenarios/blkptr-dva-flip.yaml")
+	if code != held || stderr != "" || !strings.Contains(out, "\nmachine: {cpus: 2, memory: 1GiB, disks: {v0: 512MiB, v1: 512MiB}}\n") || strings.Contains(out, "#") {
 		t.Errorf("status %d: %q %q", code, out, stderr)
 	}
 	if code, _, stderr := command(t, "check"); code != misused || stderr == "" {

@@ -155,6 +155,10 @@ func (a *app) drawing(shown lab.Shown, asJSON bool) error {
 		return shown.Atlas.WriteJSON(a.out)
 	case shown.Atlas != nil:
 		return bitmap.Text(a.out, *shown.Atlas)
+	case shown.Minimum != nil && asJSON:
+		return writeJSON(a.out, shown.Minimum)
+	case shown.Minimum != nil:
+		return shown.Minimum.Write(a.out)
 	case shown.Bisection != nil && asJSON:
 		return writeJSON(a.out, shown.Bisection)
 	case shown.Bisection != nil:
@@ -287,6 +291,9 @@ func (a *app) resume(ctx context.Context, f labFlags, terms termFlags, word stri
 	}
 	if r.Bisection != nil {
 		return a.tellBisection(*r.Bisection, asJSON, err)
+	}
+	if r.Minimum != nil {
+		return a.tellMinimum(*r.Minimum, asJSON, "", err)
 	}
 	if r.Study != nil {
 		return a.tellStudy(*r.Study, asJSON, err)

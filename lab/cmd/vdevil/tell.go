@@ -11,6 +11,7 @@ import (
 	"github.com/vdevil/vdevil/lab/bisect"
 	"github.com/vdevil/vdevil/lab/campaign"
 	"github.com/vdevil/vdevil/lab/crash"
+	"github.com/vdevil/vdevil/lab/minimize"
 	"github.com/vdevil/vdevil/lab/report"
 	"github.com/vdevil/vdevil/lab/trial"
 	"github.com/vdevil/vdevil/lab/verdict"
@@ -64,6 +65,10 @@ func (t *teller) tell(e campaign.Event) (text string, stays bool) {
 		t.done++
 		return t.ended(e)
 	default:
+		if text := minimize.Tell(e); text != "" {
+			t.kind = lab.KindMinimize
+			return text, true
+		}
 		if text := bisect.Tell(e); text != "" && text != t.last {
 			t.kind, t.last = lab.KindBisect, text
 			return text, true

@@ -1,0 +1,187 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/vdevil/vdevil/lab"
+	"github.com/vdevil/vdevil/lab/drive"
+	"github.com/vdevil/vdevil/lab/minimize"
+	"github.com/vdevil/vdevil/scenarios"
+)
+
+// minimizeFlags are those of minimize.
+type minimizeFlags struct {
+	labFlags
+	terms     termFlags
+	arm       string
+	version   string
+	signature string
+	outcomes  []string
+	rate      float64
+	confirm   uint
+	seed      uint64
+	out       string
+	json      bool
+}
+
+func (a *app) minimizeCommand() *cobra.Command {
+	var f minimizeFlags
+	cmd := &cobra.Command{
+		Use:   "minimize TRIAL|BUNDLE|SCENARIO",
+		Short: "Find the fewest operations that still end in a signature",
+		Long: `Minimize takes operations away, and what the pool has of options, as long as what is left still ends as the trial did: delta
+debugging, where each candidate has as many trials as it takes to tell the rate from a quarter of it. What must be refused once others
+are gone goes with them. The answer has a few trials more, for its rate.
+
+A TRIAL is one that vdevil show names, RUN/SCENARIO/ARM/N, a BUNDLE the directory of its evidence; a SCENARIO has a step operations.
+Two files are written: a scenario with a control arm for each operation, which lacks it, and a script for a shell of the guest.
+It is a campaign: vdevil resume goes on with one that was broken off.
+
+The exit status is 1 when the whole does not end so at the rate.`,
+		Example: `  vdevil minimize tonight/random-operations/single-legacy-dedup/7
+  vdevil minimize ./storm.yaml --signature range-tree-add-overlap@metaslab_free_concrete --rate 0.5
+  vdevil minimize tonight/random-operations/mirror-fast-dedup/3 --outcome latent --zfs 2.3.9`,
+		Args: cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if !cmd.Flags().Changed("seed") {
+				f.seed = uint64(rand.Uint32()) // short enough to be typed
+			}
+			return a.minimize(cmd.Context(), f, args[0])
+		},
+	}
+	flags := cmd.Flags()
+	flags.SortFlags = false
+	flags.StringVar(&f.arm, "arm", "", "of a scenario (default: the first)")
+	flags.StringVar(&f.version, "zfs", "", "OpenZFS `VERSION`: of image list, a revision of --source, or a checkout as ./DIR (default: that of the trial, or the one that image list marks)")
+	flags.StringVar(&f.signature, "signature", "", "what trials must end in (default: that of the trial, or what the scenario expects)")
+	flags.StringSliceVar(&f.outcomes, "outcome", nil, "outcomes, one of which they must have, in place of a signature")
+	flags.Float64Var(&f.rate, "rate", 0.9, "how often at least")
+	flags.UintVar(&f.confirm, "trials", 10, "`N` trials of the answer")
+	flags.UintVar(&f.jobs, "jobs", 0, "trials at once (default: one for each CPU, more while CPUs are idle)")
+	flags.Uint64Var(&f.seed, "seed", 0, "what all random choices come from (default: random, and printed)")
+	flags.Var(&f.terms.name, "name", "of the campaign; one that is there and asks for the same goes on (default: by the time)")
+	flags.DurationVar(&f.terms.budget, "budget", 0, "`TIME` after which no more trials begin, such as 2h; what is known then is told")
+	flags.StringVar(&f.out, "out", ".", "`DIR` for the two files")
+	flags.BoolVar(&f.json, "json", false, "print one JSON document instead of text")
+	f.add(flags)
+	return cmd
+}
+
+// request is what is asked for: of a trial, of a bundle, or of a scenario.
+func (a *app) minimizeRequest(ctx context.Context, f minimizeFlags, word string) (r lab.MinimizeRequest, err error) {
+	r = lab.MinimizeRequest{Version: f.version, Signature: f.signature, Outcomes: f.outcomes, Rate: f.rate, Confirm: int(f.confirm), Seed: f.seed}
+	if f.rate <= 0 || f.rate > 1 {
+		return r, usage(fmt.Errorf("--rate: %g is not above 0 and at most 1", f.rate))
+	}
+	if f.signature != "" && len(f.outcomes) > 0 {
+		return r, usage(errors.New("--signature and --outcome: give one of them"))
+	}
+	seed := uint64(0)
+	said := f.signature == "" && len(f.outcomes) == 0
+	if strings.HasSuffix(word, ".yaml") || !strings.Contains(word, "/") {
+		found, err := find([]string{word})
+		if err != nil {
+			return r, err
+		}
+		r.Scenario, r.Arm = found[0], f.arm
+		if r.Arm == "" {
+			r.Arm = r.Scenario.Arms[0].Name
+		}
+		if said {
+			r.Signature, r.Outcomes = r.Scenario.Expect.Signature, r.Scenario.Expect.Outcome
+		}
+	} else {
+		b, err := a.recall(ctx, word)
+		if err != nil {
+			return r, err
+		}
+		if r.Scenario, _, err = b.spec.Resolve(); err != nil {
+			return r, err
+		}
+		r.Arm, seed = b.spec.Arm, b.spec.Seed
+		if r.Version == "" {
+			r.Version = b.spec.OpenZFS
+		}
+		switch {
+		case said && b.result == nil:
+			return r, usage(fmt.Errorf("%s does not say how the trial ended: name a --signature or an --outcome", word))
+		case said && b.result.Signature != "":
+			r.Signature = b.result.Signature
+		case said:
+			r.Outcomes = []string{string(b.result.Outcome)}
+		}
+	}
+	if r.Signature == "" && len(r.Outcomes) == 0 {
+		return r, usage(fmt.Errorf("%s expects no signature and no outcome: name one with --signature or --outcome", word))
+	}
+	resolved, err := r.Scenario.ForArm(r.Arm)
+	if err != nil {
+		return r, usage(fmt.Errorf("--arm: %w", err))
+	}
+	r.Step = slices.IndexFunc(resolved.Workload, func(s scenarios.Step) bool { return s.Operations != "" || s.Generate != nil })
+	if r.Step < 0 || resolved.Workload[r.Step].Generate != nil && seed == 0 {
+		return r, usage(fmt.Errorf("the workload of %s has no step operations; of one with generate, name a trial", r.Scenario.Name))
+	}
+	p, err := drive.Program(resolved.Workload[r.Step], resolved.Pool.Name, resolved.Machine.Names(), resolved.Pool.Layout, seed)
+	r.Program = p.String()
+	return r, err
+}
+
+func (a *app) minimize(ctx context.Context, f minimizeFlags, word string) error {
+	r, err := a.minimizeRequest(ctx, f, word)
+	if err != nil {
+		return err
+	}
+	if r.Version != "" {
+		if err := f.checkVersions(r.Version); err != nil {
+			return err
+		}
+	}
+	base := filepath.Join(f.out, r.Scenario.Name+"-minimal")
+	for _, ext := range []string{".yaml", ".sh"} {
+		if _, err := os.Stat(base + ext); !errors.Is(err, fs.ErrNotExist) {
+			return usage(errors.Join(err, fmt.Errorf("%s is there: move it away, or name another directory with --out", base+ext)))
+		}
+	}
+	view := a.observer(ctx, f.plain)
+	l, err := a.open(ctx, f.labFlags, view)
+	if err != nil {
+		view.close()
+		return interrupted(ctx, err)
+	}
+	view.note(fmt.Sprintf("seed %d", f.seed))
+	r.Terms = f.terms.terms(lab.KeepNone, view.event)
+	m, err := l.Minimize(ctx, r)
+	view.close()
+	return a.tellMinimum(m, f.json, base, interrupted(ctx, errors.Join(err, l.Close())))
+}
+
+// tellMinimum prints what is known, and writes it to two files if there is a name for them.
+func (a *app) tellMinimum(m minimize.Minimum, asJSON bool, base string, err error) error {
+	if m.From == 0 {
+		return err
+	}
+	if asJSON {
+		err = errors.Join(err, writeJSON(a.out, m))
+	} else {
+		err = errors.Join(err, m.Write(a.out))
+	}
+	if m.Failed {
+		return errors.Join(err, &notHeldError{"the whole program does not end so at the rate"})
+	}
+	if base == "" {
+		return err
+	}
+	text, wrong := m.Named(filepath.Base(base))
+	return errors.Join(err, wrong, os.WriteFile(base+".yaml", []byte(text), 0o644), os.WriteFile(base+".sh", []byte(m.Script), 0o644))
+}
