@@ -39,7 +39,11 @@ func newTrees(t *testing.T) (s *Store, base *Image, compiled *[]string) {
 	}
 	s.compile = func(_ context.Context, _ *builder, _ *source.Repo, tree source.Tree, at string, _ *logFile, _ *progress) error {
 		*compiled = append(*compiled, tree.Name)
-		err := os.MkdirAll(filepath.Join(at, "out"), 0o755)
+		left := filepath.Join(at, "src", "module", "spl", "spl.ko") // of another layout
+		if _, err := os.Stat(left); err == nil {
+			return fmt.Errorf("%s is there yet", left)
+		}
+		err := errors.Join(os.MkdirAll(filepath.Dir(left), 0o755), os.WriteFile(left, nil, 0o644), os.MkdirAll(filepath.Join(at, "out"), 0o755))
 		for _, name := range []string{"zfs.ko", "spl.ko", "layer.cpio"} {
 			err = errors.Join(err, os.WriteFile(filepath.Join(at, "out", name), []byte(name+" of "+tree.Kernel), 0o644))
 		}

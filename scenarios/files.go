@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 )
@@ -44,6 +45,11 @@ func Load(path string) (*Scenario, error) {
 	data, err := os.ReadFile(path)
 	if err != nil {
 		return nil, fmt.Errorf("reading scenario: %w", err)
+	}
+	if len(data) <= maxSource {
+		if data, err = bring(path, data, filepath.Dir(path)); err != nil {
+			return nil, err
+		}
 	}
 	return Parse(path, data)
 }

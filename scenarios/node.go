@@ -1,6 +1,7 @@
 package scenarios
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"strings"
@@ -46,8 +47,12 @@ const maxSource = 64 << 10
 
 // parseNode reduces YAML text. It reports what it cannot and returns nil when nothing can be said about the rest.
 func (d *decoder) parseNode(data []byte) *node {
-	if len(data) > maxSource {
-		d.errorf(1, "the file has %d bytes, more than a %s can have", "write at most %d", len(data), d.kind, maxSource)
+	most := maxSource
+	if bytes.Contains(data, []byte("{gzip: ")) { // with the files that it brings
+		most += mostCompressed
+	}
+	if len(data) > most {
+		d.errorf(1, "the file has %d bytes, more than a %s can have", "write at most %d", len(data), d.kind, most)
 		return nil
 	}
 	file, err := parseYAML(data)

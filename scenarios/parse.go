@@ -22,10 +22,13 @@ func Parse(name string, data []byte) (*Scenario, error) {
 		return nil, d.err()
 	}
 	s := &Scenario{File: name, Source: string(data)}
-	top := d.fields(root, "", "name: value lines", "name", "question", "claim", "cause", "cost", "zfs", "default", "machine", "vars", "pool",
+	top := d.fields(root, "", "name: value lines", "name", "question", "claim", "cause", "cost", "zfs", "default", "machine", "files", "vars", "pool",
 		"prepare", "workload", "fault", "matrix", "arms", "no_control", "trials", "limit", "expect")
 	d.head(s, top)
 	s.Machine = d.machine(top.need("machine", "{cpus: 2, memory: 1GiB, disks: {v0: 512MiB}}"))
+	if top.has("files") {
+		s.Files = d.brought(top.vals["files"])
+	}
 	if top.has("vars") {
 		s.Vars = d.varNames(top.vals["vars"])
 	}
@@ -259,7 +262,7 @@ func (d *decoder) resolve(s *Scenario, top fields) {
 	for _, a := range s.Arms {
 		d.arm, d.vars = a.Name, merged(s.Vars, a.Vars)
 		r := d.body(top, s.Machine)
-		r.Scenario, r.Arm, r.Limit = s.Name, a, s.Limit
+		r.Scenario, r.Arm, r.Limit, r.Files = s.Name, a, s.Limit, s.Files
 		s.resolved = append(s.resolved, r)
 		d.limit(r, top)
 	}

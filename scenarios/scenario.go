@@ -67,6 +67,8 @@ type Scenario struct {
 	// Default scenarios run when none is named.
 	Default bool    `json:"default"`
 	Machine Machine `json:"machine"`
+	// Files are brought along: contents by their paths in the guest, where each can be run.
+	Files map[string][]byte `json:"files,omitempty"`
 	// Vars are the defaults that arms may override.
 	Vars map[string]string `json:"vars,omitempty"`
 	// Arms are in the order of the file, at least one of them a fault arm.
@@ -168,14 +170,16 @@ type Pool struct {
 
 // Resolved is one arm with every var in place. It is shared: read it, do not change it.
 type Resolved struct {
-	Scenario string        `json:"scenario"`
-	Arm      Arm           `json:"arm"`
-	Machine  Machine       `json:"machine"`
-	Pool     Pool          `json:"pool"`
-	Prepare  []Step        `json:"prepare,omitempty"`
-	Workload []Step        `json:"workload"`
-	Fault    *Fault        `json:"fault,omitempty"`
-	Limit    time.Duration `json:"limit_ns"`
+	Scenario string  `json:"scenario"`
+	Arm      Arm     `json:"arm"`
+	Machine  Machine `json:"machine"`
+	// Files are those of Scenario.
+	Files    map[string][]byte `json:"files,omitempty"`
+	Pool     Pool              `json:"pool"`
+	Prepare  []Step            `json:"prepare,omitempty"`
+	Workload []Step            `json:"workload"`
+	Fault    *Fault            `json:"fault,omitempty"`
+	Limit    time.Duration     `json:"limit_ns"`
 }
 
 // ForArm is the arm of that name, resolved.
@@ -192,7 +196,7 @@ func (s *Scenario) ForArm(name string) (Resolved, error) {
 	return Resolved{}, fmt.Errorf("scenario %s has no arm %q; %s", s.Name, name, instead(name, names))
 }
 
-// PrepareKey identifies what goes into the checkpoint that trials are forked from: machine, pool and preparation. Arms
+// PrepareKey identifies what goes into the checkpoint that trials are forked from: machine, pool, preparation and files. Arms
 // with equal keys share a checkpoint. The image is the caller's to add.
 func (r Resolved) PrepareKey() string {
 	// Maps are marshalled in the order of their keys, so equal content gives equal bytes.
@@ -200,7 +204,8 @@ func (r Resolved) PrepareKey() string {
 		Machine Machine
 		Pool    Pool
 		Prepare []Step
-	}{r.Machine, r.Pool, r.Prepare})
+		Files   map[string][]byte `json:",omitempty"`
+	}{r.Machine, r.Pool, r.Prepare, r.Files})
 	if err != nil {
 		panic(err) // plain data always marshals
 	}

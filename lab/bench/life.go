@@ -168,7 +168,7 @@ func (t *run) reboot(ctx context.Context) error {
 		return err
 	}
 	t.worker.Guest = t.now().guest
-	return t.worker.Guest.Rescan(ctx)
+	return errors.Join(t.worker.Guest.Bring(ctx, t.resolved.Files), t.worker.Guest.Rescan(ctx))
 }
 
 // panics runs steps that must end in a panic, the expected one if the scenario names a signature. The trial goes on after

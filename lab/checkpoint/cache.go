@@ -204,7 +204,7 @@ func (c *Cache) boot(ctx context.Context, img *images.Image, m scenarios.Machine
 	}
 	scale := machine.Measured(time.Since(start))
 	if img.Tree != nil { // who knows what it is
-		_, err = g.Printed(limited, "test -d /sys/module/zfs || { modprobe zfs; exit 1; }")
+		_, err = g.Printed(limited, "test -d /sys/module/zfs || { modprobe zfs; dmesg | tail -n 3 >&2; exit 1; }")
 	}
 	if err == nil && config.Clock == machine.Instructions {
 		err = g.MemoryDisks(limited, m.Names()...)
@@ -239,7 +239,7 @@ func (c *Cache) prepare(ctx context.Context, img *images.Image, base *machine.Ch
 	}
 	defer g.Close()
 	pool := guest.PoolSpec{Name: r.Pool.Name, Layout: r.Pool.Layout, Options: r.Pool.Options, Properties: r.Pool.Properties}
-	if err := g.CreatePool(limited, pool); err != nil {
+	if err := errors.Join(g.Bring(limited, r.Files), g.CreatePool(limited, pool)); err != nil {
 		return nil, err
 	}
 	w := drive.Worker{Guest: g, Pool: r.Pool.Name, Disks: r.Machine.Names()}

@@ -5,7 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"os"
+	"path"
+	"slices"
 
 	"github.com/pkg/sftp"
 )
@@ -22,6 +25,23 @@ func (g *Guest) WriteFile(ctx context.Context, path string, data []byte) error {
 	})
 	if err != nil {
 		return fmt.Errorf("write guest file %s: %w", path, err)
+	}
+	return nil
+}
+
+// Bring makes or replaces files, which can be run then, in directories that are made if need be.
+func (g *Guest) Bring(ctx context.Context, files map[string][]byte) error {
+	for _, name := range slices.Sorted(maps.Keys(files)) {
+		_, err := withSFTP(ctx, g, func(c *sftp.Client) (struct{}, error) { return struct{}{}, c.MkdirAll(path.Dir(name)) })
+		if err == nil {
+			err = g.WriteFile(ctx, name, files[name])
+		}
+		if err == nil {
+			_, err = withSFTP(ctx, g, func(c *sftp.Client) (struct{}, error) { return struct{}{}, c.Chmod(name, 0o755) })
+		}
+		if err != nil {
+			return fmt.Errorf("bring %s: %w", name, err)
+		}
 	}
 	return nil
 }
