@@ -43,7 +43,8 @@ func newTrees(t *testing.T) (s *Store, base *Image, compiled *[]string) {
 		if _, err := os.Stat(left); err == nil {
 			return fmt.Errorf("%s is there yet", left)
 		}
-		err := errors.Join(os.MkdirAll(filepath.Dir(left), 0o755), os.WriteFile(left, nil, 0o644), os.MkdirAll(filepath.Join(at, "out"), 0o755))
+		err := errors.Join(os.MkdirAll(filepath.Dir(left), 0o755), os.WriteFile(left, nil, 0o644), os.MkdirAll(filepath.Join(at, "out"), 0o755),
+			os.WriteFile(filepath.Join(at, "configured"), []byte(tree.Setup+" x"), 0o644))
 		for _, name := range []string{"zfs.ko", "spl.ko", "layer.cpio"} {
 			err = errors.Join(err, os.WriteFile(filepath.Join(at, "out", name), []byte(name+" of "+tree.Kernel), 0o644))
 		}
