@@ -16,6 +16,7 @@ import (
 	"github.com/vdevil/vdevil/lab/campaign"
 	"github.com/vdevil/vdevil/lab/crash"
 	"github.com/vdevil/vdevil/lab/host"
+	"github.com/vdevil/vdevil/lab/hunt"
 	"github.com/vdevil/vdevil/lab/minimize"
 	"github.com/vdevil/vdevil/lab/report"
 	"github.com/vdevil/vdevil/lab/report/bitmap"
@@ -57,6 +58,8 @@ const (
 	KindBisect = "bisect"
 	// KindMinimize is a search for the fewest operations.
 	KindMinimize = "minimize"
+	// KindHunt tries programs that nobody wrote.
+	KindHunt = "hunt"
 )
 
 // OpenStore opens the store of the state directory.
@@ -148,6 +151,16 @@ func (l *Lab) Resume(ctx context.Context, c store.Campaign, t Terms) (Shown, err
 		}
 		s, err := l.bisect(ctx, b, c, t)
 		return Shown{Bisection: &s}, err
+	case KindHunt:
+		s, err := hunting(c)
+		if err != nil {
+			return Shown{}, err
+		}
+		if err := l.like(c, s.Driver, s.Accel); err != nil {
+			return Shown{}, err
+		}
+		found, err := l.hunt(ctx, s, c, t)
+		return Shown{Hunt: &found}, err
 	case KindMinimize:
 		s := &minimize.Search{}
 		if err := json.Unmarshal(c.Request, s); err != nil {
@@ -217,6 +230,16 @@ func Show(ctx context.Context, s *store.Store, c store.Campaign, whole bool) (Sh
 		}
 		s := b.Summary(done)
 		return Shown{Bisection: &s}, nil
+	case KindHunt:
+		s, err := hunting(c)
+		if err == nil {
+			err = s.Plan()
+		}
+		if err != nil {
+			return Shown{}, err
+		}
+		found, err := hunted(s, done, nil)
+		return Shown{Hunt: &found, Wanted: found.Planned - found.Trials}, err
 	case KindMinimize:
 		m := &minimize.Search{}
 		if err := errors.Join(json.Unmarshal(c.Request, m), m.Plan()); err != nil {
@@ -293,7 +316,7 @@ func (l *Lab) Repeat(ctx context.Context, spec trial.Spec) (trial.Result, error)
 	return t.Do(ctx, bench.Options{Bundle: bundle, Repeat: "vdevil repeat " + shellescape.Quote(bundle)})
 }
 
-// Shown is what a campaign shows: a run, an atlas, a bisection, a minimum or a study of power cuts.
+// Shown is what a campaign shows: a run, an atlas, a bisection, a minimum, a hunt or a study of power cuts.
 type Shown struct {
 	Run       []verdict.Summary
 	Wanted    int // trials that may be needed yet; of a bisection and a minimum nobody knows
@@ -302,6 +325,7 @@ type Shown struct {
 	Atlas     *bitmap.Map
 	Bisection *report.Bisection
 	Minimum   *minimize.Minimum
+	Hunt      *hunt.Summary
 	Study     *report.Study
 }
 

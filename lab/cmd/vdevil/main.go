@@ -93,7 +93,7 @@ Results go to stdout, everything else to stderr. The exit status is
 		CompletionOptions: cobra.CompletionOptions{HiddenDefaultCmd: true},
 		PersistentPreRun:  func(*cobra.Command, []string) { a.running = true },
 	}
-	root.AddCommand(a.runCommand(), a.bisectCommand(), a.minimizeCommand(), a.listCommand(), a.checkCommand(), a.doctorCommand(), a.imageCommand(), a.shellCommand(), a.gcCommand(),
+	root.AddCommand(a.runCommand(), a.bisectCommand(), a.huntCommand(), a.minimizeCommand(), a.listCommand(), a.checkCommand(), a.doctorCommand(), a.imageCommand(), a.shellCommand(), a.gcCommand(),
 		a.versionCommand(), a.runsCommand(), a.showCommand(), a.resumeCommand(), a.repeatCommand(), a.rmCommand(), a.mergeCommand(), a.saveCommand(), a.compareCommand(), a.reportCommand(), a.serveCommand(),
 		a.atlasCommand(), a.peekCommand(), a.crashCommand(), a.auditCommand(), a.forgeCommand())
 	return root

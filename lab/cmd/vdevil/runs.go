@@ -155,6 +155,10 @@ func (a *app) drawing(shown lab.Shown, asJSON bool) error {
 		return shown.Atlas.WriteJSON(a.out)
 	case shown.Atlas != nil:
 		return bitmap.Text(a.out, *shown.Atlas)
+	case shown.Hunt != nil && asJSON:
+		return writeJSON(a.out, shown.Hunt)
+	case shown.Hunt != nil:
+		return shown.Hunt.Write(a.out)
 	case shown.Minimum != nil && asJSON:
 		return writeJSON(a.out, shown.Minimum)
 	case shown.Minimum != nil:
@@ -291,6 +295,9 @@ func (a *app) resume(ctx context.Context, f labFlags, terms termFlags, word stri
 	}
 	if r.Bisection != nil {
 		return a.tellBisection(*r.Bisection, asJSON, err)
+	}
+	if r.Hunt != nil {
+		return a.tellHunt(c.Name, *r.Hunt, asJSON, err)
 	}
 	if r.Minimum != nil {
 		return a.tellMinimum(*r.Minimum, asJSON, "", err)

@@ -11,6 +11,7 @@ import (
 	"github.com/vdevil/vdevil/lab/bisect"
 	"github.com/vdevil/vdevil/lab/campaign"
 	"github.com/vdevil/vdevil/lab/crash"
+	"github.com/vdevil/vdevil/lab/hunt"
 	"github.com/vdevil/vdevil/lab/minimize"
 	"github.com/vdevil/vdevil/lab/report"
 	"github.com/vdevil/vdevil/lab/trial"
@@ -65,6 +66,10 @@ func (t *teller) tell(e campaign.Event) (text string, stays bool) {
 		t.done++
 		return t.ended(e)
 	default:
+		if text := hunt.Tell(e); text != "" {
+			t.kind = lab.KindHunt
+			return text, true
+		}
 		if text := minimize.Tell(e); text != "" {
 			t.kind = lab.KindMinimize
 			return text, true

@@ -1,0 +1,122 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+
+	"github.com/spf13/cobra"
+
+	"github.com/vdevil/vdevil/lab"
+	"github.com/vdevil/vdevil/lab/hunt"
+	"github.com/vdevil/vdevil/lab/ops"
+)
+
+// huntFlags are those of hunt.
+type huntFlags struct {
+	labFlags
+	terms    termFlags
+	scenario string
+	versions []string
+	features []string
+	draw     uint
+	count    uint
+	trials   uint
+	seed     uint64
+	json     bool
+}
+
+func (a *app) huntCommand() *cobra.Command {
+	var f huntFlags
+	cmd := &cobra.Command{
+		Use:   "hunt",
+		Short: "Try operations that nobody wrote, and put what goes wrong into groups",
+		Long: `Hunt makes programs of operations, each of a few features that have met seldom so far, and tries each on every version: does the
+kernel fall over, does what must be refused succeed or the other way round, are files what was written, does the space add up on the
+disks. Trials that end alike are one finding, which names the features that all of them have and the scenarios that know such an end.
+
+A hunt is a campaign: vdevil resume goes on with one that was broken off, vdevil show tells what one has found, and vdevil minimize
+takes a trial of it. The exit status is 1 when anything was found.`,
+		Example: `  vdevil hunt --budget 20m
+  vdevil hunt --zfs 2.3.9,2.4.4 --budget 8h --name night
+  vdevil hunt --features dedup,gang,snapshot --draw 2 --trials 50 --seed 1
+  vdevil minimize night/hunt/mirror-legacy-dedup/17`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if !cmd.Flags().Changed("seed") {
+				f.seed = uint64(rand.Uint32()) // short enough to be typed
+			}
+			return a.hunt(cmd.Context(), f)
+		},
+	}
+	flags := cmd.Flags()
+	flags.SortFlags = false
+	flags.StringSliceVar(&f.versions, "zfs", nil, "OpenZFS `VERSION[,VERSION]` to hunt on (default: the one that image list marks)")
+	flags.StringSliceVar(&f.features, "features", nil, "only these `FEATURE[,FEATURE]` (default: those of the scenario)")
+	flags.UintVar(&f.draw, "draw", 3, "so many `N` features in a program")
+	flags.UintVar(&f.count, "operations", 12, "so many `N` operations in a program, beside those that features begin with")
+	flags.UintVar(&f.trials, "trials", 1000, "at most so many `N` programs")
+	flags.StringVar(&f.scenario, "scenario", "random-operations", "the `SCENARIO` with pools, and what comes after the operations")
+	flags.UintVar(&f.jobs, "jobs", 0, "trials at once (default: one for each CPU, more while CPUs are idle)")
+	flags.Uint64Var(&f.seed, "seed", 0, "what all random choices come from (default: random, and printed)")
+	flags.Var(&f.terms.name, "name", "of the campaign; one that is there and asks for the same goes on (default: hunt-SEED)")
+	flags.DurationVar(&f.terms.budget, "budget", 0, "`TIME` after which no more trials begin, such as 8h; what is known then is told")
+	flags.BoolVar(&f.json, "json", false, "print one JSON document instead of text")
+	f.add(flags)
+	return cmd
+}
+
+func (a *app) hunt(ctx context.Context, f huntFlags) error {
+	found, err := find([]string{f.scenario})
+	if err != nil {
+		return err
+	}
+	var features []ops.Feature
+	for _, name := range f.features {
+		if !slices.Contains(ops.Features(), ops.Feature(name)) {
+			return usage(fmt.Errorf("--features: %q is unknown; write some of %v", name, ops.Features()))
+		}
+		features = append(features, ops.Feature(name))
+	}
+	if f.draw == 0 || f.count == 0 || f.trials == 0 {
+		return usage(errors.New("--draw, --operations and --trials: write 1 at least"))
+	}
+	if err := f.checkVersions(f.versions...); err != nil {
+		return err
+	}
+	view := a.observer(ctx, f.plain)
+	l, err := a.open(ctx, f.labFlags, view)
+	if err != nil {
+		view.close()
+		return interrupted(ctx, err)
+	}
+	view.note(fmt.Sprintf("seed %d", f.seed))
+	terms := f.terms.terms(lab.KeepNone, view.event)
+	terms.Name = cmp.Or(terms.Name, fmt.Sprintf("hunt-%d", f.seed))
+	s, err := l.Hunt(ctx, lab.HuntRequest{
+		Scenario: found[0], Versions: f.versions, Features: features, Draw: int(f.draw), Count: int(f.count), Trials: int(f.trials),
+		Seed: f.seed, Flags: f.flags(), Terms: terms,
+	})
+	view.close()
+	return a.tellHunt(terms.Name, s, f.json, interrupted(ctx, errors.Join(err, l.Close())))
+}
+
+// tellHunt prints what was found. A hunt that found something did not hold what one hopes for.
+func (a *app) tellHunt(name string, s hunt.Summary, asJSON bool, err error) error {
+	if s.Planned == 0 {
+		return err
+	}
+	if asJSON {
+		err = errors.Join(err, writeJSON(a.out, s))
+	} else {
+		err = errors.Join(err, s.Write(a.out))
+	}
+	if err == nil && len(s.Findings) > 0 {
+		first := s.Findings[0].First
+		return &notHeldError{fmt.Sprintf("%d findings; vdevil minimize %s/%s/%s/%d takes the first", len(s.Findings), name, hunt.Name, first.Arm, first.Number)}
+	}
+	return err
+}

@@ -1,0 +1,325 @@
+// Package hunt looks for what nobody has asked for: short programs of operations of a few features each, so that in the end all of them
+// have met, each judged like any other trial. What was found is put into groups.
+package hunt
+
+import (
+	"cmp"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/vdevil/vdevil/lab/campaign"
+	"github.com/vdevil/vdevil/lab/drive"
+	"github.com/vdevil/vdevil/lab/ops"
+	"github.com/vdevil/vdevil/lab/trial"
+	"github.com/vdevil/vdevil/scenarios"
+)
+
+// Search asks for one program after the other. As JSON it is the whole request.
+type Search struct {
+	// Asked is a scenario with a step generate, whose features are used; its arms take turns.
+	Asked campaign.Asked `json:"scenario"`
+	// Features, if there are some, take the place of the step's; Draw of them are in each program, Count operations beside those that they
+	// begin with.
+	Features []ops.Feature    `json:"features"`
+	Draw     int              `json:"draw"`
+	Count    int              `json:"count"`
+	Trials   int              `json:"trials"` // on each image
+	Images   []campaign.Image `json:"images"`
+	Driver   string           `json:"driver"`
+	Accel    string           `json:"accel"`
+	Seed     uint64           `json:"seed"`
+	// Flags chose the driver, for the command that repeats a trial; empty, or with a blank in front.
+	Flags string `json:"flags,omitempty"`
+
+	scenario *scenarios.Scenario
+	step     int
+	plans    []plan
+}
+
+// plan is one trial.
+type plan struct {
+	features []ops.Feature
+	want     campaign.Want
+}
+
+// Name is that of the scenarios that are made.
+const Name = "hunt"
+
+// Plan lays out the trials. It is to be called once, before the search begins.
+func (s *Search) Plan() error {
+	read, err := scenarios.Parse(s.Asked.File, []byte(s.Asked.Text))
+	if err != nil {
+		return err
+	}
+	s.scenario = read
+	first, err := read.ForArm(read.Arms[0].Name)
+	if err != nil {
+		return err
+	}
+	s.step = slices.IndexFunc(first.Workload, func(step scenarios.Step) bool { return step.Generate != nil })
+	if s.step < 0 {
+		return fmt.Errorf("%s: the workload has no step generate", s.Asked.File)
+	}
+	if len(s.Features) == 0 {
+		s.Features = first.Workload[s.step].Generate.Features
+	}
+	s.Draw = min(s.Draw, len(s.Features))
+	groups := s.groups()
+	for n := range s.Trials {
+		features := groups[n%len(groups)]
+		arm := read.Arms[n%len(read.Arms)]
+		r, err := read.ForArm(arm.Name)
+		if err != nil {
+			return err
+		}
+		// The same program is tried on all versions.
+		program, err := drive.Program(scenarios.Step{Generate: &scenarios.Generate{Count: s.Count, Features: features}},
+			r.Pool.Name, r.Machine.Names(), r.Pool.Layout, s.Seed+uint64(n))
+		if err != nil {
+			return err
+		}
+		text, err := read.Rewrite(scenarios.Rewriting{
+			Name: Name, Question: read.Question, Arm: arm.Name, Step: s.step, Program: program.String(), Trials: 1, Expect: read.Expect,
+		})
+		if err != nil {
+			return err
+		}
+		one, err := scenarios.Parse(Name+".yaml", []byte(text))
+		if err != nil {
+			return fmt.Errorf("%w\n%s", err, text)
+		}
+		for _, img := range s.Images {
+			w := campaign.Frame{Driver: s.Driver, Accel: s.Accel, Seed: s.Seed}.Want(one, img, arm.Name, n+1)
+			w.Bundle = filepath.Join(Name+"-"+img.OpenZFS, campaign.BundleOf(arm.Name, n+1))
+			s.plans = append(s.plans, plan{features, w})
+		}
+	}
+	return nil
+}
+
+// groups are sets of features, each of Draw: one round has every feature about as often as the others, and pairs that have met seldom come
+// first.
+func (s *Search) groups() (all [][]ops.Feature) {
+	r := rand.New(rand.NewPCG(s.Seed, 2))
+	met := map[[2]ops.Feature]int{}
+	used := map[ops.Feature]int{}
+	for range s.Trials {
+		var group []ops.Feature
+		for len(group) < s.Draw {
+			best, least := ops.Feature(""), 0
+			for _, i := range r.Perm(len(s.Features)) {
+				f := s.Features[i]
+				if slices.Contains(group, f) {
+					continue
+				}
+				cost := used[f]
+				for _, g := range group {
+					cost += 100 * met[pair(f, g)]
+				}
+				if best == "" || cost < least {
+					best, least = f, cost
+				}
+			}
+			group = append(group, best)
+		}
+		for i, f := range group {
+			used[f]++
+			for _, g := range group[:i] {
+				met[pair(f, g)]++
+			}
+		}
+		all = append(all, group)
+	}
+	return all
+}
+
+func pair(a, b ops.Feature) [2]ops.Feature { return [2]ops.Feature{min(a, b), max(a, b)} }
+
+// Next implements campaign.Search: all that was not done yet, in order, and what is new about what was found.
+func (s *Search) Next(done campaign.Results) (want []campaign.Want, news []campaign.Event) {
+	for _, p := range s.plans {
+		if _, ok := done[p.want.ID]; !ok {
+			want = append(want, p.want)
+		}
+	}
+	// News are told in the order of the trials' ends.
+	ended := make([]trial.Result, 0, len(done))
+	for _, r := range done {
+		ended = append(ended, r)
+	}
+	slices.SortFunc(ended, func(a, b trial.Result) int {
+		x, y := a.Started.UnixNano()+int64(a.Seconds*1e9), b.Started.UnixNano()+int64(b.Seconds*1e9)
+		return cmp.Or(cmp.Compare(x, y), cmp.Compare(a.Number, b.Number), cmp.Compare(a.Arm, b.Arm))
+	})
+	told := map[string]bool{}
+	for _, r := range ended {
+		if key := Group(r); key != "" && !told[key] {
+			told[key] = true
+			news = append(news, New{key, r})
+		}
+	}
+	return want, news
+}
+
+// New says that something was found that was not found before.
+type New struct {
+	Group  string
+	Result trial.Result
+}
+
+// Group names what a trial has found, empty for nothing: the signature, the kinds of what the audit found, the operation that went otherwise.
+func Group(r trial.Result) string {
+	switch {
+	case r.Outcome == trial.Invalid, r.Outcome == trial.Masked:
+		return ""
+	case r.Signature != "":
+		return r.Signature
+	case r.Outcome == trial.Latent:
+		var kinds []string
+		for _, line := range r.Audit {
+			kind, _, _ := strings.Cut(line, ":")
+			if !slices.Contains(kinds, kind) {
+				kinds = append(kinds, kind)
+			}
+		}
+		slices.Sort(kinds)
+		return strings.TrimSuffix("latent "+strings.Join(kinds, " "), " ")
+	case r.Outcome == trial.Broken:
+		word, _, _ := strings.Cut(strings.TrimPrefix(r.Reason, `"`), " ")
+		return "broken " + word
+	}
+	return string(r.Outcome)
+}
+
+// Summary is what a hunt has found: as JSON it is what vdevil hunt prints.
+type Summary struct {
+	Trials  int `json:"trials"`
+	Planned int `json:"planned"`
+	Invalid int `json:"invalid"`
+	// Findings are in the order of how often they came.
+	Findings []Finding `json:"findings"`
+	// Pairs are how often two features were in a program, the rarest first.
+	Pairs []Pair `json:"pairs"`
+}
+
+// Finding is a group of trials that ended alike.
+type Finding struct {
+	Group   string        `json:"group"`
+	Outcome trial.Outcome `json:"outcome"`
+	OpenZFS string        `json:"openzfs"`
+	Trials  int           `json:"trials"`
+	// Features are those that all of them have, First is the first of them.
+	Features []ops.Feature `json:"features"`
+	First    trial.Result  `json:"first"`
+	// Known are scenarios that expect such an end.
+	Known []string `json:"known,omitempty"`
+}
+
+// Pair is how often two features have met.
+type Pair struct {
+	A     ops.Feature `json:"a"`
+	B     ops.Feature `json:"b"`
+	Times int         `json:"times"`
+}
+
+// Summary tells what the trials so far have found. Track is the record of what is known.
+func (s *Search) Summary(done campaign.Results, track []*scenarios.Scenario) Summary {
+	sum := Summary{Planned: len(s.plans), Findings: []Finding{}}
+	at := map[[2]string]int{}
+	met := map[[2]ops.Feature]int{}
+	for i, a := range s.Features {
+		for _, b := range s.Features[:i] {
+			met[pair(a, b)] = 0
+		}
+	}
+	for _, p := range s.plans {
+		r, ok := done[p.want.ID]
+		if !ok {
+			continue
+		}
+		sum.Trials++
+		if r.Outcome == trial.Invalid {
+			sum.Invalid++
+			continue
+		}
+		for i, a := range p.features {
+			for _, b := range p.features[:i] {
+				met[pair(a, b)]++
+			}
+		}
+		group := Group(r)
+		if group == "" {
+			continue
+		}
+		key := [2]string{group, p.want.Spec.OpenZFS}
+		if _, known := at[key]; !known {
+			at[key] = len(sum.Findings)
+			sum.Findings = append(sum.Findings, Finding{
+				Group: group, Outcome: r.Outcome, OpenZFS: p.want.Spec.OpenZFS, Features: slices.Clone(p.features), First: r, Known: knownTo(r, track),
+			})
+		}
+		f := &sum.Findings[at[key]]
+		f.Trials++
+		f.Features = slices.DeleteFunc(f.Features, func(one ops.Feature) bool { return !slices.Contains(p.features, one) })
+	}
+	slices.SortStableFunc(sum.Findings, func(a, b Finding) int { return cmp.Compare(b.Trials, a.Trials) })
+	for p, n := range met {
+		sum.Pairs = append(sum.Pairs, Pair{p[0], p[1], n})
+	}
+	slices.SortFunc(sum.Pairs, func(a, b Pair) int {
+		return cmp.Or(cmp.Compare(a.Times, b.Times), cmp.Compare(a.A, b.A), cmp.Compare(a.B, b.B))
+	})
+	return sum
+}
+
+// knownTo are the scenarios of the record that expect a trial to end so, by its signature.
+func knownTo(r trial.Result, track []*scenarios.Scenario) (names []string) {
+	for _, s := range track {
+		if r.Signature != "" && s.Expect.Signature == r.Signature {
+			names = append(names, s.Name)
+		}
+	}
+	return names
+}
+
+// Tell is news in a sentence, empty for what is none.
+func Tell(e campaign.Event) string {
+	if n, ok := e.(New); ok {
+		return fmt.Sprintf("new: %s, in %s/%d", n.Group, n.Result.Arm, n.Result.Number)
+	}
+	return ""
+}
+
+// Write writes it for people.
+func (s Summary) Write(w io.Writer) error {
+	var b strings.Builder
+	fmt.Fprintf(&b, "%d of %d programs, %d invalid, %d findings\n", s.Trials, s.Planned, s.Invalid, len(s.Findings))
+	for _, f := range s.Findings {
+		fmt.Fprintf(&b, "\n%s on OpenZFS %s: %d trials", f.Group, f.OpenZFS, f.Trials)
+		if len(f.Features) > 0 {
+			words := make([]string, len(f.Features))
+			for i, name := range f.Features {
+				words[i] = string(name)
+			}
+			fmt.Fprintf(&b, ", all with %s", strings.Join(words, ", "))
+		}
+		if len(f.Known) > 0 {
+			fmt.Fprintf(&b, "; known from %s", strings.Join(f.Known, ", "))
+		}
+		fmt.Fprintf(&b, "\n  first in %s/%d: %s\n", f.First.Arm, f.First.Number, firstLine(cmp.Or(f.First.Text, f.First.Reason, strings.Join(f.First.Audit, "; "))))
+	}
+	if n := len(s.Pairs); n > 0 {
+		fmt.Fprintf(&b, "\n%d pairs of features have met %d to %d times\n", n, s.Pairs[0].Times, s.Pairs[n-1].Times)
+	}
+	_, err := io.WriteString(w, b.String())
+	return err
+}
+
+func firstLine(text string) string {
+	line, _, _ := strings.Cut(text, "\n")
+	return line
+}

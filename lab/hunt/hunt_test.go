@@ -1,0 +1,146 @@
+package hunt
+
+import (
+	"bytes"
+	"encoding/json"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/vdevil/vdevil/lab/campaign"
+	"github.com/vdevil/vdevil/lab/ops"
+	"github.com/vdevil/vdevil/lab/trial"
+	"github.com/vdevil/vdevil/scenarios"
+)
+
+func search(t *testing.T, trials int) *Search {
+	t.Helper()
+	track, err := scenarios.Find([]string{"random-operations"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := &Search{
+		Asked: campaign.Ask(track)[0], Draw: 3, Count: 12, Trials: trials, Driver: "qemu", Accel: "tcg", Seed: 7,
+		Images: []campaign.Image{{ID: "a", OpenZFS: "2.3.2"}, {ID: "b", OpenZFS: "2.3.9"}},
+	}
+	if err := s.Plan(); err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+// TestPlans expects all pairs of features to meet soon, all arms to take turns, and the same programs on both versions.
+func TestPlans(t *testing.T) {
+	const trials = 100
+	s := search(t, trials)
+	want, news := s.Next(campaign.Results{})
+	if len(want) != 2*trials || len(news) != 0 {
+		t.Fatalf("%d trials, %d news", len(want), len(news))
+	}
+	arms := map[string]int{}
+	for i := 0; i < len(want); i += 2 {
+		a, b := want[i].Spec, want[i+1].Spec
+		arms[a.Arm]++
+		if a.Scenario != b.Scenario || a.OpenZFS == b.OpenZFS || a.Number != b.Number {
+			t.Fatalf("trial %d is %s and %s", i, a.Title(), b.Title())
+		}
+		_, r, err := a.Resolve()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if p, err := ops.Parse(r.Workload[0].Operations); err != nil || len(p) < 13 {
+			t.Errorf("the program is %q, %v", p, err)
+		}
+	}
+	if len(arms) != 4 || arms[want[0].Spec.Arm] != trials/4 {
+		t.Errorf("the arms have %v trials", arms)
+	}
+	done := campaign.Results{}
+	for _, w := range want {
+		done[w.ID] = trial.Result{Arm: w.Spec.Arm, Number: w.Spec.Number, Outcome: trial.Masked}
+	}
+	sum := s.Summary(done, nil)
+	features := len(s.Features)
+	if len(sum.Pairs) != features*(features-1)/2 || sum.Trials != 2*trials || len(sum.Findings) != 0 {
+		t.Errorf("%+v", sum)
+	}
+	// Three pairs a program: 2*100*3 over 190 pairs.
+	if least, most := sum.Pairs[0].Times, sum.Pairs[len(sum.Pairs)-1].Times; least < 2 || most > 8 {
+		t.Errorf("pairs have met %d to %d times", least, most)
+	}
+	text, err := json.Marshal(s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var again Search
+	if err := json.Unmarshal(text, &again); err != nil {
+		t.Fatal(err)
+	}
+	if err := again.Plan(); err != nil {
+		t.Fatal(err)
+	}
+	if left, _ := again.Next(done); len(left) != 0 {
+		t.Errorf("read back, %d trials are wanted that were done", len(left))
+	}
+}
+
+// TestFindings expects trials that ended alike to be one finding, told once, with what they have in common.
+func TestFindings(t *testing.T) {
+	s := search(t, 40)
+	want, _ := s.Next(campaign.Results{})
+	done := campaign.Results{}
+	begun := time.Unix(0, 0)
+	var said []string
+	put := func(i int, r trial.Result) {
+		t.Helper()
+		r.Arm, r.Number, r.Seconds, r.Started = want[i].Spec.Arm, want[i].Spec.Number, 1, begun.Add(time.Duration(i)*time.Second)
+		done[want[i].ID] = r
+		_, news := s.Next(done)
+		for _, e := range news[len(said):] {
+			said = append(said, Tell(e))
+		}
+	}
+	panicked := trial.Result{Outcome: trial.Panic, Signature: "range-tree-add-overlap@metaslab_free_concrete", Text: "adding existent segment"}
+	latent := trial.Result{Outcome: trial.Latent, Audit: []string{"leaked: x", "ddt-count: y", "leaked: z"}}
+	broken := trial.Result{Outcome: trial.Broken, Reason: `"clone tank/c tank/a@s" must succeed: no`}
+	put(0, trial.Result{Outcome: trial.Masked})
+	put(2, panicked)
+	put(3, trial.Result{Outcome: trial.Invalid, Reason: "no room"})
+	put(4, latent)
+	put(6, panicked)
+	put(8, latent)
+	put(10, latent)
+	put(12, broken)
+	put(5, latent) // another version
+	if want := []string{"new: range-tree-add-overlap@metaslab_free_concrete, in ", "new: latent ddt-count leaked, in ", "new: broken clone, in "}; len(said) != 3 ||
+		!strings.HasPrefix(said[0], want[0]) || !strings.HasPrefix(said[1], want[1]) || !strings.HasPrefix(said[2], want[2]) {
+		t.Errorf("told %q", said)
+	}
+	track, err := scenarios.Embedded()
+	if err != nil {
+		t.Fatal(err)
+	}
+	sum := s.Summary(done, track)
+	if sum.Trials != 9 || sum.Invalid != 1 || len(sum.Findings) != 4 {
+		t.Fatalf("%+v", sum)
+	}
+	if f := sum.Findings[0]; f.Group != "latent ddt-count leaked" || f.Trials != 3 || f.OpenZFS != "2.3.2" || f.First.Number != want[4].Spec.Number || len(f.Known) > 0 {
+		t.Errorf("%+v", f)
+	}
+	if f := sum.Findings[1]; f.Trials != 2 || !slices.Contains(f.Known, "legacy-dedup-gang") {
+		t.Errorf("%+v", f)
+	}
+	var b bytes.Buffer
+	if err := sum.Write(&b); err != nil {
+		t.Fatal(err)
+	}
+	for _, line := range []string{"9 of 80 programs, 1 invalid, 4 findings\n", "\nlatent ddt-count leaked on OpenZFS 2.3.9: 1 trials", ": leaked: x; ddt-count: y; leaked: z\n", ": adding existent segment\n"} {
+		if !strings.Contains(b.String(), line) {
+			t.Errorf("no %q in\n%s", line, b.String())
+		}
+	}
+	if _, err := json.Marshal(sum); err != nil {
+		t.Error(err)
+	}
+}
