@@ -5,6 +5,7 @@ import (
 	"math/rand/v2"
 	"slices"
 	"strconv"
+	"strings"
 )
 
 // Feature is something of ZFS that programs use or leave alone.
@@ -100,7 +101,11 @@ func Generate(seed uint64, wanted []Feature, count int, place Place, spare []str
 			g.add(p[0])
 		}
 		if len(f.shapes) > 0 {
-			first = append(first, g.one(f.shapes...))
+			shape := g.one(f.shapes...)
+			name, _, _ := strings.Cut(shape, "=")
+			if !slices.ContainsFunc(first, func(p string) bool { return strings.HasPrefix(p, name+"=") }) { // each may be given once
+				first = append(first, shape)
+			}
 		}
 		gives = append(gives, f.gives...)
 	}

@@ -298,6 +298,9 @@ func TestGenerate(t *testing.T) {
 		}
 		m := NewModel(place, "v0")
 		for _, o := range p {
+			if o.Word == "create" && strings.Count(o.String(), "dedup=") > 1 {
+				t.Errorf("%s gives a property twice", o)
+			}
 			used[o.Word]++
 			all++
 			fate, _ := m.Foretell(o)
