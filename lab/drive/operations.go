@@ -2,10 +2,10 @@ package drive
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"math/rand/v2"
 	"slices"
+	"strings"
 	"syscall"
 
 	"github.com/vdevil/vdevil/lab/guest"
@@ -84,14 +84,18 @@ func said(a ops.Answer) string {
 	return ": " + a.Error
 }
 
-// judged says what is wrong with what became of an operation, if anything is.
+// judged says what is wrong with what became of an operation, if anything is. A pool that is full may refuse anything.
 func judged(o ops.Op, fate ops.Fate, why string, a ops.Answer) string {
-	errno := syscall.Errno(a.Errno)
 	switch {
 	case a.Error == "" && fate == ops.Refused:
 		return fmt.Sprintf("%q was done and must be refused: %s", o, why)
-	case a.Error != "" && fate == ops.Succeeds && !errors.Is(errno, syscall.ENOSPC) && !errors.Is(errno, syscall.EDQUOT):
+	case a.Error != "" && fate == ops.Succeeds && !full(a):
 		return fmt.Sprintf("%q must succeed: %s", o, a.Error)
 	}
 	return ""
+}
+
+func full(a ops.Answer) bool {
+	errno := syscall.Errno(a.Errno)
+	return errno == syscall.ENOSPC || errno == syscall.EDQUOT || strings.Contains(a.Error, "out of space") || strings.Contains(a.Error, "No space left")
 }

@@ -26,10 +26,11 @@ func TestOperations(t *testing.T) {
 		{"create D\nwrite /D/none/f1 0 1 1", "no such word"},
 		{"create D\ncreate D", `"create D" was done and must be refused: there is a dataset D`},
 		{"create D\nfill /D/f1 0 100 a\npunch /D/f1 0 10\ndestroy D\nsync\nsync", ""},
+		{"create D\nsnapshot D@full\nsnapshot D@full\nsync", ""},
 		{"create D\nsnapshot D@fails\nsync", `"snapshot D@fails" must succeed: sh -c zfs snapshot D@fails: exit status 1: "out of luck"`},
 	} {
 		s := newSite(t)
-		s.server.Program("zfs", s.noting("zfs")+`case $2 in *fails) echo out of luck >&2; exit 1;; esac`)
+		s.server.Program("zfs", s.noting("zfs")+`case $2 in *fails) echo out of luck >&2; exit 1;; *full) echo "cannot create snapshot: out of space" >&2; exit 1;; esac`)
 		s.Pool = "tmp"
 		for _, f := range []string{"f1", "f2"} {
 			_ = os.Remove(filepath.Join(dir, f)) // of the case before
