@@ -42,12 +42,14 @@ if [ -d cmd ] && [ ! -d /build/programs ]; then
   programs="zfs zpool zdb zinject ztest raidz_test zgenhostid mount.zfs zstream"
   # They are stripped, and wait for kernel and disks: what makes the compiler slow is left out.
   fast='CFLAGS=-O1 -g0'
+  # Linked into one, zstream of 2.2 has highbit64 twice, which shared libraries keep apart.
+  twice='LDFLAGS=-Wl,-z,muldefs'
   # Since 2.2 one Makefile makes all programs, and before that each directory has its own.
   if [ -e cmd/zpool/Makefile ]; then
     make -j"$jobs" -C lib "$fast" 2>&1
-    for p in $programs; do make -j"$jobs" -C "cmd/$(echo "$p" | tr . _)" "$fast" 2>&1; done
+    for p in $programs; do make -j"$jobs" -C "cmd/$(echo "$p" | tr . _)" "$fast" "$twice" 2>&1; done
   else
-    make -j"$jobs" "$fast" $programs 2>&1
+    make -j"$jobs" "$fast" "$twice" $programs 2>&1
   fi
   rm -rf /build/programs.new
   mkdir /build/programs.new
