@@ -11,7 +11,6 @@ import (
 	"io"
 	"maps"
 	"math"
-	"path/filepath"
 	"slices"
 	"strings"
 
@@ -179,7 +178,7 @@ func (r *round) count(c candidate) (n Count, next campaign.Want) {
 	asked := r.asks(c)
 	for number := 1; ; number++ {
 		w := campaign.Frame{Driver: r.Driver, Accel: r.Accel, Seed: r.Seed}.Want(asked, r.Image, r.Arm, number)
-		w.Bundle = filepath.Join(w.ID[:12])
+		w.Bundle = w.ID[:12]
 		got, ok := r.done[w.ID]
 		switch {
 		case !ok:
@@ -467,12 +466,14 @@ func (s *Search) Script(a Answer) (string, error) {
 	return b.String(), nil
 }
 
-// Reduced tells of a step: less does it, too. Found ends the search, Failed ends it at its beginning: the whole does not do it at the rate.
-type (
-	Reduced struct{ Answer }
-	Found   struct{ Answer }
-	Failed  struct{}
-)
+// Reduced tells of a step: less does it, too.
+type Reduced struct{ Answer }
+
+// Found ends the search.
+type Found struct{ Answer }
+
+// Failed ends it at its beginning: the whole does not do it at the rate.
+type Failed struct{}
 
 // Tell is news in a sentence, empty for what is none.
 func Tell(e campaign.Event) string {

@@ -1,7 +1,6 @@
 package ops
 
 import (
-	"bytes"
 	"fmt"
 	"maps"
 	"slices"
@@ -278,14 +277,4 @@ func (m *Model) goneAll(snaps []*snapshot) string {
 		}
 	}
 	return ""
-}
-
-// changed says whether the files of a dataset are others than those of its last snapshot.
-func (d *dataset) changed() bool {
-	if len(d.snaps) == 0 {
-		return true
-	}
-	return !maps.EqualFunc(d.files, d.snaps[len(d.snaps)-1].files, func(a, b *file) bool {
-		return !a.unknown && !b.unknown && bytes.Equal(a.data, b.data)
-	})
 }

@@ -121,7 +121,7 @@ func TestWrongUsage(t *testing.T) {
 		{"minimize", "accepts 1 arg(s), received 0"},
 		{"minimize blkptr-dva-flip", "the workload of blkptr-dva-flip has no step operations; of one with generate, name a trial"},
 		{"minimize random-operations", "the workload of random-operations has no step operations; of one with generate, name a trial"},
-		{"minimize vdev-bitrot-mirror", "vdev-bitrot-mirror expects no signature and no outcome: name one with --signature or --outcome"},
+		{"minimize vdev-bitrot-mirror", "vdev-bitrot-mirror says no signature and no outcome: name one with --signature or --outcome"},
 		{"minimize blkptr-dva-flip --rate 2", "--rate: 2 is not above 0 and at most 1"},
 		{"minimize blkptr-dva-flip --signature a@b --outcome latent", "--signature and --outcome: give one of them"},
 		{"minimize tonight/x/arm/1", `no campaign "tonight" was stored`},

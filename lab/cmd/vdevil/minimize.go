@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -77,64 +78,70 @@ The exit status is 1 when the whole does not end so at the rate.`,
 	return cmd
 }
 
-// request is what is asked for: of a trial, of a bundle, or of a scenario.
+// minimizeRequest is what is asked for: of a trial, of a bundle, or of a scenario.
 func (a *app) minimizeRequest(ctx context.Context, f minimizeFlags, word string) (r lab.MinimizeRequest, err error) {
-	r = lab.MinimizeRequest{Version: f.version, Signature: f.signature, Outcomes: f.outcomes, Rate: f.rate, Confirm: int(f.confirm), Seed: f.seed}
-	if f.rate <= 0 || f.rate > 1 {
+	switch {
+	case f.rate <= 0 || f.rate > 1:
 		return r, usage(fmt.Errorf("--rate: %g is not above 0 and at most 1", f.rate))
-	}
-	if f.signature != "" && len(f.outcomes) > 0 {
+	case f.signature != "" && len(f.outcomes) > 0:
 		return r, usage(errors.New("--signature and --outcome: give one of them"))
 	}
+	ofTrial := !strings.HasSuffix(word, ".yaml") && strings.Contains(word, "/")
 	seed := uint64(0)
-	said := f.signature == "" && len(f.outcomes) == 0
-	if strings.HasSuffix(word, ".yaml") || !strings.Contains(word, "/") {
-		found, err := find([]string{word})
-		if err != nil {
-			return r, err
-		}
-		r.Scenario, r.Arm = found[0], f.arm
-		if r.Arm == "" {
-			r.Arm = r.Scenario.Arms[0].Name
-		}
-		if said {
-			r.Signature, r.Outcomes = r.Scenario.Expect.Signature, r.Scenario.Expect.Outcome
-		}
+	if ofTrial {
+		r, seed, err = a.minimizeTrial(ctx, f, word)
 	} else {
-		b, err := a.recall(ctx, word)
-		if err != nil {
-			return r, err
-		}
-		if r.Scenario, _, err = b.spec.Resolve(); err != nil {
-			return r, err
-		}
-		r.Arm, seed = b.spec.Arm, b.spec.Seed
-		if r.Version == "" {
-			r.Version = b.spec.OpenZFS
-		}
-		switch {
-		case said && b.result == nil:
-			return r, usage(fmt.Errorf("%s does not say how the trial ended: name a --signature or an --outcome", word))
-		case said && b.result.Signature != "":
-			r.Signature = b.result.Signature
-		case said:
-			r.Outcomes = []string{string(b.result.Outcome)}
-		}
+		r, err = minimizeScenario(f, word)
+	}
+	if err != nil {
+		return r, err
+	}
+	r.Rate, r.Confirm, r.Seed = f.rate, int(f.confirm), f.seed
+	if f.signature != "" || len(f.outcomes) > 0 {
+		r.Signature, r.Outcomes = f.signature, f.outcomes
 	}
 	if r.Signature == "" && len(r.Outcomes) == 0 {
-		return r, usage(fmt.Errorf("%s expects no signature and no outcome: name one with --signature or --outcome", word))
+		return r, usage(fmt.Errorf("%s says no signature and no outcome: name one with --signature or --outcome", word))
 	}
 	resolved, err := r.Scenario.ForArm(r.Arm)
 	if err != nil {
 		return r, usage(fmt.Errorf("--arm: %w", err))
 	}
 	r.Step = slices.IndexFunc(resolved.Workload, func(s scenarios.Step) bool { return s.Operations != "" || s.Generate != nil })
-	if r.Step < 0 || resolved.Workload[r.Step].Generate != nil && seed == 0 {
+	if r.Step < 0 || resolved.Workload[r.Step].Generate != nil && !ofTrial {
 		return r, usage(fmt.Errorf("the workload of %s has no step operations; of one with generate, name a trial", r.Scenario.Name))
 	}
 	p, err := drive.Program(resolved.Workload[r.Step], resolved.Pool.Name, resolved.Machine.Names(), resolved.Pool.Layout, seed)
 	r.Program = p.String()
 	return r, err
+}
+
+// minimizeScenario takes what a scenario expects.
+func minimizeScenario(f minimizeFlags, word string) (r lab.MinimizeRequest, err error) {
+	found, err := find([]string{word})
+	if err != nil {
+		return r, err
+	}
+	s := found[0]
+	return lab.MinimizeRequest{
+		Scenario: s, Arm: cmp.Or(f.arm, s.Arms[0].Name), Version: f.version, Signature: s.Expect.Signature, Outcomes: s.Expect.Outcome,
+	}, nil
+}
+
+// minimizeTrial takes how a trial ended, which may not be known, and gives its seed.
+func (a *app) minimizeTrial(ctx context.Context, f minimizeFlags, word string) (r lab.MinimizeRequest, seed uint64, err error) {
+	b, err := a.recall(ctx, word)
+	if err != nil {
+		return r, 0, err
+	}
+	r = lab.MinimizeRequest{Arm: b.spec.Arm, Version: cmp.Or(f.version, b.spec.OpenZFS)}
+	if b.result != nil {
+		if r.Signature = b.result.Signature; r.Signature == "" {
+			r.Outcomes = []string{string(b.result.Outcome)}
+		}
+	}
+	r.Scenario, _, err = b.spec.Resolve()
+	return r, b.spec.Seed, err
 }
 
 func (a *app) minimize(ctx context.Context, f minimizeFlags, word string) error {

@@ -7,6 +7,7 @@ package main
 import (
 	"bufio"
 	"bytes"
+	"context"
 	"crypto/sha256"
 	"encoding/binary"
 	"encoding/json"
@@ -198,7 +199,7 @@ func content(r request) []byte {
 	}
 	key := sha256.Sum256(append(binary.LittleEndian.AppendUint64(nil, r.Seed), r.Label...))
 	data := make([]byte, r.Size)
-	rand.NewChaCha8(key).Read(data)
+	_, _ = rand.NewChaCha8(key).Read(data) // never fails
 	return data
 }
 
@@ -207,7 +208,7 @@ func run(commands [][]string) error {
 	all := make([]*exec.Cmd, len(commands))
 	said := make([]bytes.Buffer, len(commands))
 	for i, c := range commands {
-		all[i] = exec.Command(c[0], c[1:]...)
+		all[i] = exec.CommandContext(context.Background(), c[0], c[1:]...) // it ends with the session
 		all[i].Stderr = &said[i]
 		if i == 0 {
 			continue
