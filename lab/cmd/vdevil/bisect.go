@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"math/rand/v2"
 
 	"github.com/spf13/cobra"
 
@@ -17,8 +16,7 @@ import (
 
 // bisectFlags are those of bisect.
 type bisectFlags struct {
-	labFlags
-	terms      termFlags
+	searchFlags
 	arm        string
 	old, new   string
 	text       string
@@ -27,8 +25,6 @@ type bisectFlags struct {
 	paths      []string
 	skip       []string
 	trials     uint
-	seed       uint64
-	json       bool
 }
 
 func (a *app) bisectCommand() *cobra.Command {
@@ -51,12 +47,7 @@ search goes by way of the merge base. A bisection is a campaign: what was done i
   vdevil bisect why tonight 1a2b3c4
   vdevil bisect log tonight > log && git bisect replay log`,
 		Args: cobra.ExactArgs(1),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			if !cmd.Flags().Changed("seed") {
-				f.seed = uint64(rand.Uint32()) // short enough to be typed
-			}
-			return a.bisect(cmd.Context(), f, args)
-		},
+		RunE: func(cmd *cobra.Command, args []string) error { return a.bisect(cmd.Context(), f, args) },
 	}
 	flags := cmd.Flags()
 	flags.SortFlags = false
@@ -69,12 +60,7 @@ search goes by way of the merge base. A bisection is a campaign: what was done i
 	flags.StringArrayVar(&f.paths, "path", nil, "only commits that touch a path like `GLOB` can be the one")
 	flags.StringArrayVar(&f.skip, "skip", nil, "a `REVISION` that is not to be tried")
 	flags.UintVar(&f.trials, "trials", 60, "at most so many `N` trials of one candidate")
-	flags.UintVar(&f.jobs, "jobs", 0, "trials at once (default: one for each CPU, more while CPUs are idle)")
-	flags.Uint64Var(&f.seed, "seed", 0, "what all random choices come from (default: random, and printed)")
-	flags.Var(&f.terms.name, "name", "of the campaign; one that is there and asks for the same goes on (default: by the time)")
-	flags.DurationVar(&f.terms.budget, "budget", 0, "`TIME` after which no more trials begin, such as 2h; what is known then is told")
-	flags.BoolVar(&f.json, "json", false, "print one JSON document instead of tables")
-	f.add(flags)
+	f.addSearch(cmd, "by the time")
 	cmd.AddCommand(a.bisectStatus(), a.bisectWhy(), a.bisectLog())
 	return cmd
 }
@@ -103,19 +89,15 @@ func (a *app) bisect(ctx context.Context, f bisectFlags, args []string) error {
 			return usage(fmt.Errorf("--arm: %w", err))
 		}
 	}
-	view := a.observer(ctx, f.plain)
-	l, err := a.open(ctx, f.labFlags, view)
-	if err != nil {
-		view.close()
-		return interrupted(ctx, err)
-	}
-	view.note(fmt.Sprintf("seed %d", f.seed))
-	s, err := l.Bisect(ctx, lab.BisectRequest{
-		Scenario: found[0], Arm: f.arm, Old: f.old, New: f.new, Text: f.text, Confidence: f.confidence, Priors: priors, Paths: f.paths,
-		Skip: f.skip, Most: int(f.trials), Seed: f.seed, Flags: f.flags(), Terms: f.terms.terms(lab.KeepNone, view.event),
+	var s report.Bisection
+	err = a.search(ctx, f.searchFlags, func(l *lab.Lab, t lab.Terms) error {
+		s, err = l.Bisect(ctx, lab.BisectRequest{
+			Scenario: found[0], Arm: f.arm, Old: f.old, New: f.new, Text: f.text, Confidence: f.confidence, Priors: priors, Paths: f.paths,
+			Skip: f.skip, Most: int(f.trials), Seed: f.seed, Flags: f.flags(), Terms: t,
+		})
+		return err
 	})
-	view.close()
-	return a.tellBisection(s, f.json, interrupted(ctx, errors.Join(err, l.Close())))
+	return a.tellBisection(s, f.json, err)
 }
 
 // tellBisection prints what is known. A bisection that found nothing did not hold what was expected of it.

@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math/rand/v2"
 	"slices"
 
 	"github.com/spf13/cobra"
@@ -17,16 +16,13 @@ import (
 
 // huntFlags are those of hunt.
 type huntFlags struct {
-	labFlags
-	terms    termFlags
+	searchFlags
 	scenario string
 	versions []string
 	features []string
 	draw     uint
 	count    uint
 	trials   uint
-	seed     uint64
-	json     bool
 }
 
 func (a *app) huntCommand() *cobra.Command {
@@ -45,12 +41,7 @@ takes a trial of it. The exit status is 1 when anything was found.`,
   vdevil hunt --features dedup,gang,snapshot --draw 2 --trials 50 --seed 1
   vdevil minimize night/hunt/mirror-legacy-dedup/17`,
 		Args: cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			if !cmd.Flags().Changed("seed") {
-				f.seed = uint64(rand.Uint32()) // short enough to be typed
-			}
-			return a.hunt(cmd.Context(), f)
-		},
+		RunE: func(cmd *cobra.Command, _ []string) error { return a.hunt(cmd.Context(), f) },
 	}
 	flags := cmd.Flags()
 	flags.SortFlags = false
@@ -60,12 +51,7 @@ takes a trial of it. The exit status is 1 when anything was found.`,
 	flags.UintVar(&f.count, "operations", 12, "so many `N` operations in a program, beside those that features begin with")
 	flags.UintVar(&f.trials, "trials", 1000, "at most so many `N` programs")
 	flags.StringVar(&f.scenario, "scenario", "random-operations", "the `SCENARIO` with pools, and what comes after the operations")
-	flags.UintVar(&f.jobs, "jobs", 0, "trials at once (default: one for each CPU, more while CPUs are idle)")
-	flags.Uint64Var(&f.seed, "seed", 0, "what all random choices come from (default: random, and printed)")
-	flags.Var(&f.terms.name, "name", "of the campaign; one that is there and asks for the same goes on (default: hunt-SEED)")
-	flags.DurationVar(&f.terms.budget, "budget", 0, "`TIME` after which no more trials begin, such as 8h; what is known then is told")
-	flags.BoolVar(&f.json, "json", false, "print one JSON document instead of text")
-	f.add(flags)
+	f.addSearch(cmd, "hunt-SEED")
 	return cmd
 }
 
@@ -87,21 +73,18 @@ func (a *app) hunt(ctx context.Context, f huntFlags) error {
 	if err := f.checkVersions(f.versions...); err != nil {
 		return err
 	}
-	view := a.observer(ctx, f.plain)
-	l, err := a.open(ctx, f.labFlags, view)
-	if err != nil {
-		view.close()
-		return interrupted(ctx, err)
-	}
-	view.note(fmt.Sprintf("seed %d", f.seed))
-	terms := f.terms.terms(lab.KeepNone, view.event)
-	terms.Name = cmp.Or(terms.Name, fmt.Sprintf("hunt-%d", f.seed))
-	s, err := l.Hunt(ctx, lab.HuntRequest{
-		Scenario: found[0], Versions: f.versions, Features: features, Draw: int(f.draw), Count: int(f.count), Trials: int(f.trials),
-		Seed: f.seed, Flags: f.flags(), Terms: terms,
+	var s hunt.Summary
+	name := ""
+	err = a.search(ctx, f.searchFlags, func(l *lab.Lab, t lab.Terms) error {
+		t.Name = cmp.Or(t.Name, fmt.Sprintf("hunt-%d", f.seed))
+		name = t.Name
+		s, err = l.Hunt(ctx, lab.HuntRequest{
+			Scenario: found[0], Versions: f.versions, Features: features, Draw: int(f.draw), Count: int(f.count), Trials: int(f.trials),
+			Seed: f.seed, Flags: f.flags(), Terms: t,
+		})
+		return err
 	})
-	view.close()
-	return a.tellHunt(terms.Name, s, f.json, interrupted(ctx, errors.Join(err, l.Close())))
+	return a.tellHunt(name, s, f.json, err)
 }
 
 // tellHunt prints what was found. A hunt that found something did not hold what one hopes for.

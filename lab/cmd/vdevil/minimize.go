@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"slices"
@@ -22,17 +21,14 @@ import (
 
 // minimizeFlags are those of minimize.
 type minimizeFlags struct {
-	labFlags
-	terms     termFlags
+	searchFlags
 	arm       string
 	version   string
 	signature string
 	outcomes  []string
 	rate      float64
 	confirm   uint
-	seed      uint64
 	out       string
-	json      bool
 }
 
 func (a *app) minimizeCommand() *cobra.Command {
@@ -53,12 +49,7 @@ The exit status is 1 when the whole does not end so at the rate.`,
   vdevil minimize ./storm.yaml --signature range-tree-add-overlap@metaslab_free_concrete --rate 0.5
   vdevil minimize tonight/random-operations/mirror-fast-dedup/3 --outcome latent --zfs 2.3.9`,
 		Args: cobra.ExactArgs(1),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			if !cmd.Flags().Changed("seed") {
-				f.seed = uint64(rand.Uint32()) // short enough to be typed
-			}
-			return a.minimize(cmd.Context(), f, args[0])
-		},
+		RunE: func(cmd *cobra.Command, args []string) error { return a.minimize(cmd.Context(), f, args[0]) },
 	}
 	flags := cmd.Flags()
 	flags.SortFlags = false
@@ -68,13 +59,8 @@ The exit status is 1 when the whole does not end so at the rate.`,
 	flags.StringSliceVar(&f.outcomes, "outcome", nil, "outcomes, one of which they must have, in place of a signature")
 	flags.Float64Var(&f.rate, "rate", 0.9, "how often at least")
 	flags.UintVar(&f.confirm, "trials", 10, "`N` trials of the answer")
-	flags.UintVar(&f.jobs, "jobs", 0, "trials at once (default: one for each CPU, more while CPUs are idle)")
-	flags.Uint64Var(&f.seed, "seed", 0, "what all random choices come from (default: random, and printed)")
-	flags.Var(&f.terms.name, "name", "of the campaign; one that is there and asks for the same goes on (default: by the time)")
-	flags.DurationVar(&f.terms.budget, "budget", 0, "`TIME` after which no more trials begin, such as 2h; what is known then is told")
 	flags.StringVar(&f.out, "out", ".", "`DIR` for the two files")
-	flags.BoolVar(&f.json, "json", false, "print one JSON document instead of text")
-	f.add(flags)
+	f.addSearch(cmd, "by the time")
 	return cmd
 }
 
@@ -160,17 +146,13 @@ func (a *app) minimize(ctx context.Context, f minimizeFlags, word string) error 
 			return usage(errors.Join(err, fmt.Errorf("%s is there: move it away, or name another directory with --out", base+ext)))
 		}
 	}
-	view := a.observer(ctx, f.plain)
-	l, err := a.open(ctx, f.labFlags, view)
-	if err != nil {
-		view.close()
-		return interrupted(ctx, err)
-	}
-	view.note(fmt.Sprintf("seed %d", f.seed))
-	r.Terms = f.terms.terms(lab.KeepNone, view.event)
-	m, err := l.Minimize(ctx, r)
-	view.close()
-	return a.tellMinimum(m, f.json, base, interrupted(ctx, errors.Join(err, l.Close())))
+	var m minimize.Minimum
+	err = a.search(ctx, f.searchFlags, func(l *lab.Lab, t lab.Terms) error {
+		r.Terms = t
+		m, err = l.Minimize(ctx, r)
+		return err
+	})
+	return a.tellMinimum(m, f.json, base, err)
 }
 
 // tellMinimum prints what is known, and writes it to two files if there is a name for them.
