@@ -93,11 +93,14 @@ func (g *Guest) Do(ctx context.Context, requests []ops.Request, tell func(i int,
 	// The program comes first, and leaves nothing behind: its file has no name any more when it begins.
 	_, err = g.runTo(ctx, fmt.Sprintf(`f=$(mktemp) && head -c %d >"$f" && chmod 700 "$f" && exec 3<"$f" && rm "$f" && exec /proc/self/fd/3`, len(program)),
 		input, lines, io.Discard)
-	if err = errors.Join(err, strange); err == nil && n < len(requests) {
+	switch {
+	case err != nil: // answers may be on their way yet
+	case strange != nil:
+		err = strange
+	case n < len(requests):
 		err = fmt.Errorf("of %d operations %d were answered", len(requests), n)
+	default:
+		return nil
 	}
-	if err != nil {
-		return fmt.Errorf("operations: %w", err)
-	}
-	return nil
+	return fmt.Errorf("operations: %w", err)
 }
