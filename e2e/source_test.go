@@ -85,7 +85,7 @@ func sourceSpecs(b *bench) {
 			Eventually(ctx, run).Should(gexec.Exit(held))
 			var d report.Document
 			Expect(json.Unmarshal(run.Out.Contents(), &d)).To(Succeed())
-			Expect(d.Results[0].Arms[0].Results[0].Events[0].Text).To(HaveSuffix(", on the desk"))
+			Expect(d.Results[0].Arms[0].Results[0].Text).To(HaveSuffix(", on the desk"))
 			Expect(c.seen()).To(Equal(edited))
 			c.edit(said(", on the desk"), said(", as before"))
 
