@@ -18,11 +18,10 @@ type HuntRequest struct {
 	Scenario *scenarios.Scenario
 	// Versions are of OpenZFS, none for the default one.
 	Versions []string
-	// Features, Draw, Count, Trials, Seed and Flags are as in hunt.Search.
+	// Features, Draw, Count, Trials and Seed are as in hunt.Search.
 	Features            []ops.Feature
 	Draw, Count, Trials int
 	Seed                uint64
-	Flags               string
 }
 
 // Hunt tries programs that nobody wrote. What is known is returned also with an error.
@@ -32,7 +31,7 @@ func (l *Lab) Hunt(ctx context.Context, r HuntRequest) (hunt.Summary, error) {
 	}
 	s := &hunt.Search{
 		Asked: campaign.Ask([]*scenarios.Scenario{r.Scenario})[0], Features: r.Features, Draw: r.Draw, Count: r.Count, Trials: r.Trials,
-		Driver: l.driver.Name(), Accel: string(l.driver.Accel()), Seed: r.Seed, Flags: r.Flags,
+		Driver: l.driver.Name(), Accel: string(l.driver.Accel()), Seed: r.Seed,
 	}
 	for _, v := range r.Versions {
 		img, err := l.Image(ctx, v)

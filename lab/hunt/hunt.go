@@ -32,8 +32,6 @@ type Search struct {
 	Driver   string           `json:"driver"`
 	Accel    string           `json:"accel"`
 	Seed     uint64           `json:"seed"`
-	// Flags chose the driver, for the command that repeats a trial; empty, or with a blank in front.
-	Flags string `json:"flags,omitempty"`
 
 	scenario *scenarios.Scenario
 	step     int

@@ -204,7 +204,6 @@ func (r *round) accepts(c candidate) (yes, known bool) {
 		return false, true
 	}
 	if !r.full() {
-		next.Repeat = ""
 		r.want = append(r.want, next)
 	}
 	r.open = true

@@ -80,7 +80,7 @@ func (a *app) hunt(ctx context.Context, f huntFlags) error {
 		name = t.Name
 		s, err = l.Hunt(ctx, lab.HuntRequest{
 			Scenario: found[0], Versions: f.versions, Features: features, Draw: int(f.draw), Count: int(f.count), Trials: int(f.trials),
-			Seed: f.seed, Flags: f.flags(), Terms: t,
+			Seed: f.seed, Terms: t,
 		})
 		return err
 	})

@@ -1,0 +1,132 @@
+package ops
+
+import (
+	"fmt"
+)
+
+// ofPools are the operations on the pool as a whole.
+var ofPools = []*kind{
+	{
+		form: "sync", does: "waits until the pool has written everything",
+		shell:    func(_ Op, p Place) string { return "zpool sync " + p.Pool },
+		foretell: always,
+	},
+	{
+		form: "reimport", does: "exports the pool and imports it again",
+		shell: func(_ Op, p Place) string {
+			return fmt.Sprintf("zpool export %[1]s && zpool import -d /dev/disk/by-id %[1]s && zfs load-key -a && zfs mount -a", p.Pool)
+		},
+		// A dataset that was received raw has a key of which nobody said where it is.
+		foretell: func(m *Model, _ Op) (Fate, string) {
+			for _, d := range m.datasets {
+				if d.locked {
+					return Either, ""
+				}
+			}
+			return Succeeds, ""
+		},
+	},
+	{
+		form: "checkpoint", does: "takes a checkpoint of the pool",
+		shell: func(_ Op, p Place) string { return "zpool checkpoint " + p.Pool },
+		foretell: func(m *Model, _ Op) (Fate, string) {
+			if m.checkpoint {
+				return Refused, "there is a checkpoint"
+			}
+			return Succeeds, ""
+		},
+		done: func(m *Model, _ Op) { m.checkpoint = true },
+	},
+	{
+		form: "discard", does: "discards the checkpoint",
+		shell: func(_ Op, p Place) string { return "zpool checkpoint -d -w " + p.Pool },
+		foretell: func(m *Model, _ Op) (Fate, string) {
+			if !m.checkpoint {
+				return Refused, "there is no checkpoint"
+			}
+			return Succeeds, ""
+		},
+		done: func(m *Model, _ Op) { m.checkpoint = false },
+	},
+	{
+		form: "scrub", does: "scrubs the pool to the end",
+		shell:    func(_ Op, p Place) string { return "zpool scrub -w " + p.Pool },
+		foretell: always,
+	},
+	{
+		form: "trim", does: "trims the pool to the end",
+		shell:    func(_ Op, p Place) string { return "zpool trim -w " + p.Pool },
+		foretell: perhaps,
+	},
+	{
+		form: "initialize", does: "writes to all free space",
+		shell:    func(_ Op, p Place) string { return "zpool initialize -w " + p.Pool },
+		foretell: perhaps,
+	},
+	{
+		form: "prune PERCENT", does: "prunes so much of the dedup table's entries with one reference",
+		shell:    func(o Op, p Place) string { return fmt.Sprintf("zpool ddtprune -p %s %s", o.arg(0), p.Pool) },
+		foretell: perhaps,
+	},
+	{
+		form: "add DISK", does: "adds a disk to the pool",
+		shell: func(o Op, p Place) string { return fmt.Sprintf("zpool add -f %s %s", p.Pool, p.Disk(o.arg(0))) },
+		foretell: func(m *Model, o Op) (Fate, string) {
+			if m.disks[o.arg(0)] {
+				return Refused, "the pool has the disk"
+			}
+			return Either, ""
+		},
+		done: func(m *Model, o Op) { m.disks[o.arg(0)] = true },
+	},
+	{
+		form: "evacuate DISK", does: "removes a disk, whose blocks go to the others",
+		shell: func(o Op, p Place) string { return fmt.Sprintf("zpool remove -w %s %s", p.Pool, p.Disk(o.arg(0))) },
+		foretell: func(m *Model, o Op) (Fate, string) {
+			if !m.disks[o.arg(0)] {
+				return Refused, "the pool has no such disk"
+			}
+			return Either, ""
+		},
+		done: func(m *Model, o Op) { delete(m.disks, o.arg(0)) },
+	},
+	{
+		form: "attach DISK DISK", does: "makes a disk a mirror of another one",
+		shell: func(o Op, p Place) string {
+			return fmt.Sprintf("zpool attach -f -w %s %s %s", p.Pool, p.Disk(o.arg(0)), p.Disk(o.arg(1)))
+		},
+		foretell: perhaps,
+		done:     func(m *Model, o Op) { m.disks[o.arg(1)] = true },
+	},
+	{
+		form: "detach DISK", does: "takes a disk out of a mirror",
+		shell:    func(o Op, p Place) string { return fmt.Sprintf("zpool detach %s %s", p.Pool, p.Disk(o.arg(0))) },
+		foretell: perhaps,
+		done:     func(m *Model, o Op) { delete(m.disks, o.arg(0)) },
+	},
+	{
+		form: "replace DISK DISK", does: "replaces a disk by another one",
+		shell: func(o Op, p Place) string {
+			return fmt.Sprintf("zpool replace -f -w %s %s %s", p.Pool, p.Disk(o.arg(0)), p.Disk(o.arg(1)))
+		},
+		foretell: perhaps,
+		done: func(m *Model, o Op) {
+			delete(m.disks, o.arg(0))
+			m.disks[o.arg(1)] = true
+		},
+	},
+	{
+		form: "parameter NAME VALUE", does: "sets a parameter of the module",
+		shell: func(o Op, _ Place) string {
+			return fmt.Sprintf("echo %s >/sys/module/zfs/parameters/%s", o.arg(1), o.arg(0))
+		},
+		request: func(o Op, _ Place) Request {
+			return Request{Do: "put", Path: "/sys/module/zfs/parameters/" + o.arg(0), Value: o.arg(1)}
+		},
+		foretell: perhaps,
+	},
+}
+
+func always(*Model, Op) (Fate, string) { return Succeeds, "" }
+
+func perhaps(*Model, Op) (Fate, string) { return Either, "" }
