@@ -139,8 +139,8 @@ func (t *run) judgeEnd(r *result, e ending) {
 		r.Reason = cmp.Or(r.Reason, stopped.Reason)
 	case errors.As(e.err, &wrong):
 		r.atLeast(trial.Broken, wrong.Reason)
-	case guest.Refused(e.err) && struck(r.Injections):
-		// What works in a sound machine has failed in one that was damaged, and was reported.
+	case (guest.Refused(e.err) || guest.Lost(e.err)) && struck(r.Injections):
+		// What works in a sound machine has failed in one that was damaged, and was reported: a command, or the ssh server itself.
 		r.atLeast(trial.Detected, e.err.Error())
 	default:
 		r.invalid(e.err)

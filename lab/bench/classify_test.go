@@ -66,6 +66,7 @@ func TestClassify(t *testing.T) {
 	withFault := scenarios.Resolved{Fault: &scenarios.Fault{}}
 	struck := func(err error) *strike { return &strike{err: err} }
 	refused := fmt.Errorf("step remove: %w", &guest.ExitError{Status: 1})
+	lost := fmt.Errorf("step write: %w", &machine.Error{Op: "sftp", Err: errors.New("connection lost")})
 	sound := &status.Pool{State: "ONLINE", Errors: "No known data errors"}
 	tests := []struct {
 		name      string
@@ -106,6 +107,14 @@ func TestClassify(t *testing.T) {
 		{
 			"a command that failed after the fault", alive(), withFault, "clean-boot",
 			ending{err: refused, strike: &strike{injections: []trial.Injection{{Before: trial.Bytes{0}, After: trial.Bytes{1}}}}}, trial.Detected, "", "exit status 1",
+		},
+		{
+			"a connection that broke after the fault", alive(), withFault, "clean-boot",
+			ending{err: lost, strike: &strike{injections: []trial.Injection{{Before: trial.Bytes{0}, After: trial.Bytes{1}}}}}, trial.Detected, "", "connection lost",
+		},
+		{
+			"a connection that broke though the fault was withheld", alive(), withFault, "clean-boot",
+			ending{err: lost, strike: &strike{injections: []trial.Injection{{Withheld: true}}}}, trial.Invalid, "", "connection lost",
 		},
 		{
 			"a command that failed though the fault was withheld", alive(), withFault, "clean-boot",

@@ -14,6 +14,8 @@ import (
 	"al.essio.dev/pkg/shellescape"
 	"github.com/pkg/sftp"
 	"golang.org/x/crypto/ssh"
+
+	"github.com/vdevil/vdevil/lab/machine"
 )
 
 // Output is what a command printed and how it ended.
@@ -47,6 +49,11 @@ func (e *ExitError) Error() string {
 // that could not be read or written.
 func Refused(err error) bool {
 	return errors.As(err, new(*ExitError)) || errors.As(err, new(*sftp.StatusError)) || errors.As(err, new(*fileError))
+}
+
+// Lost says whether the connection to a guest broke whose machine lives, as when its ssh server has died.
+func Lost(err error) bool {
+	return errors.As(err, new(*machine.Error)) && !errors.Is(err, machine.ErrDied)
 }
 
 const (
