@@ -62,7 +62,25 @@ func (m *Moment) Release(ctx context.Context) error {
 	if m.Debugger != nil {
 		return m.Debugger.Close()
 	}
-	return m.Site.Machine.Resume(context.WithoutCancel(ctx))
+	return m.Site.Resume(ctx)
+}
+
+// deathbed is how long a hypervisor may take to end that has hung up.
+const deathbed = 5 * time.Second
+
+// Resume lets the machine run, also when the context has ended. One that ends at that moment has felt what was done to it: a kernel
+// that knows no machine checks shuts the CPUs down at the first one, and QEMU is gone before it has answered.
+func (s Site) Resume(ctx context.Context) error {
+	err := s.Machine.Resume(context.WithoutCancel(ctx))
+	if err == nil {
+		return nil
+	}
+	select {
+	case <-s.Machine.Done():
+		return nil
+	case <-time.After(deathbed):
+		return err
+	}
 }
 
 // Record begins the record of a strike at this moment.

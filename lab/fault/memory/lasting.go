@@ -71,7 +71,7 @@ func (h *hand) reapply(ctx context.Context) (bool, error) {
 		now[0] = e.stuck.set(now[0], e.bit)
 		err = h.site.Machine.WritePhys(ctx, e.phys, now)
 	}
-	return err == nil, errors.Join(err, h.site.Machine.Resume(context.WithoutCancel(ctx)))
+	return err == nil, errors.Join(err, h.site.Resume(ctx))
 }
 
 // pause waits, and says whether the workload still runs then.

@@ -184,7 +184,7 @@ func (f *failing) again(ctx context.Context, part dram.Fault) error {
 	if err := f.site.Machine.Pause(ctx); err != nil {
 		return err
 	}
-	return errors.Join(f.fail(ctx, part, &tally{words: map[Result]int{}, would: map[Result]int{}}), f.site.Machine.Resume(context.WithoutCancel(ctx)))
+	return errors.Join(f.fail(ctx, part, &tally{words: map[Result]int{}, would: map[Result]int{}}), f.site.Resume(ctx))
 }
 
 // tally is what a fault has done.
