@@ -112,5 +112,29 @@ func campaignSpecs(b *bench) {
 			Expect(again.Now).To(And(HaveField("Signature", before.Signature), HaveField("Seed", before.Seed)))
 			Expect(again.Now.Injections[0].After).To(Equal(before.Injections[0].After))
 		}, NodeTimeout(patience(time.Minute)))
+
+		It("repeats to the byte what a guest does that counts its time", func(ctx SpecContext) {
+			h := b.furnished()
+			mine := filepath.Join(h.dir, struck+".yaml")
+			found, err := scenarios.Find([]string{struck})
+			Expect(err).NotTo(HaveOccurred())
+			text := strings.NewReplacer("cpus: 2", "cpus: 1", "v1: 512MiB}}", "v1: 512MiB}, clock: icount}").Replace(found[0].Source)
+			Expect(os.WriteFile(mine, []byte(text), 0o600)).To(Succeed())
+			run := h.start("run", mine, "--seed", "7", "--trials", "2", "--fixed", "--json")
+			Eventually(ctx, run).Should(gexec.Exit())
+			var d report.Document
+			Expect(json.Unmarshal(run.Out.Contents(), &d)).To(Succeed())
+			digests := map[string]bool{}
+			for i, outcome := range []trial.Outcome{trial.Panic, trial.Masked} {
+				for _, before := range d.Results[0].Arms[i].Results {
+					Expect(before.Outcome).To(Equal(outcome))
+					digests[before.Exact.SHA256] = true
+					repeat := h.start("repeat", before.Bundle)
+					Eventually(ctx, repeat).Should(gexec.Exit(held))
+					Expect(string(repeat.Out.Contents())).To(ContainSubstring("It is as before to the byte"))
+				}
+			}
+			Expect(digests).To(HaveLen(4), "other seeds, other trials")
+		}, NodeTimeout(patience(2*time.Minute)))
 	})
 }

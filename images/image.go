@@ -48,7 +48,7 @@ type Image struct {
 	base    *Image // of a tree's
 }
 
-// Cmdline is the kernel command line that the image is made for.
+// Cmdline is the kernel command line that the image is made for, on a machine where root is the guest's name of its disk.
 //
 // Everything from KERN_NOTICE on is printed on the console, which is where the lab looks: OpenZFS says NOTICE and WARNING
 // there before it panics, and loglevel=5 would lose the first. From the first program on it is everything from KERN_INFO on
@@ -60,8 +60,8 @@ type Image struct {
 //
 // nokaslr: addresses are the same in every boot. mitigations=off, no audit, no IPv6, no self-tests of ciphers, no checks of
 // the TSC against other clocks: boot time. panic=-1: a kernel panic restarts at once, which QEMU's -no-reboot makes an end.
-func (*Image) Cmdline() string {
-	return "root=/dev/vda rw console=ttyS0 nokaslr mitigations=off panic=-1 net.ifnames=0 quiet loglevel=6" +
+func (*Image) Cmdline(root string) string {
+	return "root=" + root + " rw console=ttyS0 nokaslr mitigations=off panic=-1 net.ifnames=0 quiet loglevel=6" +
 		" sysctl.kernel.printk=7 sysrq_always_enabled nmi_watchdog=0 watchdog_thresh=20 audit=0 ipv6.disable=1 tsc=reliable no_timer_check random.trust_cpu=on cryptomgr.notests"
 }
 

@@ -80,7 +80,7 @@ func TestEnsure(t *testing.T) {
 		t.Errorf("an unknown version: %v", err)
 	}
 	for _, want := range []string{"root=/dev/vda", "rw", "console=ttyS0", "nokaslr", "mitigations=off", "panic=-1", "net.ifnames=0", "loglevel=6", "sysctl.kernel.printk=7", "sysrq_always_enabled"} {
-		if !strings.Contains(" "+img.Cmdline()+" ", " "+want+" ") {
+		if !strings.Contains(" "+img.Cmdline("/dev/vda")+" ", " "+want+" ") {
 			t.Errorf("the command line lacks %s", want)
 		}
 	}

@@ -48,7 +48,7 @@ cp "$root/bin/busybox" "$ramfs/bin/"
 printf '%s' "$VDEVIL_INIT" >"$ramfs/init"
 chmod 755 "$ramfs/init"
 n=10
-for m in $(in_root sh -c "for m in virtio_pci virtio_blk ext4; do modprobe -d /var/tmp/kernel/usr -S $kernel --show-depends \$m; done" |
+for m in $(in_root sh -c "for m in virtio_pci virtio_blk nfit nd_pmem ext4; do modprobe -d /var/tmp/kernel/usr -S $kernel --show-depends \$m; done" |
   awk '$1 == "insmod" && !seen[$2]++ { print $2 }'); do
   case $m in
   *.xz) in_root xz -dc "$m" ;;

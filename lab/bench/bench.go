@@ -206,6 +206,12 @@ func (t *Trial) Do(ctx context.Context, o Options) (_ trial.Result, err error) {
 		one.drive(ctx, r)
 		one.audit(ctx, r)
 		r.lap("judge")
+		if one.resolved.Machine.Clock == scenarios.Counted {
+			if r.Exact, err = one.exact(ctx); err != nil {
+				r.invalid(err)
+			}
+			r.lap("digest")
+		}
 	}
 	r.Seconds = time.Since(r.begun).Seconds()
 	if ctx.Err() != nil { // what was seen of a trial that was broken off counts for nothing

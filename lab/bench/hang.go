@@ -96,6 +96,9 @@ func inOpenZFS(events []panics.Event) []panics.Event {
 
 // look finds the threads that stand still at the end of a trial which has come to its limit.
 func (l *life) look(ctx context.Context, scale machine.Scale) error {
+	if l.guest != nil {
+		l.guest.Free(ctx)
+	}
 	first, err := l.ask(ctx, scale)
 	if err != nil || len(first) == 0 {
 		return err

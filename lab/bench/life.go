@@ -23,6 +23,8 @@ type life struct {
 	guest *guest.Guest // nil until connected
 	watch *watch
 	stop  context.CancelFunc // of the watch
+	// crashed is closed when the console tells of a crash, and a counted guest stands.
+	crashed chan struct{}
 	// expected is set while the machine may end without ending the trial, off when it was switched off by the lab.
 	expected, off atomic.Bool
 
@@ -54,7 +56,7 @@ func (t *run) enter(vm machine.Machine) error {
 		return errors.Join(errOver, vm.Close())
 	}
 	ctx, stop := context.WithCancel(context.Background()) // ends with the life, see close
-	l := &life{vm: vm, watch: watchConsole(ctx, vm, vm.Console().Start()), stop: stop}
+	l := &life{vm: vm, watch: watchConsole(ctx, vm, vm.Console().Start()), stop: stop, crashed: make(chan struct{})}
 	t.lives = append(t.lives, l)
 	if t.entered != nil {
 		t.entered(vm.Console())
@@ -68,6 +70,8 @@ func (t *run) enter(vm machine.Machine) error {
 	go func() {
 		select {
 		case <-l.watch.crash:
+			t.standstill(ctx, l)
+			close(l.crashed)
 		case <-vm.Done():
 		case <-ctx.Done():
 			return
@@ -75,6 +79,41 @@ func (t *run) enter(vm machine.Machine) error {
 		over()
 	}()
 	return nil
+}
+
+// standLimit is what a counted guest gets, on the reference host, to come to a stand after it has crashed.
+const standLimit = 10 * time.Second
+
+// standstill waits until a counted guest that has crashed stands at its bell, so that it is the same instant in every repeat.
+func (t *run) standstill(ctx context.Context, l *life) {
+	t.mu.Lock()
+	g := l.guest
+	t.mu.Unlock()
+	if g == nil || !g.Counted() {
+		return
+	}
+	timer := time.NewTimer(t.scale.Limit(standLimit))
+	defer timer.Stop()
+	select {
+	case <-g.Stays():
+	case <-l.vm.Done():
+	case <-timer.C: // what rings the bell may have died
+	case <-ctx.Done():
+	}
+}
+
+// stays says whether a counted guest that has printed something grave has crashed: it stands then, and all that it has printed is about
+// to be read.
+func (t *run) stays(ctx context.Context, l *life) bool {
+	timer := time.NewTimer(t.scale.Limit(settleLimit))
+	defer timer.Stop()
+	select {
+	case <-l.watch.crash:
+		return true
+	case <-timer.C:
+	case <-ctx.Done():
+	}
+	return false
 }
 
 var errOver = errors.New("the trial is over")
@@ -90,6 +129,15 @@ func (t *run) connect(ctx context.Context, l *life) error {
 		return errors.Join(errOver, g.Close())
 	}
 	l.guest = g
+	g.OnTrouble(func(ctx context.Context) bool { return t.stays(ctx, l) })
+	return nil
+}
+
+// stir makes what is drawn in the guest follow from the trial's seed.
+func (t *run) stir(ctx context.Context) error {
+	if g := t.now().guest; g != nil {
+		return g.Stir(ctx, t.spec.Seed)
+	}
 	return nil
 }
 
@@ -164,7 +212,7 @@ func (t *run) reboot(ctx context.Context) error {
 	if err := t.enter(vm); err != nil {
 		return err
 	}
-	if err := t.connect(ctx, t.now()); err != nil {
+	if err := errors.Join(t.connect(ctx, t.now()), t.stir(ctx)); err != nil {
 		return err
 	}
 	t.worker.Guest = t.now().guest
@@ -181,7 +229,7 @@ func (t *run) panics(ctx context.Context, steps []scenarios.Step) error {
 	var err error
 	select {
 	case err = <-done:
-	case <-l.watch.crash:
+	case <-l.crashed:
 	case <-l.vm.Done():
 	case <-ctx.Done():
 		return ctx.Err()

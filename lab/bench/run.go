@@ -107,7 +107,11 @@ func (t *run) drive(ctx context.Context, r *result) {
 	defer stop()
 	e := t.work(limited)
 	if e.err == nil && e.status != nil {
-		t.linger(ctx, start.Add(t.spec.Watch))
+		rest := t.spec.Watch
+		if !t.now().guest.Counted() { // whose watch must not depend on the host
+			rest -= time.Since(start)
+		}
+		t.linger(ctx, rest)
 	}
 	r.lap(trial.Workload)
 	if errors.Is(e.err, context.DeadlineExceeded) && !errors.Is(e.err, errNotReached) {
@@ -145,7 +149,7 @@ func (t *run) work(limited context.Context) (e ending) {
 	t.worker.Disks, t.worker.Layout = t.resolved.Machine.Names(), t.resolved.Pool.Layout
 	t.worker.Arm = func(context.Context) error { return t.arm(limited) }
 	t.worker.Reboot, t.worker.Panics = t.reboot, t.panics
-	if err := t.worker.Recall(t.resolved.Prepare); err != nil {
+	if err := errors.Join(t.worker.Recall(t.resolved.Prepare), t.stir(limited)); err != nil {
 		return ending{err: err}
 	}
 	done := make(chan ending, 1)
@@ -203,11 +207,16 @@ func (t *run) isOver() bool {
 }
 
 // linger goes on watching.
-func (t *run) linger(ctx context.Context, until time.Time) {
-	timer := time.NewTimer(time.Until(until))
-	defer timer.Stop()
+func (t *run) linger(ctx context.Context, d time.Duration) {
+	if d <= 0 {
+		return
+	}
+	ctx, stop := context.WithCancel(ctx)
+	defer stop()
+	passed := make(chan error, 1)
+	go func() { passed <- t.now().guest.Pass(ctx, d) }()
 	select {
-	case <-timer.C:
+	case <-passed:
 	case <-t.over:
 	case <-ctx.Done():
 	}

@@ -71,7 +71,7 @@ func (c *Cache) Booted(ctx context.Context, img *images.Image, m scenarios.Machi
 
 // key depends on everything that a checkpoint does: the image, what was done to it, and the hypervisor that did it.
 func (c *Cache) key(img *images.Image, stage string, what any) string {
-	text, err := json.Marshal([]any{img.ID, img.Cmdline(), stage, what, c.Driver.Name(), c.Driver.Version(), c.Driver.Accel()})
+	text, err := json.Marshal([]any{img.ID, img.Cmdline(""), stage, what, c.Driver.Name(), c.Driver.Version(), c.Driver.Accel()})
 	if err != nil {
 		panic(err) // plain data always marshals
 	}
@@ -184,7 +184,7 @@ func Clean(dir string, keep func(checkpoint string, used time.Time) bool) (remov
 
 func (c *Cache) boot(ctx context.Context, img *images.Image, m scenarios.Machine, dir string) (_ *machine.Checkpoint, err error) {
 	config := machine.Config{
-		Kernel: img.Kernel, Initrd: img.Initrd, Root: img.Root, Cmdline: img.Cmdline(),
+		Kernel: img.Kernel, Initrd: img.Initrd, Root: img.Root, Cmdline: img.Cmdline(machine.Clock(m.Clock).Root()),
 		CPUs: m.CPUs, Clock: machine.Clock(m.Clock), Memory: m.Memory, Ports: []int{sshPort},
 	}
 	for _, d := range m.Disks {
@@ -207,7 +207,9 @@ func (c *Cache) boot(ctx context.Context, img *images.Image, m scenarios.Machine
 		_, err = g.Printed(limited, "test -d /sys/module/zfs || { modprobe zfs; dmesg | tail -n 3 >&2; exit 1; }")
 	}
 	if err == nil && config.Clock == machine.Instructions {
-		err = g.MemoryDisks(limited, m.Names()...)
+		if err = g.MemoryDisks(limited, m.Names()...); err == nil {
+			err = g.Listen(limited)
+		}
 	}
 	if err := errors.Join(notUp(ctx, err), g.Close()); err != nil {
 		return nil, err

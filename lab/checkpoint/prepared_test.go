@@ -35,7 +35,7 @@ func TestPrepared(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := machine.Config{
-		Kernel: "vmlinux", Initrd: "initrd", Root: "root.ext4", Cmdline: s.image.Cmdline(), CPUs: 2, Memory: 1 << 30,
+		Kernel: "vmlinux", Initrd: "initrd", Root: "root.ext4", Cmdline: s.image.Cmdline("/dev/vda"), CPUs: 2, Memory: 1 << 30,
 		Disks: []machine.DiskConfig{{Name: "v0", Size: 64 << 20}, {Name: "v1", Size: 128 << 20}}, Ports: []int{22},
 	}
 	if len(s.booted) != 1 || !reflect.DeepEqual(s.booted[0], want) || !reflect.DeepEqual(cp.Config, want) {

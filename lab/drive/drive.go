@@ -294,8 +294,12 @@ func (w *Worker) Survive(signature string, events []panics.Event) {
 // together runs steps side by side. The first error ends the others.
 func (w *Worker) together(ctx context.Context, steps []scenarios.Step) error {
 	group, ctx := errgroup.WithContext(ctx)
+	leave := w.Guest.Branch(len(steps))
 	for _, s := range steps {
-		group.Go(func() error { return w.do(ctx, s) })
+		group.Go(func() error {
+			defer leave()
+			return w.do(ctx, s)
+		})
 	}
 	return group.Wait()
 }

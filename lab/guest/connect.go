@@ -40,10 +40,16 @@ const (
 	maxSilent = 4
 )
 
-// Connect logs in as root. A guest that is still booting is tried again until ctx ends or the machine dies; a wrong key
+// Connect logs in as root, or opens the line to a guest that listens on one. A guest that is still booting is tried again until ctx ends or the machine dies; a wrong key
 // on either side ends it at once (ErrHostKey, ErrLogin). Errors are a *machine.Error with the tail of the console.
 func Connect(ctx context.Context, m machine.Machine, k Keys) (*Guest, error) {
 	const op = "connect to guest"
+	switch l, err := findLine(ctx, m); {
+	case err != nil:
+		return nil, evidence(m, op, err)
+	case l != nil:
+		return &Guest{machine: m, line: l}, nil
+	}
 	login, host, err := k.load()
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", op, err)

@@ -1,6 +1,7 @@
 package guest
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -10,11 +11,16 @@ import (
 	"path"
 	"slices"
 
+	"al.essio.dev/pkg/shellescape"
 	"github.com/pkg/sftp"
 )
 
 // WriteFile makes or replaces a file. The data is in the guest's cache then, not on disk: see Sync.
 func (g *Guest) WriteFile(ctx context.Context, path string, data []byte) error {
+	if g.line != nil {
+		_, err := g.run(ctx, "cat >"+shellescape.Quote(path), bytes.NewReader(data))
+		return err
+	}
 	_, err := withSFTP(ctx, g, func(c *sftp.Client) (struct{}, error) {
 		f, err := c.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_TRUNC)
 		if err != nil {
@@ -32,6 +38,13 @@ func (g *Guest) WriteFile(ctx context.Context, path string, data []byte) error {
 // Bring makes or replaces files, which can be run then, in directories that are made if need be.
 func (g *Guest) Bring(ctx context.Context, files map[string][]byte) error {
 	for _, name := range slices.Sorted(maps.Keys(files)) {
+		if g.line != nil {
+			quoted := shellescape.Quote(name)
+			if _, err := g.run(ctx, fmt.Sprintf("mkdir -p %s && cat >%s && chmod 755 %[2]s", shellescape.Quote(path.Dir(name)), quoted), bytes.NewReader(files[name])); err != nil {
+				return fmt.Errorf("bring %s: %w", name, err)
+			}
+			continue
+		}
 		_, err := withSFTP(ctx, g, func(c *sftp.Client) (struct{}, error) { return struct{}{}, c.MkdirAll(path.Dir(name)) })
 		if err == nil {
 			err = g.WriteFile(ctx, name, files[name])
@@ -48,6 +61,9 @@ func (g *Guest) Bring(ctx context.Context, files map[string][]byte) error {
 
 // ReadFile reads a whole file. A file that does not exist is os.ErrNotExist.
 func (g *Guest) ReadFile(ctx context.Context, path string) ([]byte, error) {
+	if g.line != nil {
+		return g.Printed(ctx, "cat "+shellescape.Quote(path))
+	}
 	data, err := withSFTP(ctx, g, func(c *sftp.Client) ([]byte, error) {
 		f, err := c.Open(path)
 		if err != nil {

@@ -4,27 +4,50 @@ import (
 	"bytes"
 	"context"
 	"crypto/sha256"
-	_ "embed" // the helper
+	"embed"
 	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 
 	"github.com/vdevil/vdevil/lab/host"
 	"github.com/vdevil/vdevil/lab/ops"
 )
 
-//go:embed helper/main.go
-var helperSource []byte
+//go:embed helper/*.go
+var helperSource embed.FS
+
+// helperFiles are the helper's, by name.
+func helperFiles() map[string][]byte {
+	files := map[string][]byte{}
+	names, err := fs.Glob(helperSource, "helper/*.go")
+	for _, name := range names {
+		var text []byte
+		if text, err = helperSource.ReadFile(name); err != nil {
+			break
+		}
+		files[filepath.Base(name)] = text
+	}
+	if err != nil {
+		panic(err) // they are part of this program
+	}
+	return files
+}
 
 // helperName names the helper by its text.
 func helperName() string {
-	sum := sha256.Sum256(helperSource)
-	return "helper-" + hex.EncodeToString(sum[:8])
+	sum, files := sha256.New(), helperFiles()
+	for _, name := range slices.Sorted(maps.Keys(files)) {
+		sum.Write(files[name])
+	}
+	return "helper-" + hex.EncodeToString(sum.Sum(nil)[:8])
 }
 
 // buildHelper gives the helper as a program that needs nothing of the guest but its kernel. It is compiled once and kept in the cache.
@@ -46,12 +69,16 @@ func buildHelper(ctx context.Context) (program []byte, err error) {
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
-	main, built := filepath.Join(dir, "main.go"), filepath.Join(dir, "helper")
-	if err := os.WriteFile(main, helperSource, 0o600); err != nil {
-		return nil, err
+	built := filepath.Join(dir, "helper")
+	arguments := []string{"build", "-trimpath", "-ldflags=-s -w", "-o", built}
+	for name, text := range helperFiles() {
+		if err := os.WriteFile(filepath.Join(dir, name), text, 0o600); err != nil {
+			return nil, err
+		}
+		arguments = append(arguments, name)
 	}
 	//nolint:gosec // the compiler that is on the path, and nothing that a user gave
-	c := exec.CommandContext(ctx, compiler, "build", "-trimpath", "-ldflags=-s -w", "-o", built, main)
+	c := exec.CommandContext(ctx, compiler, arguments...)
 	c.Dir = dir
 	c.Env = append(os.Environ(), "CGO_ENABLED=0", "GOOS=linux", "GOARCH=amd64", "GOFLAGS=", "GOWORK=off")
 	if said, err := c.CombinedOutput(); err != nil {
@@ -74,6 +101,12 @@ func (g *Guest) Do(ctx context.Context, requests []ops.Request, tell func(i int,
 		return fmt.Errorf("operations: %w", err)
 	}
 	input := bytes.NewBuffer(program)
+	// The program comes first, and leaves nothing behind: its file has no name any more when it begins.
+	command := fmt.Sprintf(`f=$(mktemp) && head -c %d >"$f" && chmod 700 "$f" && exec 3<"$f" && rm "$f" && exec /proc/self/fd/3`, len(program))
+	if g.line != nil { // which is the same program
+		input.Reset()
+		command = "exec " + listenerPath
+	}
 	encoder := json.NewEncoder(input)
 	for _, r := range requests {
 		if err := encoder.Encode(r); err != nil {
@@ -90,9 +123,7 @@ func (g *Guest) Do(ctx context.Context, requests []ops.Request, tell func(i int,
 		tell(n, a)
 		n++
 	}}
-	// The program comes first, and leaves nothing behind: its file has no name any more when it begins.
-	_, err = g.runTo(ctx, fmt.Sprintf(`f=$(mktemp) && head -c %d >"$f" && chmod 700 "$f" && exec 3<"$f" && rm "$f" && exec /proc/self/fd/3`, len(program)),
-		input, lines, io.Discard)
+	_, err = g.runTo(ctx, command, input, lines, io.Discard)
 	switch {
 	case err != nil: // answers may be on their way yet
 	case strange != nil:

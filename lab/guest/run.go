@@ -118,6 +118,16 @@ func (g *Guest) runTo(ctx context.Context, command string, stdin io.Reader, watc
 		}
 		return evidence(g.machine, "run "+shorten(command), err)
 	}
+	if g.line != nil {
+		stdout, stderr := &capture{}, &capture{}
+		call, err := g.line.run(ctx, command, stdin, io.MultiWriter(stdout, watch), io.MultiWriter(stderr, watchErr))
+		output := Output{Stdout: stdout.Bytes(), Stderr: stderr.Bytes(), Status: -1}
+		if err != nil {
+			return output, failed(err)
+		}
+		output.Status, err = call.exit(output.Stderr)
+		return output, err
+	}
 	session, err := await(ctx, g.client.NewSession, closeSession)
 	if err != nil {
 		return Output{Status: -1}, failed(err)

@@ -60,10 +60,19 @@ const (
 	Realtime Clock = ""
 	// Instructions counts what the one CPU of a guest has executed, 2 ns each. While it waits, time goes on at once to the next timer
 	// that is set: a guest that sleeps for a week has done so when its timers have been served. The wall clock begins at ClockBase.
-	// A disk that the host serves would take any time of such a guest: its data disks are persistent memory instead, in the
-	// order of Config.Disks, which has no serial numbers and stays plugged in.
+	// A disk that the host serves would take any time of such a guest: its disks are persistent memory instead, the data disks in the
+	// order of Config.Disks, which has no serial numbers and stays plugged in. What the host has no hand in while such a machine runs
+	// is the same in each of its forks, to the instruction.
 	Instructions Clock = "icount"
 )
+
+// Root is the guest's name of its root disk.
+func (c Clock) Root() string {
+	if c == Instructions {
+		return "/dev/pmem0"
+	}
+	return "/dev/vda"
+}
 
 // ClockBase is what the wall clock of a guest with Clock Instructions says at power-on, in UTC.
 var ClockBase = time.Date(2025, time.May, 7, 0, 0, 0, 0, time.UTC)
@@ -213,6 +222,19 @@ type SysRqSender interface {
 	SysRq(ctx context.Context, key rune) error
 }
 
+// Ringer is a Machine whose guest can stop it, by executing the instruction at the address of its bell. The machine stands at that very
+// instruction then and goes on by LetGo alone: Pause and Resume leave it where it is, and so does a Debugger.
+type Ringer interface {
+	// HasBell says whether the machine can have one, which those with Clock Instructions can.
+	HasBell() bool
+	// Hang puts the bell at a virtual address, where there is a nop. Forks of a checkpoint that is taken then have it.
+	Hang(ctx context.Context, addr uint64) error
+	// Rung returns when the machine stands at the bell, at once if it does already.
+	Rung(ctx context.Context) error
+	// LetGo lets it go on.
+	LetGo(ctx context.Context) error
+}
+
 // Debugger controls the CPUs of a machine. While it is attached and Continue is not running, the machine stands still.
 type Debugger interface {
 	// Break and Clear set and remove a code trigger at a virtual address.
@@ -288,4 +310,6 @@ type Checkpoint struct {
 	Made    time.Time `json:"made"`
 	// Scale was measured when the machine was booted.
 	Scale Scale `json:"scale"`
+	// Bell is the address of the machine's, see Ringer; 0 without one.
+	Bell uint64 `json:"bell,omitempty"`
 }

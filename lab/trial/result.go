@@ -35,6 +35,8 @@ type Result struct {
 	NotAudited string `json:"not_audited,omitempty"`
 	// State is that of the disks, of a trial after a power cut.
 	State *State `json:"state,omitempty"`
+	// Exact is what every repeat of a trial gives whose guest counts its time; nil of others.
+	Exact *Exact `json:"exact,omitempty"`
 	// Repeat is the command that does this trial again.
 	Repeat string `json:"repeat"`
 	// Workload is what the workloads say they have done.
@@ -51,6 +53,14 @@ type Result struct {
 	// Bundle is the directory of the evidence, on the host that did the trial; Evidence are the files in it.
 	Bundle   string     `json:"bundle"`
 	Evidence []Evidence `json:"evidence,omitempty"`
+}
+
+// Exact tells whether two trials were the same to the byte.
+type Exact struct {
+	// Checkpoint names the one that the trial was forked from, and when that was made: a boot is not the same twice.
+	Checkpoint string `json:"checkpoint"`
+	// SHA256 is that of all that the consoles said since, and of the data disks at the end.
+	SHA256 string `json:"sha256"`
 }
 
 // Workload is the span from the beginning of the workload to its end, or to that of the guest.

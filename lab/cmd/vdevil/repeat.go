@@ -28,6 +28,9 @@ func (a *app) repeatCommand() *cobra.Command {
 vdevil show names, RUN/SCENARIO/ARM/N; a BUNDLE is the directory of its evidence, or the spec.json in it alone, here or from
 another host.
 
+A trial whose guest counts its time (clock: icount) is the same to the byte in every repeat from the same checkpoint: all that the
+console says, and the disks at the end. That is compared, too, unless the checkpoint had to be made anew.
+
 The exit status is 0 when outcome, signature and injected bytes are the same, 1 when they are not, and 3 when the trial was invalid.`,
 		Example: `  vdevil repeat tonight/blkptr-dva-flip/flip/3
   vdevil repeat ~/.local/state/vdevil/runs/20261128-141348.507/blkptr-dva-flip-2.3.2/flip-001`,
@@ -160,6 +163,10 @@ func (a *app) repeat(ctx context.Context, f labFlags, word string, chosen, asJSO
 func (a *app) agreement(r repeated) error {
 	text := "\nWhat came of it before is not known.\n"
 	switch {
+	case r.Before != nil && len(r.Differs) == 0 && sameStart(*r.Before, r.Now):
+		text = "\nIt is as before to the byte: outcome, injections, console and disks.\n"
+	case r.Before != nil && len(r.Differs) == 0 && r.Now.Exact != nil:
+		text = "\nOutcome, signature and injected bytes are as before. Its checkpoint was made anew since, so more cannot be compared.\n"
 	case r.Before != nil && len(r.Differs) == 0:
 		text = "\nOutcome, signature and injected bytes are as before.\n"
 	case r.Before != nil:
@@ -169,10 +176,18 @@ func (a *app) agreement(r repeated) error {
 	return err
 }
 
+// sameStart says whether two trials must be the same to the byte.
+func sameStart(before, now trial.Result) bool {
+	return before.Exact != nil && now.Exact != nil && before.Exact.Checkpoint == now.Exact.Checkpoint
+}
+
 // differs lists in what a trial did not end as before.
 func differs(before, now trial.Result) (list []string) {
 	if before.Outcome != now.Outcome || before.Signature != now.Signature {
 		list = append(list, fmt.Sprintf("it was %s %s and is %s %s now", before.Outcome, before.Signature, now.Outcome, now.Signature))
+	}
+	if sameStart(before, now) && before.Exact.SHA256 != now.Exact.SHA256 {
+		list = append(list, "console or disks are not the same to the byte")
 	}
 	if len(before.Injections) != len(now.Injections) {
 		return append(list, fmt.Sprintf("there were %d injections and are %d now", len(before.Injections), len(now.Injections)))

@@ -45,6 +45,10 @@ type answer struct {
 }
 
 func main() {
+	if len(os.Args) == 2 && os.Args[1] == "line" {
+		fmt.Fprintln(os.Stderr, "helper:", serveLine())
+		os.Exit(1)
+	}
 	in, out := bufio.NewReaderSize(os.Stdin, 1<<20), json.NewEncoder(os.Stdout)
 	requests := json.NewDecoder(in)
 	for requests.More() {

@@ -19,7 +19,7 @@ func args(s *vm.Spec) []string {
 	counted := s.Clock == machine.Instructions
 	if counted {
 		board += ",nvdimm=on"
-		memory += fmt.Sprintf(",slots=%d,maxmem=%dM", len(s.Disks), s.Memory>>20+room(s.Disks))
+		memory += fmt.Sprintf(",slots=%d,maxmem=%dM", len(s.Disks)+1, s.Memory>>20+room(s))
 	}
 	a := []string{
 		"-name", s.Name(), "-nodefaults", "-no-user-config", "-display", "none",
@@ -36,9 +36,12 @@ func args(s *vm.Spec) []string {
 		// The console is a pipe and not a file: the lab sees a line as soon as it is printed.
 		"-chardev", "stdio,id=console,signal=off", "-serial", "chardev:console",
 		"-netdev", s.Netdev(), "-device", vm.NetDevice,
-		"-device", "virtio-rng-pci", "-device", vm.PvpanicDevice,
+		"-device", vm.PvpanicDevice,
 	}
-	a = append(a, "-blockdev", object(blockNode("root", "qcow2", file(s.Overlay()))), "-device", "virtio-blk-pci,drive=root")
+	if !counted {
+		a = append(a, "-device", "virtio-rng-pci",
+			"-blockdev", object(blockNode("root", "qcow2", file(s.Overlay()))), "-device", "virtio-blk-pci,drive=root")
+	}
 	for i, d := range s.Disks {
 		if counted {
 			a = append(a, "-object", s.DiskBackend(d), "-device", "nvdimm,memdev="+diskID(d.Name))
@@ -52,7 +55,12 @@ func args(s *vm.Spec) []string {
 			"-device", rootPort(i), "-device", object(disk(i, d.Name)))
 	}
 	if counted {
-		a = append(a, "-icount", "shift=1,sleep=off", "-rtc", "clock=vm,base="+machine.ClockBase.Format("2006-01-02T15:04:05"))
+		a = append(a,
+			// QEMU tells the guest's kernel of the last one first, which is pmem0 then.
+			"-object", s.RootBackend(), "-device", "nvdimm,memdev=root",
+			"-icount", "shift=1,sleep=off", "-rtc", "clock=vm,base="+machine.ClockBase.Format("2006-01-02T15:04:05"),
+			// Its random numbers are those of the CPU, always the same: virtio-rng answers when the host likes.
+			"-seed", "1")
 	}
 	if s.Incoming {
 		a = append(a, "-S", "-incoming", "defer")
@@ -60,9 +68,10 @@ func args(s *vm.Spec) []string {
 	return a
 }
 
-// room is what data disks need of a guest's addresses as memory, in MiB: each begins at a multiple of 1 GiB.
-func room(disks []machine.DiskConfig) (mib int64) {
-	for _, d := range disks {
+// room is what disks need of a guest's addresses as memory, in MiB: each begins at a multiple of 1 GiB.
+func room(s *vm.Spec) int64 {
+	mib := s.RootSize>>20 + 1<<10
+	for _, d := range s.Disks {
 		mib += d.Size>>20 + 1<<10
 	}
 	return mib

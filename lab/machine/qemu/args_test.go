@@ -18,7 +18,7 @@ func testSpec() *vm.Spec {
 	}
 }
 
-func counted(s *vm.Spec) { s.Clock = machine.Instructions }
+func counted(s *vm.Spec) { s.Clock, s.Base, s.RootSize = machine.Instructions, "/cp/root.raw", 2<<30 }
 
 func TestArgs(t *testing.T) {
 	tests := []struct {
@@ -39,7 +39,9 @@ func TestArgs(t *testing.T) {
 		{"its wall clock", counted, []string{"-rtc", "clock=vm,base=2025-05-07T00:00:00"}},
 		{"its disks are memory", counted, []string{"-device", "nvdimm,memdev=disk-v0"}},
 		{"that is written through", counted, []string{"-object", "memory-backend-file,id=disk-v0,size=1048576,mem-path=/d,,1/disk-v0.raw,share=on"}},
-		{"and has addresses", counted, []string{"-m", "3072M,slots=1,maxmem=4097M"}},
+		{"and has addresses", counted, []string{"-m", "3072M,slots=2,maxmem=7169M"}},
+		{"so is its root disk, that of a fork private", counted, []string{"-object", "memory-backend-file,id=root,size=2147483648,mem-path=/cp/root.raw,share=off"}},
+		{"nothing is drawn by the host", counted, []string{"-seed", "1"}},
 		{"the command line is one argument", func(*vm.Spec) {}, []string{"-append", "a b"}},
 	}
 	for _, tt := range tests {
@@ -54,6 +56,11 @@ func TestArgs(t *testing.T) {
 			}
 			t.Errorf("%q is not in %q", tt.want, args)
 		})
+	}
+	own := testSpec()
+	counted(own)
+	if args := args(own); slices.Contains(args, "virtio-rng-pci") || slices.Contains(args, "virtio-blk-pci,drive=root") {
+		t.Errorf("the host answers a guest that counts its time when it likes: %q", args)
 	}
 	if args := args(testSpec()); slices.Contains(args, "-incoming") || slices.Contains(args, "-S") {
 		t.Errorf("a machine to boot waits: %q", args)

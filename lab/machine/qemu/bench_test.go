@@ -64,7 +64,7 @@ var pool = guest.PoolSpec{Name: "tank", Layout: []string{"mirror", "v0", "v1"}}
 func measureCold(b *testing.B, d machine.Driver, img *images.Image) time.Duration {
 	m := labtest.Machine()
 	c := machine.Config{
-		Kernel: img.Kernel, Initrd: img.Initrd, Root: img.Root, Cmdline: img.Cmdline(), CPUs: m.CPUs, Memory: m.Memory, Ports: []int{22},
+		Kernel: img.Kernel, Initrd: img.Initrd, Root: img.Root, Cmdline: img.Cmdline("/dev/vda"), CPUs: m.CPUs, Memory: m.Memory, Ports: []int{22},
 	}
 	for _, disk := range m.Disks {
 		c.Disks = append(c.Disks, machine.DiskConfig{Name: disk.Name, Size: disk.Size})

@@ -23,7 +23,7 @@ import (
 const program = "qemu-system-x86_64"
 
 // devices tells machines of other devices apart, whose checkpoints are no use. It changes with args.
-const devices = ", data disks on root ports"
+const devices = ", data disks on root ports or as memory"
 
 // New looks for QEMU and asks it for its version.
 func New(ctx context.Context, o vm.Options) (*vm.Driver, error) {

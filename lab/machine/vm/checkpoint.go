@@ -38,6 +38,9 @@ func (m *vm) Checkpoint(ctx context.Context, dir string, scale machine.Scale) (*
 		Dir: dir, Config: m.Config, Driver: m.driver.Name(), Version: m.driver.Version(), Accel: m.Accel,
 		Made: time.Now().UTC(), Scale: scale,
 	}
+	if b := m.hung(); b != nil {
+		cp.Bell = b.addr
+	}
 	if err := m.publish(cp); err != nil {
 		return nil, fmt.Errorf("checkpoint %s: %w", dir, err)
 	}
@@ -110,7 +113,7 @@ func (m *vm) publish(cp *machine.Checkpoint) (err error) {
 	if err := os.WriteFile(m.manifest(), manifest, 0o644); err != nil {
 		return err
 	}
-	for _, f := range append(m.saved(m.Config.Disks), m.state(), m.manifest()) {
+	for _, f := range append(m.saved(m.Config), m.state(), m.manifest()) {
 		if err := os.Rename(f, filepath.Join(part, filepath.Base(f))); err != nil {
 			return err
 		}
@@ -133,7 +136,7 @@ func Open(dir string) (*machine.Checkpoint, error) {
 	for _, d := range cp.Config.Disks {
 		want[f.Disk(d.Name)] = d.Size
 	}
-	for _, path := range append(f.saved(cp.Config.Disks), f.state(), cp.Config.Root, cp.Config.Kernel, cp.Config.Initrd) {
+	for _, path := range append(f.saved(cp.Config), f.state(), cp.Config.Root, cp.Config.Kernel, cp.Config.Initrd) {
 		info, err := os.Stat(path)
 		if err != nil {
 			return nil, fmt.Errorf("checkpoint is not whole: %w", err)

@@ -21,7 +21,7 @@ func TestOpen(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	all := append(f.saved(nil), f.state(), cp.Config.Kernel, cp.Config.Initrd, cp.Config.Root)
+	all := append(f.saved(cp.Config), f.state(), cp.Config.Kernel, cp.Config.Initrd, cp.Config.Root)
 	write := func(path string, text []byte) {
 		if err := os.WriteFile(path, text, 0o600); err != nil {
 			t.Fatal(err)

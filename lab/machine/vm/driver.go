@@ -11,6 +11,7 @@ import (
 	"os"
 	"sync"
 
+	"github.com/vdevil/vdevil/lab/host"
 	"github.com/vdevil/vdevil/lab/machine"
 )
 
@@ -151,7 +152,14 @@ func (d *Driver) Boot(ctx context.Context, c machine.Config) (machine.Machine, e
 }
 
 func (d *Driver) boot(ctx context.Context, s *Spec) (*vm, error) {
-	if err := overlay(ctx, s.Overlay(), s.Root, "raw"); err != nil {
+	var err error
+	if s.Clock == machine.Instructions {
+		s.Base = s.root(s.Config)
+		err = host.CloneFile(ctx, s.Base, s.Root)
+	} else {
+		err = overlay(ctx, s.Overlay(), s.Root, "raw")
+	}
+	if err != nil {
 		return nil, err
 	}
 	for _, disk := range s.Disks {

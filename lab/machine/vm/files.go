@@ -27,6 +27,14 @@ type Files struct {
 // Overlay is the root disk.
 func (f Files) Overlay() string { return filepath.Join(f.Dir, "root.qcow2") }
 
+// root is the root disk as it is kept: that of a machine that counts its time is memory.
+func (f Files) root(c machine.Config) string {
+	if c.Clock == machine.Instructions {
+		return filepath.Join(f.Dir, "root.raw")
+	}
+	return f.Overlay()
+}
+
 // Disk is a data disk.
 func (f Files) Disk(name string) string { return filepath.Join(f.Dir, "disk-"+name+".raw") }
 
@@ -47,10 +55,10 @@ func (f Files) state() string    { return filepath.Join(f.Dir, "state") }
 func (f Files) manifest() string { return filepath.Join(f.Dir, "checkpoint.json") }
 
 // saved are the files of a machine that a checkpoint consists of, but for the device state.
-func (f Files) saved(disks []machine.DiskConfig) []string {
-	all := make([]string, 0, 3+len(disks))
-	all = append(all, f.ram(), f.Overlay(), f.Console())
-	for _, d := range disks {
+func (f Files) saved(c machine.Config) []string {
+	all := make([]string, 0, 3+len(c.Disks))
+	all = append(all, f.ram(), f.root(c), f.Console())
+	for _, d := range c.Disks {
 		all = append(all, f.Disk(d.Name))
 	}
 	return all
@@ -68,8 +76,11 @@ type Spec struct {
 	// there; a fork maps the checkpoint's file privately.
 	RAM    string
 	Shared bool
-	// Base is the qcow2 file below the overlay of a fork that was not copied; the image's root disk lies below it.
+	// Base is the qcow2 file below the overlay of a fork that was not copied; the image's root disk lies below it. Of a machine that
+	// counts its time it is the file that its root disk is mapped from, like RAM.
 	Base string
+	// RootSize is that of the image's root disk, in bytes.
+	RootSize int64
 	// NBD are the data disks that servers have in place of files, by name.
 	NBD map[string]machine.NBD
 	// Incoming processes wait for a migration stream instead of booting.
@@ -89,6 +100,15 @@ func (s *Spec) MemoryBackend() string {
 		share = "on"
 	}
 	return fmt.Sprintf("memory-backend-file,id=ram,size=%dM,mem-path=%s,share=%s", s.Memory>>20, Escape(s.RAM), share)
+}
+
+// RootBackend is the memory that the root disk is of a guest that counts its time, under the id "root".
+func (s *Spec) RootBackend() string {
+	share := "off"
+	if s.Shared {
+		share = "on"
+	}
+	return fmt.Sprintf("memory-backend-file,id=root,size=%d,mem-path=%s,share=%s", s.RootSize, Escape(s.Base), share)
 }
 
 // DiskBackend is the memory that a data disk is of a guest that counts its time, written through to its file.
@@ -135,6 +155,11 @@ func (d *Driver) prepare(c machine.Config) (*Spec, error) {
 		Dir: filepath.Join(d.opts.Dir, id),
 		Run: filepath.Join(d.opts.Run, id),
 	}}
+	root, err := os.Stat(c.Root)
+	if err != nil {
+		return nil, err
+	}
+	s.RootSize = root.Size()
 	dirs := []string{s.Dir}
 	if s.Run != s.Dir {
 		dirs = append(dirs, s.Run)

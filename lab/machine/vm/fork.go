@@ -127,11 +127,15 @@ func (d *Driver) load(ctx context.Context, cp *machine.Checkpoint, s *Spec, free
 			copies[s.Disk(disk.Name)] = from.Disk(disk.Name)
 		}
 	}
-	if freezable { // its checkpoint must stand without this one
+	switch {
+	case freezable: // its checkpoint must stand without this one
 		s.RAM = s.ram()
 		copies[s.RAM] = from.ram()
-		copies[s.Overlay()] = from.Overlay()
-	} else {
+		s.Base = s.root(s.Config)
+		copies[s.Base] = from.root(s.Config)
+	case s.Clock == machine.Instructions: // its root disk is memory, and mapped like that
+		s.Base = from.root(s.Config)
+	default:
 		s.Base = from.Overlay()
 		if err := overlay(ctx, s.Overlay(), s.Base, "qcow2"); err != nil {
 			return nil, err
@@ -154,6 +158,12 @@ func (d *Driver) load(ctx context.Context, cp *machine.Checkpoint, s *Spec, free
 		err = m.explain("restore the device state", err)
 		m.kill()
 		return nil, err
+	}
+	if cp.Bell != 0 {
+		if err := m.Hang(ctx, cp.Bell); err != nil {
+			m.kill()
+			return nil, err
+		}
 	}
 	return m, nil
 }

@@ -34,6 +34,7 @@ type vm struct {
 	mu     sync.Mutex
 	ended  bool // by us: its end is no error
 	dbg    *debugger
+	bell   *bell // nil without one
 	closed sync.Once
 
 	plugging  sync.Mutex      // one disk at a time
@@ -186,8 +187,14 @@ func (m *vm) Pause(ctx context.Context) error { return m.control(ctx, "stop") }
 // Resume lets them go on.
 func (m *vm) Resume(ctx context.Context) error { return m.control(ctx, "cont") }
 
-// control is refused while a debugger is attached: the stub would take its next command for an interrupt and lose it.
+// control leaves a machine alone that stands at its bell. It is refused while a debugger is attached: the stub would take its next command for an interrupt and lose it.
 func (m *vm) control(ctx context.Context, command string) error {
+	if b := m.hung(); b != nil {
+		if b.standing() {
+			return nil
+		}
+		return m.execute(ctx, command, nil, nil) // the client expects that others pause the machine
+	}
 	if m.debugged() {
 		return fmt.Errorf("%s: the CPUs of machine %s are its debugger's", command, m.ID())
 	}
@@ -197,7 +204,7 @@ func (m *vm) control(ctx context.Context, command string) error {
 func (m *vm) debugged() bool {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	return m.dbg != nil
+	return m.dbg != nil || m.bell != nil
 }
 
 // ReadPhys reads guest-physical memory.
@@ -279,6 +286,9 @@ type debugger struct {
 
 // Debug stops the machine and attaches to QEMU's gdb stub, which is opened on demand.
 func (m *vm) Debug(ctx context.Context) (machine.Debugger, error) {
+	if b := m.hung(); b != nil {
+		return b.debug(m.ID())
+	}
 	d := &debugger{m: m}
 	m.mu.Lock()
 	taken := m.dbg != nil
