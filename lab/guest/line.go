@@ -159,8 +159,8 @@ func (l *line) run(ctx context.Context, command string, stdin io.Reader, stdout,
 func (l *line) tell(ctx context.Context, f frame) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	for err := error(nil); !l.stands; {
-		if err = l.listen(ctx); err != nil {
+	for !l.stands {
+		if err := l.listen(ctx); err != nil {
 			return err
 		}
 	}
