@@ -295,10 +295,10 @@ func (w *Worker) Survive(signature string, events []panics.Event) {
 func (w *Worker) together(ctx context.Context, steps []scenarios.Step) error {
 	group, ctx := errgroup.WithContext(ctx)
 	leave := w.Guest.Branch(len(steps))
-	for _, s := range steps {
+	for i, s := range steps {
 		group.Go(func() error {
 			defer leave()
-			return w.do(ctx, s)
+			return w.do(guest.InBranch(ctx, i), s)
 		})
 	}
 	return group.Wait()

@@ -87,12 +87,25 @@ func (g *Guest) Pass(ctx context.Context, d time.Duration) error {
 	}
 }
 
-// Branch notes that n go on with a counted guest side by side where one was. Each of them calls leave when it is through.
+// Branch notes that n go on with a counted guest side by side where one was. Each of them works with a context of its own, see InBranch,
+// and calls leave when it is through.
 func (g *Guest) Branch(n int) (leave func()) {
 	if g.line == nil {
 		return func() {}
 	}
 	return g.line.branch(n)
+}
+
+type branchKey struct{}
+
+// InBranch is the context of one of them, by number. What several of them ask for at once is done in this order.
+func InBranch(ctx context.Context, number int) context.Context {
+	return context.WithValue(ctx, branchKey{}, number)
+}
+
+func branchOf(ctx context.Context) int {
+	number, _ := ctx.Value(branchKey{}).(int)
+	return number
 }
 
 // Free lets a counted guest go on for good, when it is to be looked at and nothing must be the same in a repeat any more.

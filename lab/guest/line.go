@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -37,8 +38,9 @@ type line struct {
 	waiting  int      // of them those who wait for the guest
 	pumping  bool
 	last     uint32
-	calls    map[uint32]*lineCall
-	frames   []frame // to be said
+	begun    []*lineCall          // not told to the guest yet
+	calls    map[uint32]*lineCall // by session
+	frames   []frame              // to be said
 	trouble  func(context.Context) (stay bool)
 	stayed   chan struct{} // closed when it stays where it is
 }
@@ -71,8 +73,11 @@ type frame struct {
 
 // lineCall is a command under way.
 type lineCall struct {
+	branch         int
 	command        string
+	input          []byte
 	stdout, stderr io.Writer
+	session        uint32 // 0 until the guest is told
 	done           bool
 	status         uint32
 	said           []byte // why it was not begun
@@ -136,21 +141,15 @@ func (l *line) run(ctx context.Context, command string, stdin io.Reader, stdout,
 	defer wake()
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.last++
-	id, call := l.last, &lineCall{command: command, stdout: stdout, stderr: stderr}
-	l.calls[id] = call
-	l.frames = append(l.frames, frame{kind: frameStart, session: id, data: []byte(command)})
-	for len(input) > 0 {
-		n := min(len(input), l.room())
-		l.frames = append(l.frames, frame{kind: frameInput, session: id, data: input[:n]})
-		input = input[n:]
-	}
-	l.frames = append(l.frames, frame{kind: frameInput, session: id, status: 1})
+	call := &lineCall{branch: branchOf(ctx), command: command, input: input, stdout: stdout, stderr: stderr}
+	l.begun = append(l.begun, call)
 	err := l.wait(ctx, func() bool { return call.done })
 	if err != nil && !call.done {
 		l.waiting--
-		delete(l.calls, id)
-		l.frames = append(l.frames, frame{kind: frameKill, session: id})
+		l.begun = slices.DeleteFunc(l.begun, func(c *lineCall) bool { return c == call })
+		if delete(l.calls, call.session); call.session > 0 {
+			l.frames = append(l.frames, frame{kind: frameKill, session: call.session})
+		}
 	}
 	return call, err
 }
@@ -213,6 +212,7 @@ func (l *line) pump(ctx context.Context) error {
 	if !l.stands {
 		return l.listen(ctx)
 	}
+	l.begin()
 	if err := l.flush(ctx); err != nil {
 		return err
 	}
@@ -220,6 +220,22 @@ func (l *line) pump(ctx context.Context) error {
 		return err
 	}
 	return l.listen(ctx)
+}
+
+// begin puts the calls in the order of their branches, whoever was first here.
+func (l *line) begin() {
+	slices.SortStableFunc(l.begun, func(a, b *lineCall) int { return a.branch - b.branch })
+	for _, call := range l.begun {
+		l.last++
+		call.session = l.last
+		l.calls[call.session] = call
+		l.frames = append(l.frames, frame{kind: frameStart, session: call.session, data: []byte(call.command)})
+		for piece := range slices.Chunk(call.input, l.room()) {
+			l.frames = append(l.frames, frame{kind: frameInput, session: call.session, data: piece})
+		}
+		l.frames = append(l.frames, frame{kind: frameInput, session: call.session, status: 1})
+	}
+	l.begun = nil
 }
 
 // flush says all but to go on.

@@ -52,6 +52,9 @@ func Trial(w io.Writer, s trial.Spec, r trial.Result, e trial.Environment) error
 		fmt.Fprintf(&b, "  %s\n", strings.Join(spans, ", "))
 	}
 	fmt.Fprintf(&b, "  vdevil %s, %s with %s, image %s, %s\n  spec %s\n", e.Version, s.Driver, strings.ToUpper(s.Accel), s.Image, e.Host, s.ID())
+	if r.Exact != nil {
+		fmt.Fprintf(&b, "  all of it to the byte: %s, from checkpoint %s\n", r.Exact.SHA256[:min(16, len(r.Exact.SHA256))], r.Exact.Checkpoint)
+	}
 	for _, f := range r.Evidence {
 		fmt.Fprintf(&b, "    %s  %s, %d bytes\n", f.SHA256[:min(16, len(f.SHA256))], f.Name, f.Size)
 	}
