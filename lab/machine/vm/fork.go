@@ -131,8 +131,10 @@ func (d *Driver) load(ctx context.Context, cp *machine.Checkpoint, s *Spec, free
 	case freezable: // its checkpoint must stand without this one
 		s.RAM = s.ram()
 		copies[s.RAM] = from.ram()
-		s.Base = s.root(s.Config)
-		copies[s.Base] = from.root(s.Config)
+		copies[s.root(s.Config)] = from.root(s.Config)
+		if s.Clock == machine.Instructions {
+			s.Base = s.root(s.Config)
+		}
 	case s.Clock == machine.Instructions: // its root disk is memory, and mapped like that
 		s.Base = from.root(s.Config)
 	default:
