@@ -25,13 +25,14 @@ type ringer struct {
 
 const firstPage = 4096
 
-func newRinger(t *testing.T, pages int, play func(frame) frame) *ringer {
+func newRinger(t *testing.T, play func(frame) frame) *ringer {
 	t.Helper()
+	const pages = 2
 	m := scripttest.New(t)
 	m.RAM = make([]byte, (2+2*pages)*linePage)
 	page := m.RAM[firstPage:]
 	copy(page, lineMagic)
-	binary.LittleEndian.PutUint64(page[16:], uint64(pages))
+	binary.LittleEndian.PutUint64(page[16:], pages)
 	for i := range pages { // not one behind the other
 		binary.LittleEndian.PutUint64(page[32+8*i:], uint64((3+2*i)*linePage-linePage))
 	}
@@ -56,7 +57,7 @@ func (r *ringer) Rung(ctx context.Context) error {
 func (r *ringer) LetGo(ctx context.Context) error {
 	at := func(i int) []byte { return r.RAM[(3+2*i)*linePage-linePage:][:linePage] }
 	pages := int(binary.LittleEndian.Uint64(r.RAM[firstPage+16:]))
-	var all []byte
+	all := make([]byte, 0, pages*linePage)
 	for i := range pages {
 		all = append(all, at(i)...)
 	}
@@ -130,7 +131,7 @@ func newEcho() *echo { return &echo{input: map[uint32][]byte{}, command: map[uin
 
 func TestLine(t *testing.T) {
 	e := newEcho()
-	g := onLine(t, newRinger(t, 2, e.play))
+	g := onLine(t, newRinger(t, e.play))
 	input := bytes.Repeat([]byte("0123456789"), 2500) // three frames
 	out, err := g.run(t.Context(), "cat", bytes.NewReader(input))
 	if err != nil || string(out.Stdout) != "cat:"+string(input) || string(out.Stderr) != "warning\n" {
@@ -153,7 +154,7 @@ func TestLineBranches(t *testing.T) {
 	var first []string
 	for range 20 {
 		e := newEcho()
-		g := onLine(t, newRinger(t, 2, e.play))
+		g := onLine(t, newRinger(t, e.play))
 		leave := g.Branch(3)
 		var all sync.WaitGroup
 		for i := range 3 {
@@ -182,7 +183,7 @@ func TestLineBranches(t *testing.T) {
 // A command that is given up is killed when the guest rings next.
 func TestLineGivenUp(t *testing.T) {
 	e := newEcho()
-	r := newRinger(t, 2, e.play)
+	r := newRinger(t, e.play)
 	g := onLine(t, r)
 	ctx, stop := context.WithTimeout(t.Context(), 10*time.Millisecond)
 	defer stop()
@@ -209,7 +210,7 @@ func TestLineTrouble(t *testing.T) {
 	for _, stay := range []bool{false, true} {
 		e := newEcho()
 		e.queue = []frame{{kind: frameTrouble}}
-		g := onLine(t, newRinger(t, 2, e.play))
+		g := onLine(t, newRinger(t, e.play))
 		g.OnTrouble(func(context.Context) bool { return stay })
 		_, err := g.Run(t.Context(), "work")
 		stays := false
