@@ -24,7 +24,7 @@ func (t *run) exact(ctx context.Context) (*trial.Exact, error) {
 		sum.Write(console.Bytes()[console.Start():])
 	}
 	for _, d := range t.now().vm.Disks() {
-		if err := addFile(sum, d.Path); err != nil {
+		if _, err := addFile(sum, d.Path); err != nil {
 			return nil, fmt.Errorf("sum up disk %s: %w", d.Name, err)
 		}
 	}
@@ -32,12 +32,12 @@ func (t *run) exact(ctx context.Context) (*trial.Exact, error) {
 	return &trial.Exact{Checkpoint: filepath.Base(t.fork.Dir) + " of " + made, SHA256: hex.EncodeToString(sum.Sum(nil))}, nil
 }
 
-func addFile(sum io.Writer, path string) error {
+// addFile copies a file into a sum and says how long it is.
+func addFile(sum io.Writer, path string) (size int64, err error) {
 	f, err := os.Open(path)
 	if err != nil {
-		return err
+		return 0, err
 	}
 	defer f.Close()
-	_, err = io.Copy(sum, f)
-	return err
+	return io.Copy(sum, f)
 }

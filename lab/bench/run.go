@@ -213,10 +213,14 @@ func (t *run) linger(ctx context.Context, d time.Duration) {
 	}
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
+	pass := wait
+	if g := t.now().guest; g.Counted() {
+		pass = g.Pass
+	}
 	passed := make(chan struct{})
 	go func() {
 		defer close(passed)
-		_ = t.now().guest.Pass(ctx, d) // a guest that does not let time pass has been watched, too
+		_ = pass(ctx, d) // a guest that does not let time pass has been watched, too
 	}()
 	select {
 	case <-passed:

@@ -71,20 +71,10 @@ func (g *Guest) Stir(ctx context.Context, seed uint64) error {
 	return g.line.tell(ctx, frame{kind: frameStir, data: binary.LittleEndian.AppendUint64(nil, seed)})
 }
 
-// Pass lets time go by, the host's or that of a counted guest.
+// Pass lets the time of a counted guest go by.
 func (g *Guest) Pass(ctx context.Context, d time.Duration) error {
-	if g.line != nil {
-		_, err := g.Run(ctx, fmt.Sprintf("sleep %.3f", d.Seconds()))
-		return err
-	}
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return nil
-	case <-ctx.Done():
-		return context.Cause(ctx)
-	}
+	_, err := g.Run(ctx, fmt.Sprintf("sleep %.3f", d.Seconds()))
+	return err
 }
 
 // Branch notes that n go on with a counted guest side by side where one was. Each of them works with a context of its own, see InBranch,

@@ -41,8 +41,8 @@ func helperFiles() map[string][]byte {
 	return files
 }
 
-// helperName names the helper by its text.
-func helperName() string {
+// HelperName names the helper by its text. What a checkpoint of a counted guest runs is this one.
+func HelperName() string {
 	sum, files := sha256.New(), helperFiles()
 	for _, name := range slices.Sorted(maps.Keys(files)) {
 		sum.Write(files[name])
@@ -56,7 +56,7 @@ func buildHelper(ctx context.Context) (program []byte, err error) {
 	if err != nil {
 		return nil, err
 	}
-	path := filepath.Join(dirs.Cache, "helpers", helperName())
+	path := filepath.Join(dirs.Cache, "helpers", HelperName())
 	if program, err = os.ReadFile(path); err == nil {
 		return program, nil
 	}

@@ -15,11 +15,10 @@ import (
 )
 
 // A line is memory that the host reads and writes while the machine stands. This side stops the machine by ringing a bell, an instruction
-// that the host's debugger waits at, and there the host takes what is said here and leaves what is to be done next: it cannot tell the guest anything at another
-// instant, so that what a guest does depends on what it is told alone.
+// that the host's debugger waits at, and there the host takes what is said here and leaves what is to be done next. It cannot tell the
+// guest anything at another instant, so that what a guest does depends on what it is told alone.
 //
-// The first page has the magic word, the number of the data's pages and of the rings so far, and the physical address of each page of
-// data. The data is one frame: kind, session and status as 32-bit numbers, the length of what follows, and that. All is little endian.
+// The first page has the magic word, at 16 the number of the data's pages, and from 32 on the physical address of each page of data. The data is one frame: kind, session and status as 32-bit numbers, the length of what follows, and that. All is little endian.
 const (
 	lineMagic = "vdevil line\x00"
 	linePages = 256
@@ -93,7 +92,7 @@ func serveLine() error {
 	var e event
 	for {
 		l.put(e)
-		l.ring()
+		l.bell()
 		e = l.obey(l.take())
 	}
 }
@@ -188,12 +187,6 @@ func openBell() (func(), error) {
 	code := &at
 	*(*[2]byte)(*(*unsafe.Pointer)(unsafe.Pointer(code))) = [2]byte{nop, ret}
 	return *(*func())(unsafe.Pointer(&code)), nil // a function's value points to the address of its code
-}
-
-func (l *line) ring() {
-	rings := l.page[24:]
-	binary.LittleEndian.PutUint64(rings, binary.LittleEndian.Uint64(rings)+1)
-	l.bell()
 }
 
 func (l *line) put(e event) {

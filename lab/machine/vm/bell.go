@@ -22,6 +22,7 @@ type bell struct {
 
 	mu      sync.Mutex
 	stands  bool
+	idle    bool          // nobody has let it run yet
 	rung    chan struct{} // closed when the machine stands
 	dbg     *visitor
 	failed  chan struct{} // closed when err is set
@@ -59,10 +60,28 @@ func (m *vm) Hang(ctx context.Context, addr uint64) error {
 		return b.pass(ctx)
 	case r.RIP == addr+1: // it stood when it was frozen
 		b.stand()
-	case !m.Incoming: // which a fork's begin paused
+	case m.Incoming: // it was frozen at another place, and waits for Resume
+		b.idle = true
+	default:
 		go b.run()
 	}
 	return nil
+}
+
+// control pauses the machine, or lets it go on, where it does not stand at the bell. The client expects that others do.
+func (b *bell) control(ctx context.Context, m *vm, command string) error {
+	b.mu.Lock()
+	stands, begin := b.stands, b.idle && command == "cont"
+	b.idle = b.idle && !begin
+	b.mu.Unlock()
+	switch {
+	case stands:
+		return nil
+	case begin:
+		go b.run()
+		return nil
+	}
+	return m.execute(ctx, command, nil, nil)
 }
 
 // Rung waits for the bell.

@@ -190,10 +190,7 @@ func (m *vm) Resume(ctx context.Context) error { return m.control(ctx, "cont") }
 // control leaves a machine alone that stands at its bell. It is refused while a debugger is attached: the stub would take its next command for an interrupt and lose it.
 func (m *vm) control(ctx context.Context, command string) error {
 	if b := m.hung(); b != nil {
-		if b.standing() {
-			return nil
-		}
-		return m.execute(ctx, command, nil, nil) // the client expects that others pause the machine
+		return b.control(ctx, m, command)
 	}
 	if m.debugged() {
 		return fmt.Errorf("%s: the CPUs of machine %s are its debugger's", command, m.ID())
