@@ -113,14 +113,9 @@ func campaignSpecs(b *bench) {
 			Expect(again.Now.Injections[0].After).To(Equal(before.Injections[0].After))
 		}, NodeTimeout(patience(time.Minute)))
 
-		It("repeats to the byte what a guest does that counts its time", func(ctx SpecContext) {
+		It("repeats to the byte what a guest does that counts its time, and stops it before its panic", func(ctx SpecContext) {
 			h := b.furnished()
-			mine := filepath.Join(h.dir, struck+".yaml")
-			found, err := scenarios.Find([]string{struck})
-			Expect(err).NotTo(HaveOccurred())
-			text := strings.NewReplacer("cpus: 2", "cpus: 1", "v1: 512MiB}}", "v1: 512MiB}, clock: icount}").Replace(found[0].Source)
-			Expect(os.WriteFile(mine, []byte(text), 0o600)).To(Succeed())
-			run := h.start("run", mine, "--seed", "7", "--trials", "2", "--fixed", "--json")
+			run := h.start("run", struck, "--exact", "--seed", "7", "--trials", "3", "--fixed", "--json")
 			Eventually(ctx, run).Should(gexec.Exit())
 			var d report.Document
 			Expect(json.Unmarshal(run.Out.Contents(), &d)).To(Succeed())
@@ -129,12 +124,28 @@ func campaignSpecs(b *bench) {
 				for _, before := range d.Results[0].Arms[i].Results {
 					Expect(before.Outcome).To(Equal(outcome))
 					digests[before.Exact.SHA256] = true
-					repeat := h.start("repeat", before.Bundle)
-					Eventually(ctx, repeat).Should(gexec.Exit(held))
-					Expect(string(repeat.Out.Contents())).To(ContainSubstring("It is as before to the byte"))
 				}
 			}
-			Expect(digests).To(HaveLen(4), "other seeds, other trials")
-		}, NodeTimeout(patience(2*time.Minute)))
+			Expect(digests).To(HaveLen(6), "other seeds, other trials")
+			repeat := h.start("repeat", d.Results[0].Arms[1].Results[2].Bundle)
+			Eventually(ctx, repeat).Should(gexec.Exit(held))
+			Expect(string(repeat.Out.Contents())).To(ContainSubstring("It is as before to the byte"))
+			panicked := d.Results[0].Arms[0].Results[2]
+			repeat = h.start("repeat", panicked.Bundle, "--times", "2")
+			Eventually(ctx, repeat).Should(gexec.Exit(held))
+			Expect(string(repeat.Out.Contents())).To(ContainSubstring("All 2 times it is as before to the byte"))
+
+			// The last block that was freed before the panic is the one that its message names.
+			stepping := h.command("step", panicked.Bundle, "--at", "metaslab_free_concrete")
+			stepping.Stdin = strings.NewReader("peek spa.spa_name\nstep 3\nquit\n")
+			step := start(stepping)
+			Eventually(ctx, step).Should(gexec.Exit(held))
+			event := panicked.Events[0]
+			Expect(string(step.Out.Contents())).To(And(
+				MatchRegexp(`(?m)^at metaslab_free_concrete \(0x[0-9a-f]+\), arrival \d+, at \d+\.\d+ s of the guest's time$`),
+				MatchRegexp(`(?m)^ +offset +(%d|%#x)$`, event.Offset, event.Offset),
+				ContainSubstring(`"tank"`),
+			))
+		}, NodeTimeout(patience(3*time.Minute)))
 	})
 }

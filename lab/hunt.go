@@ -18,10 +18,10 @@ type HuntRequest struct {
 	Scenario *scenarios.Scenario
 	// Versions are of OpenZFS, none for the default one.
 	Versions []string
-	// Features, Draw, Count, Trials and Seed are as in hunt.Search.
-	Features            []ops.Feature
-	Draw, Count, Trials int
-	Seed                uint64
+	// Features, Draw, Count, Long, Trials and Seed are as in hunt.Search.
+	Features                  []ops.Feature
+	Draw, Count, Long, Trials int
+	Seed                      uint64
 }
 
 // Hunt tries programs that nobody wrote. What is known is returned also with an error.
@@ -30,7 +30,7 @@ func (l *Lab) Hunt(ctx context.Context, r HuntRequest) (hunt.Summary, error) {
 		r.Versions = []string{""}
 	}
 	s := &hunt.Search{
-		Asked: campaign.Ask([]*scenarios.Scenario{r.Scenario})[0], Features: r.Features, Draw: r.Draw, Count: r.Count, Trials: r.Trials,
+		Asked: campaign.Ask([]*scenarios.Scenario{r.Scenario})[0], Features: r.Features, Draw: r.Draw, Count: r.Count, Long: r.Long, Trials: r.Trials,
 		Driver: l.driver.Name(), Accel: string(l.driver.Accel()), Seed: r.Seed,
 	}
 	for _, v := range r.Versions {

@@ -219,6 +219,27 @@ func (s *Scenario) Rewrite(r Rewriting) (string, error) {
 	return string(root.write()), d.err()
 }
 
+// CountingTime gives the scenario with a machine whose time counts instructions, on one CPU, so that its trials repeat to the byte. Its pool
+// has blocks of the size that it has on other disks, where it says none: persistent memory has larger ones.
+func (s *Scenario) CountingTime() (*Scenario, error) {
+	d := newDecoder(s.File, scenarioKind)
+	root := d.parseNode([]byte(s.Source))
+	if err := d.err(); err != nil {
+		return nil, err
+	}
+	m := root.entry("machine").val
+	m.set("cpus", leaf("1"))
+	m.set("clock", leaf(string(Counted)))
+	pool := root.entry("pool").val
+	if pool.entry("options").key == "" {
+		pool.set("options", pairs())
+	}
+	if options := pool.entry("options").val; options.entry("ashift").key == "" {
+		options.set("ashift", leaf("9"))
+	}
+	return Parse(s.File, root.write())
+}
+
 // place puts vars in place. What is then to be plain is escaped again.
 func (d *decoder) place(n *node) {
 	n.text, _ = d.expand(n, n.text)

@@ -1,6 +1,7 @@
 package scenarios
 
 import (
+	"cmp"
 	"encoding/json"
 	"strings"
 	"testing"
@@ -121,3 +122,45 @@ func TestRewrite(t *testing.T) {
 }
 
 func stepsText(steps []Step) string { return inBrackets(steps) }
+
+func TestCountingTime(t *testing.T) {
+	all, err := Embedded()
+	if err != nil {
+		t.Fatal(err)
+	}
+	could := 0
+	for _, s := range all {
+		counted, err := s.CountingTime()
+		if err != nil {
+			if !strings.Contains(err.Error(), s.File+":") || !strings.Contains(err.Error(), "counts its time") && !strings.Contains(err.Error(), "CPU") {
+				t.Errorf("%s: %v", s.Name, err)
+			}
+			continue
+		}
+		could++
+		if counted.Machine.Clock != Counted || counted.Machine.CPUs != 1 || len(counted.Arms) != len(s.Arms) {
+			t.Errorf("%s: %+v", s.Name, counted.Machine)
+		}
+		for _, arm := range s.Arms {
+			was, is := mustArm(t, s, arm.Name), mustArm(t, counted, arm.Name)
+			if a, b := stepsText(was.Workload), stepsText(is.Workload); a != b {
+				t.Errorf("%s: %s became %s", s.Name, a, b)
+			}
+			if ashift := is.Pool.Options["ashift"]; ashift != cmp.Or(was.Pool.Options["ashift"], "9") {
+				t.Errorf("%s: ashift=%s", s.Name, ashift)
+			}
+		}
+	}
+	if could == 0 || could == len(all) { // some need a second CPU, or disks that answer requests
+		t.Errorf("%d of %d scenarios can count", could, len(all))
+	}
+}
+
+func mustArm(t *testing.T, s *Scenario, arm string) Resolved {
+	t.Helper()
+	r, err := s.ForArm(arm)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return r
+}

@@ -177,6 +177,8 @@ type Options struct {
 	Next int
 	// Entered is told of the console of every machine that the trial has, when it begins to be watched. Nil is for nobody to tell.
 	Entered func(*machine.Console)
+	// Visits look at the machine in the course of a trial whose guest counts its time.
+	Visits []Visit
 	// Keep decides, when the outcome is known, whether the disks stay in the bundle. Nil keeps none.
 	Keep func(*scenarios.Scenario, trial.Result) bool
 }
@@ -193,7 +195,7 @@ func (t *Trial) Do(ctx context.Context, o Options) (_ trial.Result, err error) {
 	r.Result = trial.Result{
 		Arm: arm.Name, Control: arm.Control, Number: t.spec.Number, Seed: t.spec.Seed, Started: r.begun.UTC(), Bundle: o.Bundle, Repeat: o.Repeat,
 	}
-	one := &run{Trial: t, next: o.Next, entered: o.Entered, over: make(chan struct{})}
+	one := &run{Trial: t, next: o.Next, entered: o.Entered, visits: o.Visits, over: make(chan struct{})}
 	defer func() { err = errors.Join(err, one.close()) }()
 	err = one.begin(ctx, r)
 	r.lap("fork")

@@ -8,6 +8,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"strings"
@@ -98,8 +99,13 @@ func (b *bundle) disks(ctx context.Context, vm machine.Machine) error {
 
 // note lists a file that is in the bundle already.
 func (b *bundle) note(name string) error {
+	f, err := os.Open(filepath.Join(b.dir, name))
+	if err != nil {
+		return fmt.Errorf("write bundle: %w", err)
+	}
+	defer f.Close()
 	sum := sha256.New()
-	size, err := addFile(sum, filepath.Join(b.dir, name))
+	size, err := io.Copy(sum, f)
 	if err != nil {
 		return fmt.Errorf("write bundle: %w", err)
 	}

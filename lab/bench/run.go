@@ -27,6 +27,7 @@ type run struct {
 	*Trial
 	next    int                    // trials of the checkpoint that will follow
 	entered func(*machine.Console) // see Options
+	visits  []Visit                // see Options
 	scale   machine.Scale
 	worker  drive.Worker
 	over    chan struct{} // closed when a machine has crashed or ended that was not expected to
@@ -103,7 +104,11 @@ func (t *run) off(ctx context.Context) error {
 // command of the guest: after a panic the thread is parked for ever and the command with it.
 func (t *run) drive(ctx context.Context, r *result) {
 	start := time.Now()
-	limited, stop := context.WithTimeout(ctx, t.scale.Limit(t.resolved.Limit))
+	limit := t.scale.Limit(t.resolved.Limit)
+	if len(t.visits) > 0 {
+		limit = visitLimit
+	}
+	limited, stop := context.WithTimeout(ctx, limit)
 	defer stop()
 	e := t.work(limited)
 	if e.err == nil && e.status != nil {
@@ -149,7 +154,7 @@ func (t *run) work(limited context.Context) (e ending) {
 	t.worker.Disks, t.worker.Layout = t.resolved.Machine.Names(), t.resolved.Pool.Layout
 	t.worker.Arm = func(context.Context) error { return t.arm(limited) }
 	t.worker.Reboot, t.worker.Panics = t.reboot, t.panics
-	if err := errors.Join(t.worker.Recall(t.resolved.Prepare), t.stir(limited)); err != nil {
+	if err := errors.Join(t.worker.Recall(t.resolved.Prepare), t.stir(limited), t.visited(limited)); err != nil {
 		return ending{err: err}
 	}
 	done := make(chan ending, 1)
@@ -246,15 +251,9 @@ func (t *run) arm(ctx context.Context) error {
 		end()
 		return err
 	}
-	vm := t.now().vm
-	do, err := ready.Arm(ctx, fault.Site{
-		Machine: vm, Guest: t.worker.Guest, Written: t.worker.Written(),
-		Rand: mathrand.New(mathrand.NewPCG(t.spec.Seed, 1)), Withhold: t.resolved.Arm.Withhold,
-		Over: over.Done(),
-		Kernel: func(ctx context.Context) (*kernel.Kernel, error) {
-			return t.bench.Checkpoints.Kernels.Open(ctx, t.image, t.fork, vm, t.worker.Guest)
-		},
-	})
+	site := t.site()
+	site.Written, site.Withhold, site.Over = t.worker.Written(), t.resolved.Arm.Withhold, over.Done()
+	do, err := ready.Arm(ctx, site)
 	if err != nil {
 		end()
 		s.err = fmt.Errorf("arm %s: %w", f.Kind(), err)
@@ -266,6 +265,17 @@ func (t *run) arm(ctx context.Context) error {
 		s.injections, s.err = do(ctx)
 	}()
 	return nil
+}
+
+// site is the machine at work as faults see it.
+func (t *run) site() fault.Site {
+	vm := t.now().vm
+	return fault.Site{
+		Machine: vm, Guest: t.worker.Guest, Rand: mathrand.New(mathrand.NewPCG(t.spec.Seed, 1)),
+		Kernel: func(ctx context.Context) (*kernel.Kernel, error) {
+			return t.bench.Checkpoints.Kernel(ctx, t.image, t.fork, vm, t.worker.Guest)
+		},
+	}
 }
 
 // expect notes a strike, unless the trial is over: then nobody would take the trigger away.

@@ -140,7 +140,7 @@ func (c *Cache) reach(ctx context.Context, img *images.Image, m Moment, o machin
 	}
 	armed, err := m.Trigger.Arm(limited, fault.Site{
 		Machine: vm, Guest: g, Written: w.Written(), Rand: rand.New(rand.NewPCG(m.Seed, 1)),
-		Kernel: func(ctx context.Context) (*kernel.Kernel, error) { return c.Kernels.Open(ctx, img, prepared, vm, g) },
+		Kernel: func(ctx context.Context) (*kernel.Kernel, error) { return c.Kernel(ctx, img, prepared, vm, g) },
 	})
 	if err != nil {
 		return err

@@ -2,6 +2,7 @@ package checkpoint
 
 import (
 	"context"
+	"errors"
 	"path/filepath"
 	"sync"
 
@@ -38,6 +39,43 @@ func (k *Kernels) Open(ctx context.Context, img *images.Image, cp *machine.Check
 		return nil, err
 	}
 	return kernel.New(vm, types, layout), nil
+}
+
+// Kernel gives the kernel of a fork. A guest that counts its time is not asked itself, as what it does later would be at another time: a
+// fork beside it is.
+func (c *Cache) Kernel(ctx context.Context, img *images.Image, cp *machine.Checkpoint, vm machine.Machine, g *guest.Guest) (*kernel.Kernel, error) {
+	if g.Counted() && !c.Kernels.knows(cp) {
+		err := c.Beside(ctx, img, cp, func(other *guest.Guest) error {
+			_, err := c.Kernels.layoutOf(ctx, cp, other)
+			return err
+		})
+		if err != nil {
+			return nil, err
+		}
+	}
+	return c.Kernels.Open(ctx, img, cp, vm, g)
+}
+
+// Beside asks the guest of a fork that is thrown away.
+func (c *Cache) Beside(ctx context.Context, img *images.Image, cp *machine.Checkpoint, ask func(*guest.Guest) error) (err error) {
+	vm, err := c.Driver.Fork(ctx, cp, machine.ForkOptions{For: "questions"})
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, vm.Close()) }()
+	g, err := guest.Connect(ctx, vm, Keys(img))
+	if err != nil {
+		return err
+	}
+	defer g.Close()
+	return ask(g)
+}
+
+func (k *Kernels) knows(cp *machine.Checkpoint) bool {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	_, known := k.layouts[cp.Dir]
+	return known
 }
 
 func (k *Kernels) layoutOf(ctx context.Context, cp *machine.Checkpoint, g *guest.Guest) (kernel.Layout, error) {

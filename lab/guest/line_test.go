@@ -45,6 +45,8 @@ func newRinger(t *testing.T, play func(frame) frame) *ringer {
 func (r *ringer) HasBell() bool                      { return true }
 func (r *ringer) Hang(context.Context, uint64) error { return errors.New("it hangs") }
 
+func (r *ringer) Elapsed(context.Context) (time.Duration, error) { return 0, nil }
+
 func (r *ringer) Rung(ctx context.Context) error {
 	select {
 	case <-r.rings:

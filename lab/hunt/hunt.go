@@ -24,14 +24,17 @@ type Search struct {
 	Asked campaign.Asked `json:"scenario"`
 	// Features, if there are some, take the place of the step's; Draw of them are in each program, Count operations beside those that they
 	// begin with.
-	Features []ops.Feature    `json:"features"`
-	Draw     int              `json:"draw"`
-	Count    int              `json:"count"`
-	Trials   int              `json:"trials"` // on each image
-	Images   []campaign.Image `json:"images"`
-	Driver   string           `json:"driver"`
-	Accel    string           `json:"accel"`
-	Seed     uint64           `json:"seed"`
+	Features []ops.Feature `json:"features"`
+	Draw     int           `json:"draw"`
+	Count    int           `json:"count"`
+	// Long is how many operations every second program has instead, of half the features: what needs several of them to meet in one
+	// order comes more often so (Groce et al., "Swarm Testing", 2012). 0 is for short programs only.
+	Long   int              `json:"long,omitempty"`
+	Trials int              `json:"trials"` // on each image
+	Images []campaign.Image `json:"images"`
+	Driver string           `json:"driver"`
+	Accel  string           `json:"accel"`
+	Seed   uint64           `json:"seed"`
 
 	scenario *scenarios.Scenario
 	step     int
@@ -69,13 +72,21 @@ func (s *Search) Plan() error {
 	groups := s.groups()
 	for n := range s.Trials {
 		features := groups[n%len(groups)]
-		arm := read.Arms[n%len(read.Arms)]
+		turn := n
+		if s.Long > 0 { // a short one and a long one of each
+			turn /= 2
+		}
+		arm := read.Arms[turn%len(read.Arms)]
 		r, err := read.ForArm(arm.Name)
 		if err != nil {
 			return err
 		}
+		count := s.Count
+		if s.long(n) {
+			count = s.Long
+		}
 		// The same program is tried on all versions.
-		program, err := drive.Program(scenarios.Step{Generate: &scenarios.Generate{Count: s.Count, Features: features}},
+		program, err := drive.Program(scenarios.Step{Generate: &scenarios.Generate{Count: count, Features: features}},
 			r.Pool.Name, r.Machine.Names(), r.Pool.Layout, s.Seed+uint64(n))
 		if err != nil {
 			return err
@@ -99,15 +110,21 @@ func (s *Search) Plan() error {
 	return nil
 }
 
-// groups are sets of features, each of Draw: one round has every feature about as often as the others, and pairs that have met seldom come
-// first.
+// long says whether a program is a long one.
+func (s *Search) long(n int) bool { return s.Long > 0 && n%2 == 1 }
+
+// groups are sets of features: one round has every feature about as often as the others, and pairs that have met seldom come first.
 func (s *Search) groups() (all [][]ops.Feature) {
 	r := rand.New(rand.NewPCG(s.Seed, 2))
 	met := map[[2]ops.Feature]int{}
 	used := map[ops.Feature]int{}
-	for range s.Trials {
+	for n := range s.Trials {
+		draw := s.Draw
+		if s.long(n) {
+			draw = (len(s.Features) + 1) / 2
+		}
 		var group []ops.Feature
-		for len(group) < s.Draw {
+		for len(group) < draw {
 			best, least := ops.Feature(""), 0
 			for _, i := range r.Perm(len(s.Features)) {
 				f := s.Features[i]

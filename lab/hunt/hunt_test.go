@@ -85,6 +85,40 @@ func TestPlans(t *testing.T) {
 	}
 }
 
+// TestLong expects every second program to be long and of half the features, and each arm to have as many of both.
+func TestLong(t *testing.T) {
+	s := search(t, 16)
+	s = &Search{Asked: s.Asked, Draw: 3, Count: 12, Long: 40, Trials: 16, Driver: s.Driver, Accel: s.Accel, Seed: 7, Images: s.Images[:1]}
+	if err := s.Plan(); err != nil {
+		t.Fatal(err)
+	}
+	long := map[string]int{}
+	for n, p := range s.plans {
+		_, r, err := p.want.Spec.Resolve()
+		if err != nil {
+			t.Fatal(err)
+		}
+		program, err := ops.Parse(r.Workload[0].Operations)
+		if err != nil {
+			t.Fatal(err)
+		}
+		switch least, features := len(program), len(p.features); {
+		case n%2 == 0 && (features != 3 || least < 12 || least >= 40), n%2 == 1 && (features != len(s.Features)/2 || least < 40):
+			t.Errorf("program %d has %d operations of %d features", n, least, features)
+		case n%2 == 1:
+			long[p.want.Spec.Arm]++
+		}
+	}
+	for arm, times := range long {
+		if times != 2 {
+			t.Errorf("arm %s has %d long programs", arm, times)
+		}
+	}
+	if len(long) != 4 {
+		t.Errorf("long programs in %v", long)
+	}
+}
+
 // TestFindings expects trials that ended alike to be one finding, told once, with what they have in common.
 func TestFindings(t *testing.T) {
 	s := search(t, 40)

@@ -233,6 +233,14 @@ type Ringer interface {
 	Rung(ctx context.Context) error
 	// LetGo lets it go on.
 	LetGo(ctx context.Context) error
+	// Elapsed is how long the guest has run by its own time, to 10 ns. It is the same at the same instruction of each fork.
+	Elapsed(ctx context.Context) (time.Duration, error)
+}
+
+// Stepper is a Debugger of a machine with one CPU that can execute single instructions.
+type Stepper interface {
+	// Step executes so many, without interrupts.
+	Step(ctx context.Context, n int) error
 }
 
 // Debugger controls the CPUs of a machine. While it is attached and Continue is not running, the machine stands still.

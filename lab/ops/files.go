@@ -19,7 +19,8 @@ var ofFiles = []*kind{
 		},
 		foretell: (*Model).atFile,
 		done: func(m *Model, o Op) {
-			m.made(o.arg(0)).overlay(oracle.Content(m.place.Seed, o.arg(3), int(o.size(2))), o.size(1))
+			seed := m.place.Seed
+			m.made(o.arg(0)).overlay(o.size(1), o.size(2), func() []byte { return oracle.Content(seed, o.arg(3), int(o.size(2))) })
 		},
 		failed: (*Model).lost,
 	},
@@ -33,7 +34,7 @@ var ofFiles = []*kind{
 		},
 		foretell: (*Model).atFile,
 		done: func(m *Model, o Op) {
-			m.made(o.arg(0)).overlay([]byte(strings.Repeat(o.arg(3), int(o.size(2)))), o.size(1))
+			m.made(o.arg(0)).overlay(o.size(1), o.size(2), func() []byte { return []byte(strings.Repeat(o.arg(3), int(o.size(2)))) })
 		},
 		failed: (*Model).lost,
 	},
@@ -52,14 +53,15 @@ var ofFiles = []*kind{
 				switch {
 				case f.unknown:
 					return Either, ""
-				case int64(len(f.data)) < o.size(1)+o.size(2) || o.size(2) == 0:
+				case f.size < o.size(1)+o.size(2) || o.size(2) == 0:
 					return Refused, o.arg(0) + " is too short"
 				}
 			}
 			return fate, why
 		},
 		done: func(m *Model, o Op) {
-			m.made(o.arg(0)).overlay(oracle.Content(m.place.Seed, o.arg(3), int(o.size(2))), o.size(1))
+			seed := m.place.Seed
+			m.made(o.arg(0)).overlay(o.size(1), o.size(2), func() []byte { return oracle.Content(seed, o.arg(3), int(o.size(2))) })
 		},
 	},
 	{
@@ -89,8 +91,8 @@ var ofFiles = []*kind{
 		},
 		done: func(m *Model, o Op) {
 			f := m.made(o.arg(0))
-			if end := min(int64(len(f.data)), o.size(1)+o.size(2)); end > o.size(1) {
-				f.overlay(make([]byte, end-o.size(1)), o.size(1))
+			if end := min(f.size, o.size(1)+o.size(2)); end > o.size(1) {
+				f.overlay(o.size(1), end-o.size(1), func() []byte { return make([]byte, end-o.size(1)) })
 			}
 		},
 	},
@@ -137,8 +139,8 @@ var ofFiles = []*kind{
 			_, from, _ := m.file(o.arg(2))
 			f := m.made(o.arg(0))
 			f.unknown = f.unknown || from.unknown
-			if at, end := o.size(3), min(o.size(3)+o.size(4), int64(len(from.data))); at < end {
-				f.overlay(from.data[at:end], o.size(1))
+			if at, end, source := o.size(3), min(o.size(3)+o.size(4), from.size), *from; at < end {
+				f.overlay(o.size(1), end-at, func() []byte { return source.bytes()[at:end] })
 			}
 		},
 		failed: func(m *Model, o Op) {

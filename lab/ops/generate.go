@@ -28,7 +28,7 @@ var features = []struct {
 		(*generator).reflink, (*generator).reflink, (*generator).copied,
 	}},
 	// Since 2.4 a gang header is as large as a sector: a threshold below would gang the headers.
-	{name: "gang", begins: []string{"parameter metaslab_force_ganging 20000"}, gives: []func(*generator) []string{
+	{name: "gang", begins: []string{"parameter metaslab_force_ganging 20000", "parameter metaslab_force_ganging_pct 100"}, gives: []func(*generator) []string{
 		func(g *generator) []string {
 			return []string{"parameter", "metaslab_force_ganging_pct", g.one("100", "50", "0")}
 		},
@@ -318,11 +318,11 @@ func (g *generator) truncate() []string {
 func (g *generator) mapped() []string {
 	path := g.file()
 	_, f, _ := g.m.file(path)
-	if f == nil || len(f.data) < 8192 {
+	if f == nil || f.size < 8192 {
 		return nil
 	}
-	at := g.r.IntN(len(f.data) - 4096)
-	return []string{"map", path, strconv.Itoa(at), strconv.Itoa(1 + g.r.IntN(min(64<<10, len(f.data)-at))), strconv.Itoa(g.r.IntN(1000))}
+	at := g.r.IntN(int(f.size) - 4096)
+	return []string{"map", path, strconv.Itoa(at), strconv.Itoa(1 + g.r.IntN(min(64<<10, int(f.size)-at))), strconv.Itoa(g.r.IntN(1000))}
 }
 
 func (g *generator) named() []string {

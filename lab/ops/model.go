@@ -45,10 +45,18 @@ type snapshot struct {
 	holds map[string]bool
 }
 
-// file is what a file has. Its bytes are never changed, but replaced.
+// file is what a file has, as the changes that it was made by: bytes are made when somebody asks for them. Changes are never changed, so
+// that copies share them.
 type file struct {
-	data    []byte
+	size    int64
+	changes []change
 	unknown bool // after an operation that failed half-way
+}
+
+// change puts bytes at an offset, or, without any, gives a file another size.
+type change struct {
+	at, size int64
+	bytes    func() []byte
 }
 
 func (d *dataset) snap(name string) *snapshot {
@@ -149,7 +157,7 @@ func (m *Model) Expect(o *oracle.Oracle) {
 func record(o *oracle.Oracle, dir string, files map[string]*file) {
 	for name, f := range files {
 		if !f.unknown {
-			o.Record(dir+"/"+name, f.data)
+			o.Record(dir+"/"+name, f.bytes())
 		}
 	}
 }
@@ -179,18 +187,43 @@ func (m *Model) Files() (paths []string) {
 	return paths
 }
 
-// overlay puts bytes into a file at an offset, behind zeros where it is shorter.
-func (f *file) overlay(data []byte, at int64) {
-	out := make([]byte, max(int64(len(f.data)), at+int64(len(data))))
-	copy(out, f.data)
-	copy(out[at:], data)
-	f.data = out
+// overlay puts so many bytes into a file at an offset, behind zeros where it is shorter.
+func (f *file) overlay(at, size int64, bytes func() []byte) {
+	if size > 0 {
+		f.change(change{at, size, bytes})
+		f.size = max(f.size, at+size)
+	}
 }
 
 func (f *file) resize(size int64) {
-	out := make([]byte, size)
-	copy(out, f.data)
-	f.data = out
+	f.change(change{at: size})
+	f.size = size
+}
+
+func (f *file) change(c change) { f.changes = append(slices.Clip(f.changes), c) }
+
+// bytes are the whole of it.
+func (f *file) bytes() []byte {
+	most := f.size
+	for _, c := range f.changes {
+		most = max(most, c.at+c.size)
+	}
+	out := make([]byte, 0, most)
+	to := func(size int64) {
+		old := int64(len(out))
+		if out = out[:size]; size > old {
+			clear(out[old:])
+		}
+	}
+	for _, c := range f.changes {
+		if c.bytes == nil {
+			to(c.at)
+			continue
+		}
+		to(max(int64(len(out)), c.at+c.size))
+		copy(out[c.at:], c.bytes())
+	}
+	return out
 }
 
 // made is the file of a path, an empty one if there was none.

@@ -267,8 +267,8 @@ rollback tank/a@s3
 	for path, data := range want {
 		name := path[strings.LastIndexByte(path, '/')+1:]
 		for _, files := range sets(m, path) {
-			if !bytes.Equal(files[name].data, []byte(data)) {
-				t.Errorf("%s has %q, want %q", path, files[name].data, data)
+			if !bytes.Equal(files[name].bytes(), []byte(data)) {
+				t.Errorf("%s has %q, want %q", path, files[name].bytes(), data)
 			}
 		}
 	}

@@ -45,17 +45,13 @@ func (f *momentFlags) addMoment(cmd *cobra.Command) {
 
 // moment checks what can be seen to be wrong before a lab is opened.
 func (f *momentFlags) moment() (*scenarios.Scenario, scenarios.Trigger, error) {
-	t := scenarios.Trigger{At: f.at, Hit: int(f.hit), When: map[string]string{}}
+	t := scenarios.Trigger{At: f.at, Hit: int(f.hit)}
 	parsed, err := fault.ParseTrigger(f.at)
 	if err != nil {
 		return nil, t, usage(fmt.Errorf("--at: %w", err))
 	}
-	for _, w := range f.when {
-		path, value, found := strings.Cut(w, "=")
-		if !found || path == "" {
-			return nil, t, usage(fmt.Errorf("--when: %q is no condition; write for example txg=42", w))
-		}
-		t.When[path] = value
+	if t.When, err = conditions(f.when); err != nil {
+		return nil, t, err
 	}
 	if parsed.At == "" && (len(t.When) > 0 || f.hit > 1) {
 		return nil, t, usage(errors.New("--when and --hit need a kernel function in --at"))
@@ -68,6 +64,19 @@ func (f *momentFlags) moment() (*scenarios.Scenario, scenarios.Trigger, error) {
 		err = f.checkVersions(f.version)
 	}
 	return found[0], t, err
+}
+
+// conditions reads those of --when.
+func conditions(words []string) (map[string]string, error) {
+	when := map[string]string{}
+	for _, w := range words {
+		path, value, found := strings.Cut(w, "=")
+		if !found || path == "" {
+			return nil, usage(fmt.Errorf("--when: %q is no condition; write for example txg=42", w))
+		}
+		when[path] = value
+	}
+	return when, nil
 }
 
 // atlasFlags are those of atlas.

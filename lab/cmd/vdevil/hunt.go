@@ -18,10 +18,12 @@ import (
 type huntFlags struct {
 	searchFlags
 	scenario string
+	exact    bool
 	versions []string
 	features []string
 	draw     uint
 	count    uint
+	long     uint
 	trials   uint
 }
 
@@ -30,14 +32,14 @@ func (a *app) huntCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "hunt",
 		Short: "Try operations that nobody wrote, and put what goes wrong into groups",
-		Long: `Hunt makes programs of operations, each of a few features that have met seldom so far, and tries each on every version: does the
-kernel fall over, does what must be refused succeed or the other way round, are files what was written, does the space add up on the
+		Long: `Hunt makes programs of operations, of a few features that have met seldom so far, every second one longer and of half of all, and
+tries each on every version: does the kernel fall over, does what must be refused succeed or the other way round, are files what was written, does the space add up on the
 disks. Trials that end alike are one finding, which names the features that all of them have and the scenarios that know such an end.
 
 A hunt is a campaign: vdevil resume goes on with one that was broken off, vdevil show tells what one has found, and vdevil minimize
 takes a trial of it. The exit status is 1 when anything was found.`,
 		Example: `  vdevil hunt --budget 20m
-  vdevil hunt --zfs 2.3.9,2.4.4 --budget 8h --name night
+  vdevil hunt --zfs 2.3.9,2.4.4 --exact --budget 8h --name night
   vdevil hunt --features dedup,gang,snapshot --draw 2 --trials 50 --seed 1
   vdevil minimize night/hunt/mirror-legacy-dedup/17`,
 		Args: cobra.NoArgs,
@@ -49,14 +51,19 @@ takes a trial of it. The exit status is 1 when anything was found.`,
 	flags.StringSliceVar(&f.features, "features", nil, "only these `FEATURE[,FEATURE]` (default: those of the scenario)")
 	flags.UintVar(&f.draw, "draw", 3, "so many `N` features in a program")
 	flags.UintVar(&f.count, "operations", 12, "so many `N` operations in a program, beside those that features begin with")
+	flags.UintVar(&f.long, "long", 40, "so many `N` in every second program, which is of half the features; 0 for none")
 	flags.UintVar(&f.trials, "trials", 1000, "at most so many `N` programs")
 	flags.StringVar(&f.scenario, "scenario", "random-operations", "the `SCENARIO` with pools, and what comes after the operations")
+	addExact(flags, &f.exact)
 	f.addSearch(cmd, "hunt-SEED")
 	return cmd
 }
 
 func (a *app) hunt(ctx context.Context, f huntFlags) error {
 	found, err := find([]string{f.scenario})
+	if err == nil && f.exact {
+		found, err = counting(found)
+	}
 	if err != nil {
 		return err
 	}
@@ -79,7 +86,7 @@ func (a *app) hunt(ctx context.Context, f huntFlags) error {
 		t.Name = cmp.Or(t.Name, fmt.Sprintf("hunt-%d", f.seed))
 		name = t.Name
 		s, err = l.Hunt(ctx, lab.HuntRequest{
-			Scenario: found[0], Versions: f.versions, Features: features, Draw: int(f.draw), Count: int(f.count), Trials: int(f.trials),
+			Scenario: found[0], Versions: f.versions, Features: features, Draw: int(f.draw), Count: int(f.count), Long: int(f.long), Trials: int(f.trials),
 			Seed: f.seed, Terms: t,
 		})
 		return err

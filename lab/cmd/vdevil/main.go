@@ -94,7 +94,7 @@ Results go to stdout, everything else to stderr. The exit status is
 		PersistentPreRun:  func(*cobra.Command, []string) { a.running = true },
 	}
 	root.AddCommand(a.runCommand(), a.bisectCommand(), a.huntCommand(), a.minimizeCommand(), a.listCommand(), a.checkCommand(), a.doctorCommand(), a.imageCommand(), a.shellCommand(), a.gcCommand(),
-		a.versionCommand(), a.runsCommand(), a.showCommand(), a.resumeCommand(), a.repeatCommand(), a.rmCommand(), a.mergeCommand(), a.saveCommand(), a.compareCommand(), a.reportCommand(), a.serveCommand(),
+		a.versionCommand(), a.runsCommand(), a.showCommand(), a.resumeCommand(), a.repeatCommand(), a.stepCommand(), a.rmCommand(), a.mergeCommand(), a.saveCommand(), a.compareCommand(), a.reportCommand(), a.serveCommand(),
 		a.atlasCommand(), a.peekCommand(), a.crashCommand(), a.auditCommand(), a.forgeCommand())
 	return root
 }

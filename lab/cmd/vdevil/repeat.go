@@ -19,8 +19,7 @@ import (
 )
 
 func (a *app) repeatCommand() *cobra.Command {
-	var f labFlags
-	var asJSON bool
+	var f repeatFlags
 	cmd := &cobra.Command{
 		Use:   "repeat TRIAL|BUNDLE",
 		Short: "Do one trial again, and say whether its outcome agrees",
@@ -33,17 +32,28 @@ console says, and the disks at the end. That is compared, too, unless the checkp
 
 The exit status is 0 when outcome, signature and injected bytes are the same, 1 when they are not, and 3 when the trial was invalid.`,
 		Example: `  vdevil repeat tonight/blkptr-dva-flip/flip/3
+  vdevil repeat tonight/blkptr-dva-flip/flip/3 --times 10
   vdevil repeat ~/.local/state/vdevil/runs/20261128-141348.507/blkptr-dva-flip-2.3.2/flip-001`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return a.repeat(cmd.Context(), f, args[0], cmd.Flags().Changed("driver"), asJSON)
+			f.chosen = cmd.Flags().Changed("driver")
+			return a.repeat(cmd.Context(), f, args[0])
 		},
 	}
 	flags := cmd.Flags()
 	flags.SortFlags = false
-	flags.BoolVar(&asJSON, "json", false, "print one JSON document")
+	flags.UintVar(&f.times, "times", 1, "do it `N` times, until one is not as before")
+	flags.BoolVar(&f.json, "json", false, "print one JSON document")
 	f.add(flags)
 	return cmd
+}
+
+// repeatFlags are those of repeat.
+type repeatFlags struct {
+	labFlags
+	chosen bool // the driver
+	times  uint
+	json   bool
 }
 
 // before is a trial with what came of it, if that is known.
@@ -110,41 +120,54 @@ func fromBundle(file string) (b before, err error) {
 type repeated struct {
 	Spec   trial.Spec    `json:"spec"`
 	Before *trial.Result `json:"before"` // null when it is not known
-	Now    trial.Result  `json:"now"`
+	// Times is how often it was done; Now is the last time, and all others were as before.
+	Times int          `json:"times"`
+	Now   trial.Result `json:"now"`
 	// Events are what the console said of trouble now, with the stacks.
 	Events []panics.Event `json:"events"`
 	// Differs lists what is not as it was.
 	Differs []string `json:"differs"`
 }
 
-func (a *app) repeat(ctx context.Context, f labFlags, word string, chosen, asJSON bool) error {
+func (a *app) repeat(ctx context.Context, f repeatFlags, word string) error {
 	b, err := a.recall(ctx, word)
 	if err != nil {
 		return err
 	}
-	if !chosen {
+	if f.times == 0 {
+		return usage(errors.New("--times: write 1 at least"))
+	}
+	if !f.chosen {
 		if err := f.driver.name.Set(b.spec.Driver); err != nil {
 			return usage(fmt.Errorf("the trial was done with driver %s: %w", b.spec.Driver, err))
 		}
 	}
 	f.jobs = 1
 	view := a.observer(ctx, f.plain)
-	l, err := a.open(ctx, f, view)
+	l, err := a.open(ctx, f.labFlags, view)
 	if err != nil {
 		view.close()
 		return interrupted(ctx, err)
 	}
 	view.note(b.spec.Title())
-	now, err := l.Repeat(ctx, b.spec)
+	r := repeated{Spec: b.spec, Before: b.result, Differs: []string{}}
+	for before := b.result; r.Times < int(f.times) && len(r.Differs) == 0; r.Times++ {
+		var now trial.Result
+		if now, err = l.Repeat(ctx, b.spec); err != nil {
+			break
+		}
+		if r.Now = now; before == nil {
+			before = &now
+		}
+		r.Differs = append(r.Differs, differs(*before, now)...)
+	}
 	view.close()
 	if err = interrupted(ctx, errors.Join(err, l.Close())); err != nil {
 		return err
 	}
-	r := repeated{Spec: b.spec, Before: b.result, Now: now, Events: append([]panics.Event{}, now.Events...), Differs: []string{}}
-	if b.result != nil {
-		r.Differs = append(r.Differs, differs(*b.result, now)...)
-	}
-	if asJSON {
+	now := r.Now
+	r.Events = append([]panics.Event{}, now.Events...)
+	if f.json {
 		err = writeJSON(a.out, r)
 	} else {
 		err = errors.Join(report.Trial(a.out, b.spec, now, l.Environment()), a.agreement(r))
@@ -161,16 +184,24 @@ func (a *app) repeat(ctx context.Context, f labFlags, word string, chosen, asJSO
 }
 
 func (a *app) agreement(r repeated) error {
-	text := "\nWhat came of it before is not known.\n"
+	before, text := r.Before, ""
+	if before == nil {
+		before, text = &r.Now, "\nWhat came of it before is not known.\n" // all times are like the last one
+	}
+	what := "It is"
+	if r.Times > 1 {
+		what = fmt.Sprintf("All %d times it is", r.Times)
+	}
 	switch {
-	case r.Before != nil && len(r.Differs) == 0 && sameStart(*r.Before, r.Now):
-		text = "\nIt is as before to the byte: outcome, injections, console and disks.\n"
-	case r.Before != nil && len(r.Differs) == 0 && r.Now.Exact != nil:
-		text = "\nOutcome, signature and injected bytes are as before. Its checkpoint was made anew since, so more cannot be compared.\n"
-	case r.Before != nil && len(r.Differs) == 0:
-		text = "\nOutcome, signature and injected bytes are as before.\n"
-	case r.Before != nil:
-		text = "\nNot as before:\n  - " + strings.Join(r.Differs, "\n  - ") + "\n"
+	case len(r.Differs) > 0:
+		text += fmt.Sprintf("\nNot as before, at time %d:\n  - %s\n", r.Times, strings.Join(r.Differs, "\n  - "))
+	case r.Before == nil && r.Times == 1:
+	case sameStart(*before, r.Now):
+		text += "\n" + what + " as before to the byte: outcome, injections, console and disks.\n"
+	case r.Now.Exact != nil:
+		text += "\n" + what + " as before in outcome, signature and injected bytes. Its checkpoint was made anew since, so more cannot be compared.\n"
+	default:
+		text += "\n" + what + " as before in outcome, signature and injected bytes.\n"
 	}
 	_, err := fmt.Fprint(a.out, text)
 	return err

@@ -173,6 +173,7 @@ type runFlags struct {
 	keep     choice
 	fixed    bool
 	bisect   bool
+	exact    bool
 	terms    termFlags
 	json     bool
 }
@@ -209,6 +210,7 @@ the scenario under way without a verdict, and exits with 3.`,
   git bisect run vdevil run legacy-dedup-gang --zfs . --bisect
   vdevil run blkptr-dva-flip --seed 1 --only flip/3 --keep all
   vdevil run ./my-scenario.yaml --trials 3
+  vdevil run legacy-dedup-gang --exact
   vdevil run --name tonight --seed 1 --budget 20m
   vdevil run --name tonight --seed 1 --shard 2/8`,
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -227,6 +229,7 @@ the scenario under way without a verdict, and exits with 3.`,
 	flags.Uint64Var(&f.seed, "seed", 0, "what all random choices come from (default: random, and printed)")
 	flags.Var(&f.only, "only", "repeat one trial")
 	flags.Var(&f.keep, "keep", "the trials whose disks stay in their bundles")
+	addExact(flags, &f.exact)
 	f.terms.add(flags)
 	flags.BoolVar(&f.bisect, "bisect", false, "exit as git bisect run wants it: 1 reproduces, 0 does not, 125 cannot be said or compiled, 128 lab trouble")
 	flags.BoolVar(&f.json, "json", false, "print one JSON document instead of tables")
@@ -265,6 +268,23 @@ func find(args []string) ([]*scenarios.Scenario, error) {
 	return found, usage(err)
 }
 
+// addExact adds a flag for trials that repeat to the byte.
+func addExact(flags *pflag.FlagSet, exact *bool) {
+	flags.BoolVar(exact, "exact", false, "one CPU, and time that counts its instructions (clock: icount): every trial repeats to the byte")
+}
+
+// counting gives the scenarios with guests that count their time, as --exact asks for.
+func counting(asked []*scenarios.Scenario) ([]*scenarios.Scenario, error) {
+	out := make([]*scenarios.Scenario, len(asked))
+	for i, s := range asked {
+		var err error
+		if out[i], err = s.CountingTime(); err != nil {
+			return nil, usage(fmt.Errorf("--exact: %w", err))
+		}
+	}
+	return out, nil
+}
+
 // check refuses what can be seen to be wrong before a lab is opened.
 func (f *runFlags) check(asked []*scenarios.Scenario) error {
 	if f.bisect && (len(asked) != 1 || len(f.versions) > 1) {
@@ -296,11 +316,18 @@ func (f *runFlags) check(asked []*scenarios.Scenario) error {
 
 func (a *app) run(ctx context.Context, f runFlags, args []string) error {
 	asked, err := find(args)
+	if err == nil && f.exact {
+		asked, err = counting(asked)
+	}
 	if err != nil {
 		return err
 	}
 	if err := f.check(asked); err != nil {
 		return err
+	}
+	flags := f.flags()
+	if f.exact {
+		flags += " --exact"
 	}
 	view := a.observer(ctx, f.plain)
 	l, err := a.open(ctx, f.labFlags, view)
@@ -310,7 +337,7 @@ func (a *app) run(ctx context.Context, f runFlags, args []string) error {
 	}
 	view.note(fmt.Sprintf("seed %d", f.seed))
 	results, err := l.Run(ctx, lab.Request{
-		Scenarios: asked, Versions: f.versions, Trials: int(f.trials), Only: f.only.Pick, Seed: f.seed, Flags: f.flags(),
+		Scenarios: asked, Versions: f.versions, Trials: int(f.trials), Only: f.only.Pick, Seed: f.seed, Flags: flags,
 		Fixed: f.trials > 0 || f.fixed || f.terms.shard.Of > 0, Terms: f.terms.terms(lab.Keep(f.keep.value), view.event),
 	})
 	view.close()

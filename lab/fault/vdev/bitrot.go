@@ -6,16 +6,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"maps"
 	"math/rand/v2"
 	"os"
 	"slices"
 	"time"
 
-	"golang.org/x/sys/unix"
-
 	"github.com/vdevil/vdevil/lab/fault"
+	"github.com/vdevil/vdevil/lab/host"
 	"github.com/vdevil/vdevil/lab/machine"
 	"github.com/vdevil/vdevil/lab/trial"
 )
@@ -103,7 +101,7 @@ func locate(path string, written map[string][]byte, places []place) ([][]int64, 
 		want[content] = append(want[content], i)
 	}
 	found := make([][]int64, len(places))
-	err := eachSector(path, func(at int64, data []byte) {
+	err := host.EachBlock(path, sector, func(at int64, data []byte) {
 		for _, i := range want[string(data)] {
 			found[i] = append(found[i], at)
 		}
@@ -117,36 +115,6 @@ func locate(path string, written map[string][]byte, places []place) ([][]int64, 
 		}
 	}
 	return found, nil
-}
-
-// eachSector calls f with every sector that is not in a hole.
-func eachSector(path string, f func(at int64, data []byte)) error {
-	in, err := os.Open(path)
-	if err != nil {
-		return err
-	}
-	defer in.Close()
-	buf := make([]byte, 1<<20)
-	for at := int64(0); ; {
-		at, err = unix.Seek(int(in.Fd()), at, unix.SEEK_DATA)
-		if errors.Is(err, unix.ENXIO) {
-			return nil
-		}
-		if err != nil {
-			return err
-		}
-		n, err := in.ReadAt(buf, at)
-		if err != nil && !errors.Is(err, io.EOF) {
-			return err
-		}
-		for k := 0; k+sector <= n; k += sector {
-			f(at+int64(k), buf[k:k+sector])
-		}
-		if n < sector {
-			return nil
-		}
-		at += int64(n)
-	}
 }
 
 func (b Bitrot) overwrite(s fault.Site, disk machine.Disk, p place, at int64, start int) (trial.Injection, error) {

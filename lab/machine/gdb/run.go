@@ -105,6 +105,23 @@ func (c *Client) ContinueWithout(ctx context.Context, cpu int) (machine.Stop, er
 	return c.proceed(ctx, cpu)
 }
 
+// Step makes one CPU execute one instruction, without interrupts, while the others stand.
+func (c *Client) Step(ctx context.Context, cpu int) error {
+	if err := c.begin(ctx); err != nil {
+		return err
+	}
+	defer c.end()
+	at, err := c.registers(ctx, cpu)
+	switch {
+	case err != nil:
+	case c.isTrigger(at.RIP):
+		_, err = c.stepOver(ctx, cpu, at)
+	default:
+		_, err = c.step(ctx, cpu, at)
+	}
+	return err
+}
+
 // nobody is no CPU.
 const nobody = -1
 

@@ -5,7 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"sync"
+	"time"
 
 	"github.com/vdevil/vdevil/lab/machine"
 	"github.com/vdevil/vdevil/lab/machine/gdb"
@@ -24,10 +26,10 @@ type bell struct {
 	stands  bool
 	idle    bool          // nobody has let it run yet
 	rung    chan struct{} // closed when the machine stands
-	dbg     *visitor
+	dbgs    []*visitor
 	failed  chan struct{} // closed when err is set
 	err     error
-	dropped []uint64 // triggers of a debugger that is gone
+	dropped []uint64 // triggers of debuggers that are gone
 }
 
 // HasBell is true of machines that count their time.
@@ -82,6 +84,27 @@ func (b *bell) control(ctx context.Context, m *vm, command string) error {
 		return nil
 	}
 	return m.execute(ctx, command, nil, nil)
+}
+
+// hpet is where every q35 has the main counter of its HPET, which Linux starts early and which follows the guest's time; it counts ticks
+// of hpetTick (IA-PC HPET Specification 1.0a, 2.3.7).
+const (
+	hpet     = 0xfed000f0
+	hpetTick = 10 * time.Nanosecond
+)
+
+// Elapsed asks the guest's HPET, as the guest would.
+func (m *vm) Elapsed(ctx context.Context) (time.Duration, error) {
+	out, err := hmp(ctx, m.process, fmt.Sprintf("xp /2wx %#x", hpet))
+	var low, high uint64
+	if err == nil {
+		_, text, _ := strings.Cut(out, ":")
+		_, err = fmt.Sscanf(text, " 0x%x 0x%x", &low, &high)
+	}
+	if err != nil {
+		return 0, m.explain("read the guest's clock", err)
+	}
+	return time.Duration(high<<32|low) * hpetTick, nil
 }
 
 // Rung waits for the bell.
@@ -165,33 +188,39 @@ func (b *bell) run() {
 			close(b.failed)
 			return
 		}
-		if d := b.visitor(); !b.sweep(ctx)[stop.Addr] && d != nil {
+		b.sweep(ctx)
+		for _, d := range b.visitors(stop.Addr) {
 			d.visit(stop)
 		}
 	}
 }
 
-func (b *bell) visitor() *visitor {
+// visitors are the debuggers that have a trigger at an address, in the order in which they came.
+func (b *bell) visitors(addr uint64) (all []*visitor) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	return b.dbg
+	for _, d := range b.dbgs {
+		if d.has(addr) {
+			all = append(all, d)
+		}
+	}
+	return all
 }
 
-// sweep takes away the triggers of debuggers that are gone.
-func (b *bell) sweep(ctx context.Context) (gone map[uint64]bool) {
+// sweep takes away the triggers of debuggers that are gone, unless another one has them, too.
+func (b *bell) sweep(ctx context.Context) {
 	b.mu.Lock()
 	dropped := b.dropped
 	b.dropped = nil
 	b.mu.Unlock()
-	gone = map[uint64]bool{}
 	for _, addr := range dropped {
-		gone[addr] = true
-		_ = b.client.Clear(ctx, addr) // it fails with the connection, which the next command tells
+		if len(b.visitors(addr)) == 0 {
+			_ = b.client.Clear(ctx, addr) // it fails with the connection, which the next command tells
+		}
 	}
-	return gone
 }
 
-// visitor is a debugger of a machine with a bell.
+// visitor is a debugger of a machine with a bell. There may be several: those of a trial's fault and of somebody who looks on.
 type visitor struct {
 	bell     *bell
 	stops    chan machine.Stop
@@ -208,14 +237,18 @@ var _ machine.Debugger = (*visitor)(nil)
 func (b *bell) debug(id string) (machine.Debugger, error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	switch {
-	case b.dbg != nil:
-		return nil, fmt.Errorf("machine %s has a debugger already", id)
-	case !b.stands:
+	if !b.stands {
 		return nil, fmt.Errorf("machine %s does not stand at its bell, where its debugger comes in", id)
 	}
-	b.dbg = &visitor{bell: b, stops: make(chan machine.Stop), goOn: make(chan struct{}), gone: make(chan struct{})}
-	return b.dbg, nil
+	d := &visitor{bell: b, stops: make(chan machine.Stop), goOn: make(chan struct{}), gone: make(chan struct{})}
+	b.dbgs = append(b.dbgs, d)
+	return d, nil
+}
+
+func (d *visitor) has(addr uint64) bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return slices.Contains(d.triggers, addr)
 }
 
 // visit gives the debugger a stop and waits until it lets the machine go on.
@@ -244,13 +277,16 @@ func (d *visitor) Break(ctx context.Context, addr uint64) error {
 
 // Clear removes one.
 func (d *visitor) Clear(ctx context.Context, addr uint64) error {
-	err := d.bell.client.Clear(ctx, addr)
-	if err == nil {
-		d.mu.Lock()
-		defer d.mu.Unlock()
-		d.triggers = slices.DeleteFunc(d.triggers, func(t uint64) bool { return t == addr })
+	if !d.has(addr) {
+		return fmt.Errorf("no trigger at %#x to remove", addr)
 	}
-	return err
+	d.mu.Lock()
+	d.triggers = slices.DeleteFunc(d.triggers, func(t uint64) bool { return t == addr })
+	d.mu.Unlock()
+	if len(d.bell.visitors(addr)) > 0 {
+		return nil
+	}
+	return d.bell.client.Clear(ctx, addr)
 }
 
 // Continue waits for the next trigger. From the bell it is for others to let the machine go on. When ctx ends first the machine runs on.
@@ -290,6 +326,16 @@ func (d *visitor) ReadVirt(ctx context.Context, cpu int, addr uint64, p []byte) 
 	return d.bell.client.ReadVirt(ctx, cpu, addr, p)
 }
 
+// Step executes instructions on the CPU, without interrupts.
+func (d *visitor) Step(ctx context.Context, n int) error {
+	for range n {
+		if err := d.bell.client.Step(ctx, 0); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // WriteVirt writes it.
 func (d *visitor) WriteVirt(ctx context.Context, cpu int, addr uint64, p []byte) error {
 	return d.bell.client.WriteVirt(ctx, cpu, addr, p)
@@ -300,12 +346,11 @@ func (d *visitor) Close() error {
 	d.once.Do(func() {
 		b := d.bell
 		d.mu.Lock()
-		held := d.holds
-		triggers := d.triggers
+		held, triggers := d.holds, d.triggers
 		d.mu.Unlock()
 		b.mu.Lock()
 		b.dropped = append(b.dropped, triggers...)
-		b.dbg = nil
+		b.dbgs = slices.DeleteFunc(b.dbgs, func(one *visitor) bool { return one == d })
 		stands := b.stands
 		b.mu.Unlock()
 		if stands || held {
