@@ -110,16 +110,20 @@ func (w *Write) Files() []File {
 
 // Churn overwrites parts of random files of a dataset.
 type Churn struct {
-	Dataset string        `json:"dataset"`
-	Files   int           `json:"files"`
-	For     time.Duration `json:"for_ns"`
+	Dataset string `json:"dataset"`
+	Files   int    `json:"files"`
+	// One of For and Writes is set.
+	For    time.Duration `json:"for_ns"`
+	Writes int           `json:"writes,omitempty"`
 }
 
 // SnapshotStorm takes one snapshot of a dataset after the other and destroys all but the last Keep.
 type SnapshotStorm struct {
-	Dataset string        `json:"dataset"`
-	For     time.Duration `json:"for_ns"`
-	Keep    int           `json:"keep"`
+	Dataset string `json:"dataset"`
+	// One of For and Snapshots is set.
+	For       time.Duration `json:"for_ns"`
+	Snapshots int           `json:"snapshots,omitempty"`
+	Keep      int           `json:"keep"`
 }
 
 // AutoSnapshot runs zfs-auto-snapshot --quiet --syslog --label=Label --keep=Keep // a number of times. The tool names a
@@ -165,9 +169,9 @@ func (s Step) String() string {
 	case s.Remove != nil:
 		what = " " + strings.Join(s.Remove, " ")
 	case s.Churn != nil:
-		what = fmt.Sprintf(" %s for %s", s.Churn.Dataset, s.Churn.For)
+		what = lasting(s.Churn.Dataset, s.Churn.For, s.Churn.Writes, "writes")
 	case s.SnapshotStorm != nil:
-		what = fmt.Sprintf(" %s for %s", s.SnapshotStorm.Dataset, s.SnapshotStorm.For)
+		what = lasting(s.SnapshotStorm.Dataset, s.SnapshotStorm.For, s.SnapshotStorm.Snapshots, "snapshots")
 	case s.AutoSnapshot != nil:
 		what = fmt.Sprintf(" %s %d times", s.AutoSnapshot.Label, s.AutoSnapshot.Times)
 	case s.Cron != nil:
@@ -189,6 +193,14 @@ func (s Step) String() string {
 		}
 	}
 	return s.Kind() + what
+}
+
+// lasting says how long something goes on: a time, or so many of something.
+func lasting(where string, d time.Duration, count int, of string) string {
+	if count > 0 {
+		return fmt.Sprintf(" %s %d %s", where, count, of)
+	}
+	return fmt.Sprintf(" %s for %s", where, d)
 }
 
 func inBrackets(steps []Step) string {

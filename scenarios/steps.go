@@ -181,21 +181,33 @@ func (d *decoder) decodeCreate(s *Step, arg *node, right string) {
 }
 
 func (d *decoder) decodeChurn(s *Step, arg *node, right string) {
-	f := d.fields(arg, "churn", right, "dataset", "files", "for")
+	f := d.fields(arg, "churn", right, "dataset", "files", "for", "writes")
 	s.Churn = &Churn{
 		Dataset: d.dataset(f.need("dataset", "tank/d"), f.name("dataset"), "tank/d"),
 		Files:   f.integer("files", "200", 1, 1_000_000),
-		For:     f.duration("for", "20s"),
 	}
+	s.Churn.For, s.Churn.Writes = d.lasting(f, "writes")
 }
 
 func (d *decoder) decodeStorm(s *Step, arg *node, right string) {
-	f := d.fields(arg, "snapshot-storm", right, "dataset", "for", "keep")
+	f := d.fields(arg, "snapshot-storm", right, "dataset", "for", "snapshots", "keep")
 	s.SnapshotStorm = &SnapshotStorm{
 		Dataset: d.dataset(f.need("dataset", "tank/d"), f.name("dataset"), "tank/d"),
-		For:     f.duration("for", "20s"),
 		Keep:    f.integer("keep", "5", 0, 100_000),
 	}
+	s.SnapshotStorm.For, s.SnapshotStorm.Snapshots = d.lasting(f, "snapshots")
+}
+
+// lasting decodes how long something goes on: a time, or so many of something.
+func (d *decoder) lasting(f fields, count string) (time.Duration, int) {
+	switch {
+	case f.has(count) && f.has("for"):
+		d.errorf(f.vals[count].line, "%s: it goes on for a time or for so many", "write for or "+count, count)
+		return 0, 0
+	case f.has(count):
+		return 0, f.integer(count, "1000", 1, 100_000_000)
+	}
+	return f.duration("for", "20s"), 0
 }
 
 func (d *decoder) decodeAutoSnapshot(s *Step, arg *node, right string) {

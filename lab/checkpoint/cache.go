@@ -51,7 +51,7 @@ type Cache struct {
 
 // Prepared is the checkpoint that trials of an arm are forked from.
 func (c *Cache) Prepared(ctx context.Context, img *images.Image, r scenarios.Resolved) (*machine.Checkpoint, error) {
-	key := c.key(img, r.Machine, "prepared", r.PrepareKey())
+	key := c.key(img, "prepared", r.PrepareKey())
 	return c.cached(ctx, key, fmt.Sprintf("prepare %s for %s", r.Scenario, img.OpenZFS), func(dir string) (*machine.Checkpoint, error) {
 		base, err := c.Booted(ctx, img, r.Machine)
 		if err != nil {
@@ -63,19 +63,17 @@ func (c *Cache) Prepared(ctx context.Context, img *images.Image, r scenarios.Res
 
 // Booted is the checkpoint of a guest that has just come up, its disks empty.
 func (c *Cache) Booted(ctx context.Context, img *images.Image, m scenarios.Machine) (*machine.Checkpoint, error) {
-	key := c.key(img, m, "booted", m)
+	key := c.key(img, "booted", m)
 	return c.cached(ctx, key, "boot a guest with OpenZFS "+img.OpenZFS, func(dir string) (*machine.Checkpoint, error) {
 		return c.boot(ctx, img, m, dir)
 	})
 }
 
 // key depends on everything that a checkpoint does: the image, what was done to it, and the hypervisor that did it.
-func (c *Cache) key(img *images.Image, m scenarios.Machine, stage string, what any) string {
-	all := []any{img.ID, img.Cmdline(""), stage, what, c.Driver.Name(), c.Driver.Version(), c.Driver.Accel()}
-	if m.Clock == scenarios.Counted { // whose guest runs it
-		all = append(all, guest.HelperName())
-	}
-	text, err := json.Marshal(all)
+func (c *Cache) key(img *images.Image, stage string, what any) string {
+	text, err := json.Marshal([]any{
+		img.ID, img.Cmdline(""), stage, what, c.Driver.Name(), c.Driver.Version(), c.Driver.Accel(), guest.HelperName(),
+	})
 	if err != nil {
 		panic(err) // plain data always marshals
 	}
@@ -209,6 +207,9 @@ func (c *Cache) boot(ctx context.Context, img *images.Image, m scenarios.Machine
 	scale := machine.Measured(time.Since(start))
 	if img.Tree != nil { // who knows what it is
 		_, err = g.Printed(limited, "test -d /sys/module/zfs || { modprobe zfs; dmesg | tail -n 3 >&2; exit 1; }")
+	}
+	if err == nil {
+		err = g.Install(limited)
 	}
 	if err == nil && config.Clock == machine.Instructions {
 		if err = g.MemoryDisks(limited, m.Names()...); err == nil {

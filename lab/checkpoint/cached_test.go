@@ -35,7 +35,7 @@ func TestKey(t *testing.T) {
 	driver := otherDriver{name: "qemu", version: "9.2", accel: machine.KVM}
 	m := scenarios.Machine{CPUs: 2, Memory: 1 << 30}
 	key := func(d otherDriver, id, stage string, what any) string {
-		return (&Cache{Driver: d}).key(&images.Image{ID: id}, scenarios.Machine{}, stage, what)
+		return (&Cache{Driver: d}).key(&images.Image{ID: id}, stage, what)
 	}
 	base := key(driver, "image", "booted", m)
 	if again := key(driver, "image", "booted", m); again != base {

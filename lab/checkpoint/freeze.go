@@ -49,7 +49,7 @@ func (c *Cache) Frozen(ctx context.Context, img *images.Image, m Moment, note an
 		Begun int `json:"begun"`
 		Note  any `json:"note"`
 	}{Note: note}
-	key := c.key(img, m.Resolved.Machine, "instant", m)
+	key := c.key(img, "instant", m)
 	cp, err := c.cached(ctx, key, fmt.Sprintf("freeze %s of %s at %s", m.Resolved.Scenario, img.OpenZFS, m.Trigger), func(dir string) (*machine.Checkpoint, error) {
 		cp, begun, err := c.freeze(ctx, img, m, dir, look)
 		if err != nil {

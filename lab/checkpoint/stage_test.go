@@ -91,6 +91,7 @@ func newStage(t *testing.T) *stage {
 		t.Fatal(err)
 	}
 	s.guest.Program("udevadm", "")
+	s.guest.Program("install", "cat >/dev/null")
 	s.program("zpool", "")
 	s.program("zfs", "")
 	s.image = &images.Image{
@@ -192,7 +193,7 @@ func (s *stage) file() string { return filepath.Join(filepath.Dir(s.log), "file"
 
 // knowKernel has the kernel of forks of an arm's checkpoint known, so that no guest is asked.
 func (s *stage) knowKernel(r scenarios.Resolved) {
-	dir := filepath.Join(s.cache.Dir, s.cache.key(s.image, r.Machine, "prepared", r.PrepareKey()))
+	dir := filepath.Join(s.cache.Dir, s.cache.key(s.image, "prepared", r.PrepareKey()))
 	s.cache.Kernels.types = map[string]*kernel.Types{s.image.ID: {}}
 	s.cache.Kernels.layouts = map[string]kernel.Layout{dir: {}}
 }

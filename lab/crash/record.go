@@ -125,7 +125,7 @@ func (s *Study) work(ctx context.Context, g *guest.Guest, r *record) error {
 	group.Go(func() error { return drive.RunWorkload(ctx, g, s.resolved, s.Seed) })
 	var mu sync.Mutex
 	group.Go(func() error {
-		return g.Promises(ctx, s.resolved.Pool.Name+"/promises", s.Promises, func(p guest.Promise) {
+		return g.Promises(ctx, s.resolved.Pool.Name+"/promises", s.Promises, s.Seed, func(p guest.Promise) {
 			mu.Lock()
 			defer mu.Unlock()
 			r.promises = append(r.promises, promise{p, r.log.Len()})

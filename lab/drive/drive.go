@@ -40,7 +40,14 @@ type Worker struct {
 	model  *ops.Model // what operations have made; nil before the first one
 	output transcript // what commands print
 
+	turn int // of the step under way, from 1
+
 	mu sync.Mutex
+	// churned holds what churn has written, by path, unsynced what a power cut may take of it yet. Datasets are murky that were churned by
+	// nobody knows how much.
+	churned  map[string][]byte
+	unsynced map[string]bool
+	murky    map[string]bool
 	// written holds the contents that the oracle knows only digests of, for faults that look for them on a disk.
 	written map[string][]byte
 	done    Done
@@ -86,6 +93,7 @@ func (w *Worker) Run(ctx context.Context, steps []scenarios.Step) error {
 	for _, s := range steps {
 		w.mu.Lock()
 		w.done.Step = s.String()
+		w.turn++
 		w.mu.Unlock()
 		if err := w.do(ctx, s); err != nil {
 			return fmt.Errorf("step %s: %w", s, err)
@@ -102,7 +110,7 @@ func (w *Worker) do(ctx context.Context, s scenarios.Step) error {
 	case s.Write != nil:
 		return w.write(ctx, s.Write)
 	case s.Sync:
-		return g.Sync(ctx, w.Pool)
+		return w.settled(g.Sync(ctx, w.Pool))
 	case s.Snapshot != "":
 		return g.Snapshot(ctx, s.Snapshot)
 	case s.Remove != nil:
@@ -126,11 +134,12 @@ func (w *Worker) do(ctx context.Context, s scenarios.Step) error {
 	case s.Arm:
 		return w.Arm(ctx)
 	case s.Reboot:
+		w.forgetUnsynced()
 		return w.Reboot(ctx)
 	case s.Import:
 		return g.Import(ctx, w.Pool)
 	case s.Export:
-		return g.Export(ctx, w.Pool)
+		return w.settled(g.Export(ctx, w.Pool))
 	case s.Healthy:
 		return w.healthy(ctx)
 	case s.Panic != nil:
@@ -155,13 +164,9 @@ func (w *Worker) load(ctx context.Context, s scenarios.Step) error {
 	}
 	switch {
 	case s.Churn != nil:
-		return w.Guest.Churn(ctx, guest.ChurnOptions{
-			Dataset: s.Churn.Dataset, Files: s.Churn.Files, Duration: s.Churn.For, Seed: w.Seed,
-		}, tell)
+		return w.churn(ctx, s.Churn, tell)
 	case s.SnapshotStorm != nil:
-		return w.Guest.SnapshotStorm(ctx, guest.SnapshotStormOptions{
-			Dataset: s.SnapshotStorm.Dataset, Duration: s.SnapshotStorm.For, Keep: s.SnapshotStorm.Keep, Seed: w.Seed,
-		}, tell)
+		return w.storm(ctx, s.SnapshotStorm, tell)
 	case s.AutoSnapshot != nil:
 		return w.Guest.AutoSnapshot(ctx, guest.AutoSnapshotOptions{
 			Label: s.AutoSnapshot.Label, Keep: s.AutoSnapshot.Keep, Times: s.AutoSnapshot.Times,
@@ -215,6 +220,7 @@ func (w *Worker) forget(paths []string) {
 	defer w.mu.Unlock()
 	for _, path := range paths {
 		delete(w.written, path)
+		delete(w.churned, path)
 		w.oracle.Forget(path)
 	}
 }
@@ -239,7 +245,9 @@ func (w *Worker) destroyed(dataset string) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.oracle.ForgetBelow(dir)
-	maps.DeleteFunc(w.written, func(path string, _ []byte) bool { return strings.HasPrefix(path, dir+"/") })
+	below := func(path string, _ []byte) bool { return strings.HasPrefix(path, dir+"/") }
+	maps.DeleteFunc(w.written, below)
+	maps.DeleteFunc(w.churned, below)
 }
 
 // Recall notes what the preparation wrote and removed, without doing it again. It was written when there was no trial and so
@@ -249,6 +257,8 @@ func (w *Worker) Recall(prepare []scenarios.Step) error {
 	w.Seed = 0
 	defer func() { w.Seed = seed }()
 	for _, s := range prepare {
+		w.turn++
+		w.unsureOf(s)
 		switch {
 		case s.Write != nil:
 			for _, f := range s.Write.Files() {

@@ -1,28 +1,21 @@
 package guest
 
 import (
-	"bytes"
 	"context"
 	"encoding/binary"
 	"fmt"
+	"path"
 	"strconv"
 	"time"
 
 	"github.com/vdevil/vdevil/lab/machine"
 )
 
-// listenerPath is where a guest has the helper that listens on its line.
-const listenerPath = "/usr/local/sbin/vdevil-helper"
-
-// Listen makes the guest of a machine with a bell listen on its line in place of the network, which it has no more then. The machine
+// Listen makes the guest of a machine with a bell, in which the helper is, listen on its line in place of the network, which it has no more then. The machine
 // stands at its bell when Listen returns, and so does every fork of a checkpoint that is taken then. This connection has ended.
 func (g *Guest) Listen(ctx context.Context) error {
-	program, err := buildHelper(ctx)
-	if err != nil {
-		return err
-	}
-	const command = "cat >%[1]s && chmod 755 %[1]s && { setsid %[1]s line </dev/null >/dev/null 2>/run/vdevil-line & }"
-	if _, err := g.run(ctx, fmt.Sprintf(command, listenerPath), bytes.NewReader(program)); err != nil {
+	const command = "setsid %s line </dev/null >/dev/null 2>/run/vdevil-line &"
+	if _, err := g.run(ctx, fmt.Sprintf(command, path.Join(helperDir, HelperName())), nil); err != nil {
 		return err
 	}
 	if err := g.Close(); err != nil {
@@ -93,7 +86,8 @@ func InBranch(ctx context.Context, number int) context.Context {
 	return context.WithValue(ctx, branchKey{}, number)
 }
 
-func branchOf(ctx context.Context) int {
+// BranchOf is its number, 0 where there is one alone.
+func BranchOf(ctx context.Context) int {
 	number, _ := ctx.Value(branchKey{}).(int)
 	return number
 }

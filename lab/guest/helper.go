@@ -14,27 +14,31 @@ import (
 	"maps"
 	"os"
 	"os/exec"
+	"path"
 	"path/filepath"
 	"slices"
+
+	"al.essio.dev/pkg/shellescape"
 
 	"github.com/vdevil/vdevil/lab/host"
 	"github.com/vdevil/vdevil/lab/ops"
 )
 
-//go:embed helper/*.go
+//go:embed helper/*.go churn/churn.go
 var helperSource embed.FS
 
-// helperFiles are the helper's, by name.
+// helperModule makes a module of them, in which they have the paths that they import each other by.
+const helperModule = "module github.com/vdevil/vdevil/lab/guest\n\ngo 1.24\n"
+
+// helperFiles are those that the helper is compiled of, by path.
 func helperFiles() map[string][]byte {
-	files := map[string][]byte{}
-	names, err := fs.Glob(helperSource, "helper/*.go")
-	for _, name := range names {
-		var text []byte
-		if text, err = helperSource.ReadFile(name); err != nil {
-			break
+	files := map[string][]byte{"go.mod": []byte(helperModule)}
+	err := fs.WalkDir(helperSource, ".", func(name string, d fs.DirEntry, err error) error {
+		if err == nil && !d.IsDir() {
+			files[name], err = helperSource.ReadFile(name)
 		}
-		files[filepath.Base(name)] = text
-	}
+		return err
+	})
 	if err != nil {
 		panic(err) // they are part of this program
 	}
@@ -56,8 +60,8 @@ func buildHelper(ctx context.Context) (program []byte, err error) {
 	if err != nil {
 		return nil, err
 	}
-	path := filepath.Join(dirs.Cache, "helpers", HelperName())
-	if program, err = os.ReadFile(path); err == nil {
+	kept := filepath.Join(dirs.Cache, "helpers", HelperName())
+	if program, err = os.ReadFile(kept); err == nil {
 		return program, nil
 	}
 	compiler, err := exec.LookPath("go")
@@ -69,16 +73,15 @@ func buildHelper(ctx context.Context) (program []byte, err error) {
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
-	built := filepath.Join(dir, "helper")
-	arguments := []string{"build", "-trimpath", "-ldflags=-s -w", "-o", built}
+	built := filepath.Join(dir, "program")
 	for name, text := range helperFiles() {
-		if err := os.WriteFile(filepath.Join(dir, name), text, 0o600); err != nil {
+		file := filepath.Join(dir, name)
+		if err := errors.Join(os.MkdirAll(filepath.Dir(file), 0o700), os.WriteFile(file, text, 0o600)); err != nil {
 			return nil, err
 		}
-		arguments = append(arguments, name)
 	}
 	//nolint:gosec // the compiler that is on the path, and nothing that a user gave
-	c := exec.CommandContext(ctx, compiler, arguments...)
+	c := exec.CommandContext(ctx, compiler, "build", "-trimpath", "-buildvcs=false", "-ldflags=-s -w", "-o", built, "./helper")
 	c.Dir = dir
 	c.Env = append(os.Environ(), "CGO_ENABLED=0", "GOOS=linux", "GOARCH=amd64", "GOFLAGS=", "GOWORK=off")
 	if said, err := c.CombinedOutput(); err != nil {
@@ -87,26 +90,55 @@ func buildHelper(ctx context.Context) (program []byte, err error) {
 	if program, err = os.ReadFile(built); err != nil {
 		return nil, err
 	}
-	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+	if err := os.MkdirAll(filepath.Dir(kept), 0o700); err != nil {
 		return nil, err
 	}
-	return program, host.WriteFile(path, program, 0o755)
+	return program, host.WriteFile(kept, program, 0o755)
+}
+
+// helperDir is where a guest has the helper, under its name.
+const helperDir = "/usr/local/sbin"
+
+// Install puts the helper into the guest, so that forks of a checkpoint that is taken then have it.
+func (g *Guest) Install(ctx context.Context) error {
+	program, err := buildHelper(ctx)
+	if err != nil {
+		return err
+	}
+	_, err = g.run(ctx, "install /dev/stdin "+path.Join(helperDir, HelperName()), bytes.NewReader(program)) // for all to execute
+	return err
+}
+
+// helper gives a command that runs the helper, and what the command must read first. A guest without one is given it, and keeps nothing:
+// the file has no name any more when the program begins.
+func (g *Guest) helper(ctx context.Context, args ...string) (command string, input []byte, err error) {
+	words := ""
+	if len(args) > 0 {
+		words = " " + shellescape.QuoteCommand(args)
+	}
+	there := path.Join(helperDir, HelperName())
+	if g.line != nil {
+		return "exec " + there + words, nil, nil
+	}
+	if _, err = g.run(ctx, "test -x "+there, nil); err == nil {
+		return "exec " + there + words, nil, nil
+	}
+	if !errors.As(err, new(*ExitError)) {
+		return "", nil, err
+	}
+	input, err = buildHelper(ctx)
+	const bring = `f=$(mktemp) && head -c %d >"$f" && chmod 700 "$f" && exec 3<"$f" && rm "$f" && exec /proc/self/fd/3%s`
+	return fmt.Sprintf(bring, len(input), words), input, err
 }
 
 // Do asks the helper for one thing after the other and calls tell with each answer as it comes. It does not stop at one that says
 // no; that is for the caller to judge.
 func (g *Guest) Do(ctx context.Context, requests []ops.Request, tell func(i int, a ops.Answer)) error {
-	program, err := buildHelper(ctx)
+	command, program, err := g.helper(ctx)
 	if err != nil {
 		return fmt.Errorf("operations: %w", err)
 	}
 	input := bytes.NewBuffer(program)
-	// The program comes first, and leaves nothing behind: its file has no name any more when it begins.
-	command := fmt.Sprintf(`f=$(mktemp) && head -c %d >"$f" && chmod 700 "$f" && exec 3<"$f" && rm "$f" && exec /proc/self/fd/3`, len(program))
-	if g.line != nil { // which is the same program
-		input.Reset()
-		command = "exec " + listenerPath
-	}
 	encoder := json.NewEncoder(input)
 	for _, r := range requests {
 		if err := encoder.Encode(r); err != nil {

@@ -141,7 +141,7 @@ func (l *line) run(ctx context.Context, command string, stdin io.Reader, stdout,
 	defer wake()
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	call := &lineCall{branch: branchOf(ctx), command: command, input: input, stdout: stdout, stderr: stderr}
+	call := &lineCall{branch: BranchOf(ctx), command: command, input: input, stdout: stdout, stderr: stderr}
 	l.begun = append(l.begun, call)
 	err := l.wait(ctx, func() bool { return call.done })
 	if err != nil && !call.done {

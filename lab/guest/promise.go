@@ -2,15 +2,10 @@ package guest
 
 import (
 	"context"
-	_ "embed" // the script
-	"fmt"
 	"io"
 	"strings"
 	"time"
 )
-
-//go:embed promise.sh
-var scriptPromise string
 
 // Promise is a file of which the guest has said that fsync had returned.
 type Promise struct {
@@ -19,18 +14,15 @@ type Promise struct {
 	Sum  string `json:"sum"`
 }
 
-// Promises writes one file after the other into a dataset, each with fsync of it and of its directory, and calls promise
-// as soon as the guest has said so. No file is ever touched again. The duration is measured by the guest's clock.
-func (g *Guest) Promises(ctx context.Context, dataset string, d time.Duration, promise func(Promise)) error {
-	lines := &lineWriter{line: func(line string) {
+// Promises writes one file after the other into a dataset, of sizes and bytes that follow from a seed, each with fsync of it and of its
+// directory, and calls promise as soon as the guest has said so. No file is ever touched again. The duration is measured by the guest's
+// clock.
+func (g *Guest) Promises(ctx context.Context, dataset string, d time.Duration, seed uint64, promise func(Promise)) error {
+	return g.load(ctx, "promises", load{Do: "promises", Dataset: dataset, Milliseconds: d.Milliseconds(), Seed: seed}, func(line string) {
 		if sum, path, found := strings.Cut(line, " "); found {
 			promise(Promise{Path: path, Sum: sum})
 		}
-	}}
-	if _, err := g.runScript(ctx, scriptLib+scriptPromise, lines, dataset, milliseconds(d)); err != nil {
-		return fmt.Errorf("promises: %w", err)
-	}
-	return nil
+	})
 }
 
 // lineWriter calls line for each line that was written whole.

@@ -1,9 +1,12 @@
 package guest
 
 import (
+	"bytes"
 	"context"
 	_ "embed" // the scripts
+	"encoding/json"
 	"fmt"
+	"io"
 	"maps"
 	"slices"
 	"strconv"
@@ -11,15 +14,9 @@ import (
 	"time"
 )
 
-// The workloads are bash, run inside the guest. They print lines like "writes=120" as they go, so that what was done is
-// known even when a panic stops them: their methods call tell with what they have done so far, each time that it has changed.
+// The workloads are loads of the helper, or bash, inside the guest. They print lines like "writes=120" as they go, so that what was done is
+// known even when a panic stops them: their methods call tell with what they have done so far, when that has changed.
 var (
-	//go:embed lib.sh
-	scriptLib string
-	//go:embed churn.sh
-	scriptChurn string
-	//go:embed storm.sh
-	scriptStorm string
 	//go:embed autosnapshot.sh
 	scriptAutoSnapshot string
 	//go:embed cron.sh
@@ -41,39 +38,98 @@ type Counts struct {
 type ChurnOptions struct {
 	// Dataset is made when it does not exist. It must be mounted.
 	Dataset string
-	// Files is how many files are written to.
+	// Name is what the names of the files begin with, Files how many there are.
+	Name  string
 	Files int
-	// Duration is measured by the guest's clock.
+	// Duration is measured by the guest's clock; Writes, if there are some, are made however long that takes.
 	Duration time.Duration
-	// Seed chooses sizes, files and data. bash takes 32 bits, into which it is folded.
+	Writes   int
+	// Seed chooses sizes, files and data, as package churn has them.
 	Seed uint64
 }
 
 // Churn overwrites the beginnings of random files with random text of 512 bytes to 32 KiB, one piece after the other.
-func (g *Guest) Churn(ctx context.Context, o ChurnOptions, tell func(Counts)) error {
-	return g.workload(ctx, "churn", scriptLib+scriptChurn, tell,
-		o.Dataset, strconv.Itoa(o.Files), milliseconds(o.Duration), seed(o.Seed))
+// begun is told the folder of the files before the first is written.
+func (g *Guest) Churn(ctx context.Context, o ChurnOptions, begun func(folder string), tell func(Counts)) error {
+	return g.load(ctx, "churn", load{
+		Do: "churn", Dataset: o.Dataset, Name: o.Name, Files: o.Files, Milliseconds: o.Duration.Milliseconds(), Times: o.Writes, Seed: o.Seed,
+	}, beginning(begun, counting(tell)))
 }
 
 // SnapshotStormOptions say how to make and destroy snapshots under load.
 type SnapshotStormOptions struct {
 	// Dataset is made when it does not exist. It must be mounted.
 	Dataset string
-	// Duration is measured by the guest's clock. A round that has begun is finished.
-	Duration time.Duration
+	// Name is what the names of snapshots and of the churn's files begin with.
+	Name string
+	// Duration is measured by the guest's clock; Snapshots, if there are some, are made however long that takes. A round that has begun
+	// is finished.
+	Duration  time.Duration
+	Snapshots int
 	// Keep is how many snapshots exist at most; from then on each new one has the oldest destroyed beside it.
 	Keep int
 	// Seed is that of the churn.
 	Seed uint64
 }
 
-// stormFiles is the number of files that the churn of a storm writes to.
-const stormFiles = 200
+// StormFiles is the number of files that the churn of a storm writes to.
+const StormFiles = 200
 
 // SnapshotStorm makes snapshots and destroys old ones as fast as the guest can, while files are churned.
-func (g *Guest) SnapshotStorm(ctx context.Context, o SnapshotStormOptions, tell func(Counts)) error {
-	return g.workload(ctx, "snapshot storm", scriptLib+scriptStorm, tell,
-		o.Dataset, strconv.Itoa(stormFiles), milliseconds(o.Duration), seed(o.Seed), strconv.Itoa(o.Keep))
+// begun is as in Churn.
+func (g *Guest) SnapshotStorm(ctx context.Context, o SnapshotStormOptions, begun func(folder string), tell func(Counts)) error {
+	return g.load(ctx, "snapshot storm", load{
+		Do: "storm", Dataset: o.Dataset, Name: o.Name, Files: StormFiles, Milliseconds: o.Duration.Milliseconds(), Times: o.Snapshots, Keep: o.Keep, Seed: o.Seed,
+	}, beginning(begun, counting(tell)))
+}
+
+// load is what the helper is told as its argument.
+type load struct {
+	Do           string `json:"do"`
+	Dataset      string `json:"dataset"`
+	Name         string `json:"name"`
+	Files        int    `json:"files"`
+	Milliseconds int64  `json:"milliseconds"`
+	Times        int    `json:"times"`
+	Keep         int    `json:"keep"`
+	Seed         uint64 `json:"seed"`
+}
+
+// load runs one, and calls line with each line that it prints.
+func (g *Guest) load(ctx context.Context, name string, l load, line func(string)) error {
+	argument, err := json.Marshal(l)
+	if err != nil {
+		panic(err) // plain data always marshals
+	}
+	command, program, err := g.helper(ctx, string(argument))
+	if err == nil {
+		_, err = g.runTo(ctx, command, bytes.NewReader(program), &lineWriter{line: line}, io.Discard)
+	}
+	if err != nil {
+		return fmt.Errorf("%s: %w", name, err)
+	}
+	return nil
+}
+
+// beginning reads the line that names the folder, and gives others on.
+func beginning(begun, other func(string)) func(string) {
+	return func(line string) {
+		if folder, names := strings.CutPrefix(line, "folder="); names {
+			begun(folder)
+			return
+		}
+		other(line)
+	}
+}
+
+// counting reads lines of counts.
+func counting(tell func(Counts)) func(string) {
+	var c Counts
+	return func(line string) {
+		if c.read(line) {
+			tell(c)
+		}
+	}
 }
 
 // AutoSnapshotOptions say how to run zfs-auto-snapshot.
@@ -116,13 +172,7 @@ func (g *Guest) Cron(ctx context.Context, o CronOptions, tell func(Counts)) erro
 
 // workload runs a script that prints counts.
 func (g *Guest) workload(ctx context.Context, name, script string, tell func(Counts), args ...string) error {
-	var c Counts
-	lines := &lineWriter{line: func(line string) {
-		if c.read(line) {
-			tell(c)
-		}
-	}}
-	if _, err := g.runScript(ctx, script, lines, args...); err != nil {
+	if _, err := g.runScript(ctx, script, &lineWriter{line: counting(tell)}, args...); err != nil {
 		return fmt.Errorf("%s: %w", name, err)
 	}
 	return nil
@@ -141,8 +191,3 @@ func (c *Counts) read(line string) bool {
 	*fields[name] = number
 	return true
 }
-
-func milliseconds(d time.Duration) string { return strconv.FormatInt(d.Milliseconds(), 10) }
-
-// seed makes a value for bash's RANDOM and awk's srand of a seed.
-func seed(s uint64) string { return strconv.FormatUint(uint64(uint32(s^s>>32)), 10) }

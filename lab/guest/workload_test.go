@@ -2,7 +2,9 @@ package guest
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"strings"
@@ -10,6 +12,8 @@ import (
 	"time"
 
 	"al.essio.dev/pkg/shellescape"
+
+	"github.com/vdevil/vdevil/lab/guest/churn"
 )
 
 // fakeZFS knows one dataset, mounted at folder, and logs what it is asked to do.
@@ -25,19 +29,38 @@ func TestChurn(t *testing.T) {
 	}
 	fakeZFS(s, folder, filepath.Join(t.TempDir(), "log"))
 	counts := Counts{}
-	err := connect(t, s, s.machine()).Churn(t.Context(),
-		ChurnOptions{Dataset: "tank/c", Files: 3, Duration: time.Second, Seed: 5}, into(&counts))
-	if err != nil || counts.Writes == 0 || counts.Snapshots != 0 {
-		t.Fatalf("%+v %v", counts, err)
+	o := ChurnOptions{Dataset: "tank/c", Name: "f", Files: 3, Duration: time.Second, Seed: 5}
+	began := ""
+	g := connect(t, s, s.machine())
+	err := g.Churn(t.Context(), o, func(f string) { began = f }, into(&counts))
+	if err != nil || counts.Writes == 0 || counts.Snapshots != 0 || began != folder {
+		t.Fatalf("%+v in %q, %v", counts, began, err)
 	}
-	files, err := os.ReadDir(folder)
-	if err != nil || len(files) == 0 || len(files) > 3 {
-		t.Fatalf("%d files, %v", len(files), err)
-	}
-	for _, f := range files {
-		if info, err := f.Info(); err != nil || info.Size() < 512 || info.Size() > 32<<10 {
-			t.Errorf("%s has %d bytes, %v", f.Name(), info.Size(), err)
+	expect := func(writes int) {
+		t.Helper()
+		want, got := map[string][]byte{}, map[string][]byte{}
+		churn.New(o.Seed, o.Name, o.Files).Write(want, writes)
+		files, err := os.ReadDir(folder)
+		for _, f := range files {
+			if err == nil {
+				got[f.Name()], err = os.ReadFile(filepath.Join(folder, f.Name()))
+			}
 		}
+		if err != nil || !maps.EqualFunc(got, want, bytes.Equal) {
+			t.Errorf("after %d writes there are %d files, not the %d that were to be: %v", writes, len(got), len(want), err)
+		}
+	}
+	expect(counts.Writes)
+	// So many, and then the same: what a run does follows from its seed.
+	for range 2 {
+		if err := errors.Join(os.RemoveAll(folder), os.Mkdir(folder, 0o755)); err != nil {
+			t.Fatal(err)
+		}
+		o.Writes, o.Duration, counts = 123, 0, Counts{}
+		if err := g.Churn(t.Context(), o, func(string) {}, into(&counts)); err != nil || counts.Writes != 123 {
+			t.Fatalf("%+v %v", counts, err)
+		}
+		expect(123)
 	}
 }
 
@@ -48,8 +71,8 @@ func TestSnapshotStorm(t *testing.T) {
 	const keep = 3
 	counts := Counts{}
 	err := connect(t, s, s.machine()).SnapshotStorm(t.Context(),
-		SnapshotStormOptions{Dataset: "tank/s", Duration: 2 * time.Second, Keep: keep, Seed: 5}, into(&counts))
-	if err != nil || counts.Snapshots <= keep || counts.Writes == 0 {
+		SnapshotStormOptions{Dataset: "tank/s", Name: "s", Snapshots: 20, Keep: keep, Seed: 5}, func(string) {}, into(&counts))
+	if err != nil || counts.Snapshots != 20 || counts.Writes == 0 {
 		t.Fatalf("%+v %v", counts, err)
 	}
 	if counts.Snapshots-counts.Destroyed != keep {
@@ -82,7 +105,7 @@ func TestSnapshotStormFails(t *testing.T) {
 	s.Program("zfs", "case $1 in snapshot) echo no space >&2; exit 1;; list) echo "+folder+";; esac")
 	// The churn beside it would go on for an hour.
 	err := connect(t, s, s.machine()).SnapshotStorm(t.Context(),
-		SnapshotStormOptions{Dataset: "tank/s", Duration: time.Hour, Keep: 3}, unheard)
+		SnapshotStormOptions{Dataset: "tank/s", Duration: time.Hour, Keep: 3}, func(string) {}, unheard)
 	if err == nil || !strings.Contains(err.Error(), "no space") {
 		t.Errorf("got %v", err)
 	}

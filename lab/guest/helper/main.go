@@ -1,7 +1,7 @@
-// Command helper does operations in a guest, one after the other, and says how each went. It is alone in its package and takes nothing
-// but the standard library, so that one file can be compiled wherever there is Go.
+// Command helper does operations in a guest, one after the other, and says how each went. It takes nothing but the standard library and
+// package churn, so that it can be compiled wherever there is Go.
 //
-// A request is a line of JSON on its input, an answer one on its output.
+// A request is a line of JSON on its input, an answer one on its output. With an argument it does that load instead, see load.go.
 package main
 
 import (
@@ -48,6 +48,18 @@ func main() {
 	if len(os.Args) == 2 && os.Args[1] == "line" {
 		fmt.Fprintln(os.Stderr, "helper:", serveLine())
 		os.Exit(1)
+	}
+	if len(os.Args) == 2 {
+		var l load
+		err := json.Unmarshal([]byte(os.Args[1]), &l)
+		if err == nil {
+			err = l.run()
+		}
+		if err != nil {
+			fmt.Fprintln(os.Stderr, "helper:", err)
+			os.Exit(1)
+		}
+		return
 	}
 	in, out := bufio.NewReaderSize(os.Stdin, 1<<20), json.NewEncoder(os.Stdout)
 	requests := json.NewDecoder(in)
