@@ -92,6 +92,13 @@ func TestGoodFile(t *testing.T) {
 	if r.Arm.Trials != 5 || s.Arms[0].Trials != 10 {
 		t.Errorf("trials are %d and %d, want 5 and 10", r.Arm.Trials, s.Arms[0].Trials)
 	}
+	text := change(t, good, "files: 20, for: 5s", "files: 20, writes: 9", "for: 10s, keep: 5", "snapshots: 7, keep: 5")
+	if s, err = Parse("dir/good.yaml", []byte(text)); err != nil {
+		t.Fatal(err)
+	}
+	if steps := mustArm(t, s, "other-label").Workload[2].Together; steps[0].Churn.Writes != 9 || steps[1].SnapshotStorm.Snapshots != 7 || steps[0].String() != "churn tank/d 9 writes" {
+		t.Errorf("%v", steps)
+	}
 	if got := r.Workload[6].Run; got != "echo $HOME ${HOME}" {
 		t.Errorf("run is %q: $${ must become ${", got)
 	}
@@ -157,6 +164,12 @@ func TestErrors(t *testing.T) {
 		}},
 		{"duration in words", []string{"for: 5s", "for: 5 seconds"}, []string{
 			`good.yaml:23: for of churn: "5 seconds" is no duration; write 5s`,
+		}},
+		{"a time and so many", []string{"files: 20, for: 5s", "files: 20, for: 5s, writes: 9"}, []string{
+			`good.yaml:23: writes: it goes on for a time or for so many; write for or writes`,
+		}},
+		{"neither a time nor so many", []string{"for: 10s, keep: 5", "keep: 5"}, []string{
+			`good.yaml:24: snapshot-storm has no for; write for: 20s`,
 		}},
 		{"negative duration", []string{"limit: 60s", "limit: -60s"}, []string{
 			`good.yaml:44: limit: "-60s" is no duration; write 60s`,

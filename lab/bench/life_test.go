@@ -31,7 +31,7 @@ func (s *stage) programs() (log string) {
 	log = filepath.Join(s.t.TempDir(), "log")
 	s.guest.Program("zpool", `echo zpool "$1" >>`+log+"\n"+`[ "$1" != status ] || cat `+healthyPool(s.t))
 	s.guest.Program("udevadm", "")
-	s.guest.Program("install", "cat >/dev/null")
+	s.guest.Program("install", "")
 	s.guest.Program("blockdev", `echo blockdev "$1" >>`+log)
 	return log
 }

@@ -186,7 +186,7 @@ func TestPrepare(t *testing.T) {
 func TestRefused(t *testing.T) {
 	s := newSite(t, "booted")
 	s.guest.Program("udevadm", "")
-	s.guest.Program("install", "cat >/dev/null")
+	s.guest.Program("install", "")
 	s.guest.Program("zpool", `[ "$1" != create ] || { echo "invalid property 'recordsize'" >&2; exit 2; }`)
 	one, err := s.Prepare(t.Context(), specOf("first"))
 	if err != nil {
@@ -203,7 +203,7 @@ func TestRefused(t *testing.T) {
 	// A tree of which that is so cannot be tested.
 	s = newSite(t, "booted")
 	s.guest.Program("udevadm", "")
-	s.guest.Program("install", "cat >/dev/null")
+	s.guest.Program("install", "")
 	s.guest.Program("zpool", `[ "$1" != create ] || { echo "invalid property 'recordsize'" >&2; exit 2; }`)
 	packaged := s.Image
 	s.Image = func(ctx context.Context, spec trial.Spec) (*images.Image, error) {
@@ -220,7 +220,7 @@ func TestRefused(t *testing.T) {
 	}
 	s = newSite(t, "booted")
 	s.guest.Program("udevadm", "")
-	s.guest.Program("install", "cat >/dev/null")
+	s.guest.Program("install", "")
 	s.guest.Program("zpool", "")
 	if _, err := s.Prepare(t.Context(), specOf("first")); err == nil || !strings.Contains(err.Error(), "prepare scripted for 2.3.2") {
 		t.Errorf("a machine that cannot be frozen: %v", err)

@@ -91,7 +91,7 @@ func newStage(t *testing.T) *stage {
 		t.Fatal(err)
 	}
 	s.guest.Program("udevadm", "")
-	s.guest.Program("install", "cat >/dev/null")
+	s.guest.Program("install", "")
 	s.program("zpool", "")
 	s.program("zfs", "")
 	s.image = &images.Image{

@@ -105,7 +105,8 @@ func (g *Guest) Install(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	_, err = g.run(ctx, "install /dev/stdin "+path.Join(helperDir, HelperName()), bytes.NewReader(program)) // for all to execute
+	const command = `f=$(mktemp) && cat >"$f" && install "$f" %s && rm "$f"` // for all to execute
+	_, err = g.run(ctx, fmt.Sprintf(command, path.Join(helperDir, HelperName())), bytes.NewReader(program))
 	return err
 }
 

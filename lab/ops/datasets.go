@@ -21,15 +21,27 @@ var ofDatasets = []*kind{
 			}
 			return before + strings.Join(append(words, o.arg(0)), " ")
 		},
-		foretell: func(m *Model, o Op) (Fate, string) { return m.newDataset(o.arg(0)) },
+		foretell: func(m *Model, o Op) (Fate, string) {
+			fate, why := m.newDataset(o.arg(0))
+			if properties := o.rest(1); fate == Succeeds && slices.Contains(properties, threeCopies) && slices.ContainsFunc(properties, encrypts) {
+				return Refused, noThree
+			}
+			return fate, why
+		},
 		done: func(m *Model, o Op) {
 			m.datasets[o.arg(0)] = &dataset{files: map[string]*file{}, encrypted: slices.ContainsFunc(o.rest(1), encrypts)}
 		},
 	},
 	{
 		form: "set DATASET PROPERTY", does: "sets a property",
-		shell:    func(o Op, _ Place) string { return fmt.Sprintf("zfs set %s %s", o.arg(1), o.arg(0)) },
-		foretell: (*Model).onDataset,
+		shell: func(o Op, _ Place) string { return fmt.Sprintf("zfs set %s %s", o.arg(1), o.arg(0)) },
+		foretell: func(m *Model, o Op) (Fate, string) {
+			fate, why := m.onDataset(o)
+			if fate == Succeeds && o.arg(1) == threeCopies && m.datasets[o.arg(0)].encrypted {
+				return Refused, noThree
+			}
+			return fate, why
+		},
 	},
 	{
 		form: "move DATASET DATASET", does: "gives a dataset another name",
@@ -248,6 +260,12 @@ func (m *Model) cloned(o Op) {
 	d, s := m.find(o.arg(1))
 	m.datasets[o.arg(0)] = &dataset{files: frozen(s.files), origin: s, encrypted: d.encrypted, locked: d.locked}
 }
+
+// An encrypted block has the parameters of its encryption in place of a third address.
+const (
+	threeCopies = "copies=3"
+	noThree     = "encrypted datasets cannot have three copies"
+)
 
 func encrypts(property string) bool {
 	return strings.HasPrefix(property, "encryption=") && property != "encryption=off"
