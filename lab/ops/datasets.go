@@ -117,7 +117,7 @@ var ofDatasets = []*kind{
 				return Refused, "there is no snapshot " + o.arg(1)
 			}
 			fate, why := m.newDataset(o.arg(0))
-			if fate == Succeeds && d.locked {
+			if fate == Succeeds && (d.locked || d.rekeyed) {
 				return Either, "" // it is made, and that it cannot be mounted is an error
 			}
 			return fate, why
@@ -126,6 +126,7 @@ var ofDatasets = []*kind{
 		failed: func(m *Model, o Op) {
 			if fate, _ := m.Foretell(o); fate == Either {
 				m.cloned(o)
+				m.datasets[o.arg(0)].locked = true
 			}
 		},
 	},
@@ -154,6 +155,7 @@ var ofDatasets = []*kind{
 			d.snaps = append(slices.Clone(moved), d.snaps...)
 			parent.snaps = slices.Clone(parent.snaps[len(moved):])
 			parent.origin, d.origin = d.origin, parent.origin
+			d.rekeyed, parent.rekeyed = d.encrypted, parent.encrypted
 		},
 	},
 	{

@@ -271,7 +271,10 @@ func (g *generator) clone() []string {
 	return nil
 }
 
-func (g *generator) promote() []string { return g.with("promote", g.m.Datasets()) }
+// promote leaves encrypted ones alone: their clones are not always mounted afterwards, and what they have is not known then.
+func (g *generator) promote() []string {
+	return g.with("promote", slices.DeleteFunc(g.m.Datasets(), func(name string) bool { return g.m.datasets[name].encrypted }))
+}
 
 func (g *generator) destroy() []string {
 	if names := g.m.Datasets(); len(names) > 1 {

@@ -36,6 +36,8 @@ type dataset struct {
 	// locked ones are not mounted, as their key is not there.
 	locked    bool
 	encrypted bool
+	// rekeyed ones have been promoted, or made room for that: whose key is theirs has changed, and clones of them are not always mounted.
+	rekeyed bool
 }
 
 type snapshot struct {

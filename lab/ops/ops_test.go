@@ -194,6 +194,8 @@ clone tank/c tank/a@s1
 		{"", "create tank/e copies=3 encryption=on", "be refused: encrypted datasets cannot have three copies"},
 		{"create tank/e encryption=on", "set tank/e copies=2", "succeed: "},
 		{"", "set tank/a copies=3", "succeed: "},
+		{"create tank/e encryption=on\nsnapshot tank/e@s\nclone tank/f tank/e@s\npromote tank/f", "clone tank/q tank/f@s", "succeed or be refused: "},
+		{"create tank/e encryption=on\nsnapshot tank/e@s\nclone tank/f tank/e@s\npromote tank/f\n!clone tank/q tank/f@s", "write /tank/q/f 0 1 1", "be refused: no dataset tank/q is mounted"},
 		{"checkpoint", "checkpoint", "be refused: there is a checkpoint"},
 		{"checkpoint\ndiscard", "discard", "be refused: there is no checkpoint"},
 		{"add v3", "add v3", "be refused: the pool has the disk"},

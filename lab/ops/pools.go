@@ -14,9 +14,9 @@ var ofPools = []*kind{
 	{
 		form: "reimport", does: "exports the pool and imports it again",
 		shell: func(_ Op, p Place) string {
-			return fmt.Sprintf("zpool export %[1]s && zpool import -d /dev/disk/by-id %[1]s && zfs load-key -a && zfs mount -a", p.Pool)
+			return fmt.Sprintf("zpool export %[1]s && zpool import -d /dev/disk/by-id %[1]s && { zfs load-key -a; zfs mount -a; }", p.Pool)
 		},
-		// A dataset that was received raw has a key of which nobody said where it is.
+		// A dataset that was received raw has a key of which nobody said where it is: all others are mounted.
 		foretell: func(m *Model, _ Op) (Fate, string) {
 			for _, d := range m.datasets {
 				if d.locked {
