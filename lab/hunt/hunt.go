@@ -41,11 +41,16 @@ type Search struct {
 	plans    []plan
 }
 
-// plan is one trial.
+// plan is one program on one image.
 type plan struct {
 	features []ops.Feature
 	want     campaign.Want
+	// again are trials of the same program with other seeds, for when it has found something new.
+	again [repeats]campaign.Want
 }
+
+// repeats is how often what a program was the first to find is tried again.
+const repeats = 2
 
 // Name is that of the scenarios that are made.
 const Name = "hunt"
@@ -102,9 +107,17 @@ func (s *Search) Plan() error {
 			return fmt.Errorf("%w\n%s", err, text)
 		}
 		for _, img := range s.Images {
-			w := campaign.Frame{Driver: s.Driver, Accel: s.Accel, Seed: s.Seed}.Want(one, img, arm.Name, n+1)
-			w.Bundle = filepath.Join(Name+"-"+img.OpenZFS, campaign.BundleOf(arm.Name, n+1))
-			s.plans = append(s.plans, plan{features, w})
+			frame := campaign.Frame{Driver: s.Driver, Accel: s.Accel, Seed: s.Seed}
+			want := func(number int) campaign.Want {
+				w := frame.Want(one, img, arm.Name, number)
+				w.Bundle = filepath.Join(Name+"-"+img.OpenZFS, campaign.BundleOf(arm.Name, number))
+				return w
+			}
+			p := plan{features: features, want: want(n + 1)}
+			for i := range p.again {
+				p.again[i] = want(n + 1 + (i+1)*s.Trials)
+			}
+			s.plans = append(s.plans, p)
 		}
 	}
 	return nil
@@ -154,30 +167,57 @@ func (s *Search) groups() (all [][]ops.Feature) {
 
 func pair(a, b ops.Feature) [2]ops.Feature { return [2]ops.Feature{min(a, b), max(a, b)} }
 
-// Next implements campaign.Search: all that was not done yet, in order, and what is new about what was found.
+// Next implements campaign.Search: what was found is tried again, and then comes all that was not done yet, in order.
 func (s *Search) Next(done campaign.Results) (want []campaign.Want, news []campaign.Event) {
+	told := map[string]bool{}
+	for _, f := range s.first(done) {
+		for _, w := range f.again {
+			if _, ok := done[w.ID]; !ok {
+				want = append(want, w)
+			}
+		}
+		if !told[f.group] { // on whatever version
+			told[f.group] = true
+			news = append(news, New{f.group, done[f.want.ID]})
+		}
+	}
 	for _, p := range s.plans {
 		if _, ok := done[p.want.ID]; !ok {
 			want = append(want, p.want)
 		}
 	}
-	// News are told in the order of the trials' ends.
-	ended := make([]trial.Result, 0, len(done))
-	for _, r := range done {
-		ended = append(ended, r)
-	}
-	slices.SortFunc(ended, func(a, b trial.Result) int {
-		x, y := a.Started.UnixNano()+int64(a.Seconds*1e9), b.Started.UnixNano()+int64(b.Seconds*1e9)
-		return cmp.Or(cmp.Compare(x, y), cmp.Compare(a.Number, b.Number), cmp.Compare(a.Arm, b.Arm))
+	return want, news
+}
+
+// found is the program that was the first to find something on a version.
+type found struct {
+	plan
+	group string
+}
+
+// first gives them in the order of their trials' ends.
+func (s *Search) first(done campaign.Results) (all []found) {
+	ended := slices.Collect(func(yield func(plan) bool) {
+		for _, p := range s.plans {
+			if _, ok := done[p.want.ID]; ok && !yield(p) {
+				return
+			}
+		}
 	})
-	told := map[string]bool{}
-	for _, r := range ended {
-		if key := Group(r); key != "" && !told[key] {
+	end := func(p plan) int64 {
+		r := done[p.want.ID]
+		return r.Started.UnixNano() + int64(r.Seconds*1e9)
+	}
+	slices.SortStableFunc(ended, func(a, b plan) int { return cmp.Compare(end(a), end(b)) })
+	told := map[[2]string]bool{}
+	for _, p := range ended {
+		group := Group(done[p.want.ID])
+		if key := [2]string{group, p.want.Spec.OpenZFS}; group != "" && !told[key] {
 			told[key] = true
-			news = append(news, New{key, r})
+			all = append(all, found{p, group})
 		}
 	}
-	return want, news
+	return all
 }
 
 // New says that something was found that was not found before.
@@ -230,8 +270,16 @@ type Finding struct {
 	// Features are those that all of them have, First is the first of them.
 	Features []ops.Feature `json:"features"`
 	First    trial.Result  `json:"first"`
+	// Again is how the trials of the first one's program with other seeds ended so.
+	Again Again `json:"again"`
 	// Known are scenarios that expect such an end.
 	Known []string `json:"known,omitempty"`
+}
+
+// Again counts trials and, of them, hits.
+type Again struct {
+	Hits   int `json:"hits"`
+	Trials int `json:"trials"`
 }
 
 // Pair is how often two features have met.
@@ -274,12 +322,24 @@ func (s *Search) Summary(done campaign.Results, track []*scenarios.Scenario) Sum
 		if _, known := at[key]; !known {
 			at[key] = len(sum.Findings)
 			sum.Findings = append(sum.Findings, Finding{
-				Group: group, Outcome: r.Outcome, OpenZFS: p.want.Spec.OpenZFS, Features: slices.Clone(p.features), First: r, Known: knownTo(r, track),
+				Group: group, Outcome: r.Outcome, OpenZFS: p.want.Spec.OpenZFS, Features: slices.Clone(p.features), Known: knownTo(r, track),
 			})
 		}
 		f := &sum.Findings[at[key]]
 		f.Trials++
 		f.Features = slices.DeleteFunc(f.Features, func(one ops.Feature) bool { return !slices.Contains(p.features, one) })
+	}
+	for _, first := range s.first(done) {
+		f := &sum.Findings[at[[2]string{first.group, first.want.Spec.OpenZFS}]]
+		f.First = done[first.want.ID]
+		for _, w := range first.again {
+			if r, ok := done[w.ID]; ok && r.Outcome != trial.Invalid {
+				f.Again.Trials++
+				if Group(r) == first.group {
+					f.Again.Hits++
+				}
+			}
+		}
 	}
 	slices.SortStableFunc(sum.Findings, func(a, b Finding) int { return cmp.Compare(b.Trials, a.Trials) })
 	for p, n := range met {
@@ -324,6 +384,9 @@ func (s Summary) Write(w io.Writer) error {
 		}
 		if len(f.Known) > 0 {
 			fmt.Fprintf(&b, "; known from %s", strings.Join(f.Known, ", "))
+		}
+		if f.Again.Trials > 0 {
+			fmt.Fprintf(&b, "; the first one again with other seeds: %d of %d", f.Again.Hits, f.Again.Trials)
 		}
 		fmt.Fprintf(&b, "\n  first in %s/%d: %s\n", f.First.Arm, f.First.Number, firstLine(cmp.Or(f.First.Text, f.First.Reason, strings.Join(f.First.Audit, "; "))))
 	}

@@ -155,7 +155,24 @@ func TestFindings(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	// What each group was found by first is wanted again, before all else, and counts for that finding alone.
+	next, _ := s.Next(done)
+	for i, w := range next[:2*4] {
+		r := trial.Result{Arm: w.Spec.Arm, Number: w.Spec.Number, Started: begun.Add(time.Hour), Outcome: trial.Masked}
+		if w.Spec.Scenario == want[2].Spec.Scenario && w.Spec.OpenZFS == want[2].Spec.OpenZFS {
+			if r = panicked; i%2 == 0 {
+				r = trial.Result{Outcome: trial.Invalid}
+			}
+		}
+		done[w.ID] = r
+	}
+	if left, _ := s.Next(done); len(left) != 80-9 || left[0].Spec.Number > 40 {
+		t.Errorf("%d trials are wanted after that, the first is number %d", len(left), left[0].Spec.Number)
+	}
 	sum := s.Summary(done, track)
+	if f := sum.Findings[1]; f.Again != (Again{1, 1}) || sum.Findings[0].Again != (Again{0, 2}) {
+		t.Errorf("again %+v and %+v", f.Again, sum.Findings[0].Again)
+	}
 	if sum.Trials != 9 || sum.Invalid != 1 || len(sum.Findings) != 4 {
 		t.Fatalf("%+v", sum)
 	}

@@ -39,6 +39,39 @@ func TestHitsAreExact(t *testing.T) {
 	})
 }
 
+// TestStep expects one CPU to go round the loop, instruction by instruction, while the other one stands, and to be reported when it runs on.
+func TestStep(t *testing.T) {
+	each(t, func(t *testing.T, g *guest) {
+		s := g.session(spin)
+		stop := s.next()
+		other := (stop.CPU + 1) % g.cpus()
+		before, besides := s.count(stop.CPU), s.count(other)
+		for round := range 3 {
+			for _, want := range []uint64{after, after + 1, spin} {
+				if err := s.Step(t.Context(), stop.CPU); err != nil {
+					t.Fatal(err)
+				}
+				if r, err := s.Registers(t.Context(), stop.CPU); err != nil || r.RIP != want {
+					t.Fatalf("round %d: at %#x, not at %#x, %v", round, r.RIP, want, err)
+				}
+			}
+		}
+		if n := s.count(stop.CPU); n != before+3 {
+			t.Errorf("it has counted %d", n-before)
+		}
+		if other != stop.CPU && s.count(other) != besides {
+			t.Error("the other one has run")
+		}
+		reported := false
+		for range g.cpus() { // the other one may stand there, too
+			reported = reported || s.next().CPU == stop.CPU
+		}
+		if n := s.count(stop.CPU); !reported || n != before+3 {
+			t.Errorf("its arrival by a step was not reported, it has counted %d", n-before)
+		}
+	})
+}
+
 // The same while Continue is interrupted all the time, at any moment.
 func TestInterruptedHitsAreExact(t *testing.T) {
 	each(t, func(t *testing.T, g *guest) {

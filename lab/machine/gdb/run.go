@@ -119,6 +119,7 @@ func (c *Client) Step(ctx context.Context, cpu int) error {
 	default:
 		_, err = c.step(ctx, cpu, at)
 	}
+	delete(c.reported, cpu) // where it stands now it has not been reported
 	return err
 }
 
