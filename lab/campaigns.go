@@ -313,8 +313,11 @@ func (l *Lab) Repeat(ctx context.Context, spec trial.Spec) (trial.Result, error)
 		return trial.Result{}, err
 	}
 	bundle := filepath.Join(l.newDir(), fmt.Sprintf("%s-%03d", spec.Arm, spec.Number))
-	return t.Do(ctx, bench.Options{Bundle: bundle, Repeat: "vdevil repeat " + shellescape.Quote(bundle)})
+	return t.Do(ctx, bench.Options{Bundle: bundle, Repeat: repeatBundle(bundle)})
 }
+
+// repeatBundle is the command that does a trial again which no run of a scenario names.
+func repeatBundle(bundle string) string { return "vdevil repeat " + shellescape.Quote(bundle) }
 
 // Shown is what a campaign shows: a run, an atlas, a bisection, a minimum, a hunt or a study of power cuts.
 type Shown struct {
@@ -443,7 +446,8 @@ func (l *Lab) bundles(c store.Campaign) string {
 func (l *Lab) options(c store.Campaign, keep Keep) func(campaign.Want) bench.Options {
 	dir := l.bundles(c)
 	return func(w campaign.Want) bench.Options {
-		return bench.Options{Bundle: filepath.Join(dir, w.Bundle), Keep: func(s *scenarios.Scenario, r trial.Result) bool {
+		bundle := filepath.Join(dir, w.Bundle)
+		return bench.Options{Bundle: bundle, Repeat: repeatBundle(bundle), Keep: func(s *scenarios.Scenario, r trial.Result) bool {
 			return keep == KeepAll || keep == KeepFailed && !verdict.AsExpected(s, r)
 		}}
 	}

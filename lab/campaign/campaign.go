@@ -31,7 +31,8 @@ type Results map[string]trial.Result
 type Want struct {
 	ID   string // of Spec
 	Spec trial.Spec
-	// Bundle names the directory for its evidence within the campaign's, Repeat is the command that does it again.
+	// Bundle names the directory for its evidence within the campaign's, Repeat is the command that does it again, empty for that of its
+	// bundle.
 	Bundle, Repeat string
 }
 
@@ -324,7 +325,7 @@ func (r *Runner) do(ctx context.Context, w Want, next int, ready func()) (trial.
 	ready()
 	r.Stream.Publish(Started{w.Spec})
 	o := r.Options(w)
-	o.Next, o.Repeat = next, w.Repeat
+	o.Next, o.Repeat = next, cmp.Or(w.Repeat, o.Repeat)
 	o.Entered = func(c *machine.Console) { r.Stream.Publish(Entered{w.Spec, c.Path(), int64(c.Start())}) }
 	return t.Do(ctx, o)
 }

@@ -105,6 +105,9 @@ func zfs(args ...string) error {
 	return nil
 }
 
+// pause is between two pieces of churn, so that what runs beside it has a CPU, too, where there is one only.
+const pause = 2 * time.Millisecond
+
 // overwriteAll overwrites the beginnings of files.
 func overwriteAll(c *churn.Churn, folder string, done func(writes int) bool, writes *counter) error {
 	defer writes.tell()
@@ -114,6 +117,7 @@ func overwriteAll(c *churn.Churn, folder string, done func(writes int) bool, wri
 			return err
 		}
 		writes.add()
+		time.Sleep(pause)
 	}
 	return nil
 }
