@@ -113,7 +113,7 @@ func (a *app) lookAround(ctx context.Context, s lab.Stopped) error {
 	_, asking := terminal(a.out)
 	for {
 		if asking {
-			fmt.Fprint(a.out, "step> ")
+			_, _ = fmt.Fprint(a.out, "step> ") // an answer tells of trouble
 		}
 		if !in.Scan() {
 			return in.Err()
@@ -125,7 +125,7 @@ func (a *app) lookAround(ctx context.Context, s lab.Stopped) error {
 		if err := a.lookCommand(ctx, s, word, strings.TrimSpace(rest)); ctx.Err() != nil {
 			return context.Cause(ctx)
 		} else if err != nil {
-			fmt.Fprintf(a.out, "%v\n", err)
+			_, _ = fmt.Fprintln(a.out, err)
 		}
 	}
 }
