@@ -12,6 +12,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/vdevil/vdevil/lab"
 	"github.com/vdevil/vdevil/lab/report"
 	"github.com/vdevil/vdevil/lab/store"
 	"github.com/vdevil/vdevil/lab/trial"
@@ -137,19 +138,10 @@ func (a *app) repeat(ctx context.Context, f repeatFlags, word string) error {
 	if f.times == 0 {
 		return usage(errors.New("--times: write 1 at least"))
 	}
-	if !f.chosen {
-		if err := f.driver.name.Set(b.spec.Driver); err != nil {
-			return usage(fmt.Errorf("the trial was done with driver %s: %w", b.spec.Driver, err))
-		}
-	}
-	f.jobs = 1
-	view := a.observer(ctx, f.plain)
-	l, err := a.open(ctx, f.labFlags, view)
+	l, view, err := a.openFor(ctx, &f.labFlags, b.spec, f.chosen)
 	if err != nil {
-		view.close()
-		return interrupted(ctx, err)
+		return err
 	}
-	view.note(b.spec.Title())
 	r := repeated{Spec: b.spec, Before: b.result, Differs: []string{}}
 	for before := b.result; r.Times < int(f.times) && len(r.Differs) == 0; r.Times++ {
 		var now trial.Result
@@ -181,6 +173,24 @@ func (a *app) repeat(ctx context.Context, f repeatFlags, word string) error {
 		return &notHeldError{"not as before: " + strings.Join(r.Differs, "; ")}
 	}
 	return nil
+}
+
+// openFor opens the lab that a trial is repeated in, with the trial's own driver unless another one was chosen.
+func (a *app) openFor(ctx context.Context, f *labFlags, spec trial.Spec, chosen bool) (*lab.Lab, observer, error) {
+	if !chosen {
+		if err := f.driver.name.Set(spec.Driver); err != nil {
+			return nil, nil, usage(fmt.Errorf("the trial was done with driver %s: %w", spec.Driver, err))
+		}
+	}
+	f.jobs = 1
+	view := a.observer(ctx, f.plain)
+	l, err := a.open(ctx, *f, view)
+	if err != nil {
+		view.close()
+		return nil, nil, interrupted(ctx, err)
+	}
+	view.note(spec.Title())
+	return l, view, nil
 }
 
 func (a *app) agreement(r repeated) error {

@@ -85,17 +85,10 @@ func (a *app) step(ctx context.Context, f stepFlags, word string) error {
 	if err != nil {
 		return err
 	}
-	if err := f.driver.name.Set(b.spec.Driver); err != nil {
-		return usage(fmt.Errorf("the trial was done with driver %s: %w", b.spec.Driver, err))
-	}
-	f.jobs = 1
-	view := a.observer(ctx, f.plain)
-	l, err := a.open(ctx, f.labFlags, view)
+	l, view, err := a.openFor(ctx, &f.labFlags, b.spec, false)
 	if err != nil {
-		view.close()
-		return interrupted(ctx, err)
+		return err
 	}
-	view.note(b.spec.Title())
 	err = l.Step(ctx, b.spec, b.result, at, view.note, func(s lab.Stopped) error {
 		view.close()
 		return a.lookAround(ctx, s)
