@@ -158,10 +158,13 @@ func checkAnswer(t *testing.T, s *Search, a Answer) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, line := range []string{"zpool create -f -o feature@fast_dedup=disabled", "\nzfs clone tank/x@s1 tank/y\n", "# OpenZFS 2.3.2; a@b\n"} {
+	for _, line := range []string{"zpool create -f -o ", "-o feature@fast_dedup=disabled", "\nzfs clone tank/x@s1 tank/y\n", "# OpenZFS 2.3.2; a@b\n"} {
 		if !strings.Contains(script, line) {
 			t.Errorf("no %q in\n%s", line, script)
 		}
+	}
+	if strings.Contains(script, "ashift=12") == slices.Contains(a.Without, "ashift=12") {
+		t.Errorf("the pool is to do without %q:\n%s", a.Without, script)
 	}
 }
 
