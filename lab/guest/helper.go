@@ -66,7 +66,7 @@ func buildHelper(ctx context.Context) (program []byte, err error) {
 	}
 	compiler, err := exec.LookPath("go")
 	if err != nil {
-		return nil, fmt.Errorf("operations are done by a helper in the guest, which is compiled once: %w; install Go", err)
+		return nil, fmt.Errorf("guests have a helper that does operations and loads, which is compiled once: %w; install Go", err)
 	}
 	dir, err := os.MkdirTemp("", "vdevil-helper-")
 	if err != nil {
