@@ -1,7 +1,6 @@
 package lab
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -13,6 +12,7 @@ import (
 	"github.com/vdevil/vdevil/lab/machine"
 	"github.com/vdevil/vdevil/lab/trial"
 	"github.com/vdevil/vdevil/lab/zfs/panics"
+	"github.com/vdevil/vdevil/scenarios"
 )
 
 // Stopped is a moment of a trial that is repeated.
@@ -35,6 +35,13 @@ func (l *Lab) Step(ctx context.Context, spec trial.Spec, before *trial.Result, a
 	if spec.Cut != nil || spec.Strike != nil {
 		return errors.New("only trials of a scenario can be stepped through")
 	}
+	_, resolved, err := spec.Resolve()
+	if err != nil {
+		return err
+	}
+	if resolved.Machine.Clock != scenarios.Counted {
+		return errors.New("its guest does not count its time, so it does not repeat exactly: run it with --exact")
+	}
 	dumper := ""
 	if at.At == "" || at.Hit == 0 {
 		if before == nil {
@@ -44,9 +51,6 @@ func (l *Lab) Step(ctx context.Context, spec trial.Spec, before *trial.Result, a
 				return err
 			}
 			before = &now
-		}
-		if before.Exact == nil && before.Outcome != trial.Invalid {
-			return errNotCounted
 		}
 		if len(before.Events) > 0 {
 			dumper = dumpers[before.Events[0].Class]
@@ -59,7 +63,6 @@ func (l *Lab) Step(ctx context.Context, spec trial.Spec, before *trial.Result, a
 		at.At, at.Hit = dumper, 1
 	case at.Hit == 0:
 		note("a repeat, to count the arrivals at " + at.At)
-		var err error
 		if at.Hit, err = l.arrivals(ctx, spec, at, dumper); err != nil {
 			return err
 		}
@@ -71,7 +74,7 @@ func (l *Lab) Step(ctx context.Context, spec trial.Spec, before *trial.Result, a
 	over, end := context.WithCancelCause(ctx)
 	defer end(nil)
 	var shown error
-	_, err := l.visit(over, spec, bench.Visit{At: at, See: func(_ context.Context, m *fault.Moment) error {
+	r, err := l.visit(over, spec, bench.Visit{At: at, See: func(_ context.Context, m *fault.Moment) error {
 		bell, _ := m.Site.Machine.(machine.Ringer)
 		shown = look(Stopped{m, bell})
 		end(errShown)
@@ -82,14 +85,13 @@ func (l *Lab) Step(ctx context.Context, spec trial.Spec, before *trial.Result, a
 		return shown
 	case err != nil:
 		return err
+	case r.Outcome == trial.Invalid: // the place may not be one
+		return errors.New(r.Reason)
 	}
 	return fmt.Errorf("%s does not come in this trial", at)
 }
 
-var (
-	errShown      = errors.New("the moment was shown")
-	errNotCounted = errors.New("its guest does not count its time, so it does not repeat exactly: run it with --exact")
-)
+var errShown = errors.New("the moment was shown")
 
 // stackSize is that of a kernel thread's stack on x86-64, which begins at a multiple of it (THREAD_SIZE without KASAN).
 const stackSize = 16 << 10
@@ -118,7 +120,7 @@ func (l *Lab) arrivals(ctx context.Context, spec trial.Spec, at fault.Trigger, d
 	case err != nil:
 		return 0, err
 	case r.Outcome == trial.Invalid:
-		return 0, errors.New(cmp.Or(r.Reason, "the repeat was invalid"))
+		return 0, errors.New(r.Reason)
 	case of < 0:
 		return len(threads), nil
 	}
