@@ -179,22 +179,27 @@ func runProgram(ctx context.Context, name string, args ...string) error {
 	return nil
 }
 
-// slot takes a tree's directory: one that was configured alike, a new one, or the one used longest ago.
+// slot takes a tree's directory: one that was configured alike, one where nothing was yet, or the one used longest ago. But for the first it
+// is emptied: what configure and make left of another tree would be taken for this one's, Makefiles of directories that have
+// none any more, modules that are called otherwise.
 func (b *builder) slot(setup string) (dir string, err error) {
 	var old, fresh []string
 	for n := range maxTrees {
 		dir := b.path("trees", strconv.Itoa(n))
 		switch text, err := os.ReadFile(filepath.Join(dir, "configured")); {
-		case err == nil && strings.HasPrefix(string(text), setup+" "):
-			return dir, nil
-		case !exists(dir):
+		case err != nil:
 			fresh = append(fresh, dir)
+		case strings.HasPrefix(string(text), setup+" "):
+			return dir, nil
 		default:
 			old = append(old, dir)
 		}
 	}
 	slices.SortFunc(old, func(x, y string) int { return used(x).Compare(used(y)) })
 	dir = slices.Concat(fresh, old)[0]
+	if err := removeTree(dir); err != nil {
+		return "", err
+	}
 	return dir, os.MkdirAll(dir, 0o755)
 }
 

@@ -8,7 +8,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -161,9 +160,6 @@ func (b *builder) make(ctx context.Context, repo *source.Repo, t source.Tree, id
 	if err != nil {
 		return err
 	}
-	if err := dropModules(filepath.Join(at, "src", "module")); err != nil {
-		return err
-	}
 	log := b.path("failed", id+".log")
 	if err := os.MkdirAll(filepath.Dir(log), 0o755); err != nil {
 		return err
@@ -213,21 +209,6 @@ func (b *builder) make(ctx context.Context, repo *source.Repo, t source.Tree, id
 	return errors.Join(
 		os.WriteFile(filepath.Join(dir, manifestName), append(text, '\n'), 0o644),
 		os.Rename(dir, filepath.Join(b.store.dirs.Cache, "images", id)), os.Remove(log))
-}
-
-// dropModules removes linked modules, which make links again: a release before 2.2 has eight in directories of their own, a later one two, and
-// what the one has left would be taken for the other's.
-func dropModules(dir string) error {
-	err := filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
-		if err != nil || d.IsDir() || filepath.Ext(path) != ".ko" {
-			return err
-		}
-		return os.Remove(path)
-	})
-	if errors.Is(err, fs.ErrNotExist) { // nothing was compiled here yet
-		return nil
-	}
-	return err
 }
 
 // join writes files one after the other. The kernel unpacks archives that follow each other into one root.

@@ -39,11 +39,7 @@ func newTrees(t *testing.T) (s *Store, base *Image, compiled *[]string) {
 	}
 	s.compile = func(_ context.Context, _ *builder, _ *source.Repo, tree source.Tree, at string, _ *logFile, _ *progress) error {
 		*compiled = append(*compiled, tree.Name)
-		left := filepath.Join(at, "src", "module", "spl", "spl.ko") // of another layout
-		if _, err := os.Stat(left); err == nil {
-			return fmt.Errorf("%s is there yet", left)
-		}
-		err := errors.Join(os.MkdirAll(filepath.Dir(left), 0o755), os.WriteFile(left, nil, 0o644), os.MkdirAll(filepath.Join(at, "out"), 0o755),
+		err := errors.Join(os.MkdirAll(filepath.Join(at, "out"), 0o755),
 			os.WriteFile(filepath.Join(at, "configured"), []byte(tree.Setup+" x"), 0o644))
 		for _, name := range []string{"zfs.ko", "spl.ko", "layer.cpio"} {
 			err = errors.Join(err, os.WriteFile(filepath.Join(at, "out", name), []byte(name+" of "+tree.Kernel), 0o644))
@@ -205,7 +201,8 @@ func TestUnder(t *testing.T) {
 	}
 }
 
-// TestSlots expects a tree to be compiled where one configured alike was, then where none was, then where one was longest ago.
+// TestSlots expects a tree to be compiled where one configured alike was, then where none was, then where one was longest ago, and
+// nothing to be left there of one that was configured otherwise.
 func TestSlots(t *testing.T) {
 	s, base, _ := newTrees(t)
 	b := s.builder(base)
@@ -214,7 +211,12 @@ func TestSlots(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if err := os.WriteFile(filepath.Join(at, "configured"), []byte(setup+" all\n"), 0o644); err != nil {
+		left, _ := os.ReadFile(filepath.Join(at, "Makefile"))
+		if len(left) > 0 && string(left) != setup {
+			t.Errorf("%s has the Makefile of %s", setup, left)
+		}
+		if err := errors.Join(os.WriteFile(filepath.Join(at, "configured"), []byte(setup+" all\n"), 0o644),
+			os.WriteFile(filepath.Join(at, "Makefile"), []byte(setup), 0o644)); err != nil {
 			t.Fatal(err)
 		}
 		return filepath.Base(at)
@@ -232,6 +234,12 @@ func TestSlots(t *testing.T) {
 	}
 	if fifth := take("e"); fifth != all[2] {
 		t.Errorf("%s gives way, not %s which was used longest ago", fifth, all[2])
+	}
+	if err := os.Remove(b.path("trees", all[0], "configured")); err != nil { // killed as it configured
+		t.Fatal(err)
+	}
+	if sixth := take("f"); sixth != all[0] {
+		t.Errorf("%s gives way, not %s where nothing is configured", sixth, all[0])
 	}
 }
 
