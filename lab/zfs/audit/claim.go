@@ -86,9 +86,10 @@ func (c *claim) decode(p []byte) {
 }
 
 // fingerprint tells a block from all others that were ever written to the same place. It leaves out what references to one
-// block may differ in, when it is deduplicated or cloned: the logical birth, the number of copies; and what entries of
-// lists lack: the checksum.
-func fingerprint(b ondisk.BlkPtr) uint32 {
+// block may differ in, when it is deduplicated or cloned, the logical birth and the number of copies; when its vdev was removed,
+// the first address and the physical birth; and what entries of lists lack, the checksum.
+func (s *state) fingerprint(b ondisk.BlkPtr) uint32 {
+	b = s.pool.Remapped(b)
 	const sizesAndCompression = 1<<39 - 1 // the part of the prop that keys of the dedup table have too
 	return hash(b.DVA[0][0], b.DVA[0][1], b.Birth(), b.Prop&sizesAndCompression)
 }

@@ -71,7 +71,7 @@ func (s *state) shared(r ondisk.Ref, b ondisk.BlkPtr) error {
 		return nil
 	}
 	return s.claims.add(claim{
-		vdev: uint16(at.VDev), offset: at.Offset, size: uint32(at.Size >> sectorShift), extra: b.LogicalBirth, print: fingerprint(b),
+		vdev: uint16(at.VDev), offset: at.Offset, size: uint32(at.Size >> sectorShift), extra: b.LogicalBirth, print: s.fingerprint(b),
 		of: place(r), kind: claimShared,
 	})
 }
@@ -201,7 +201,7 @@ func (s *state) claim(ctx context.Context, kind claimKind, b ondisk.BlkPtr, c cl
 		}
 		s.find(Finding{Kind: k, Owners: []Owner{owner()}, Detail: err.Error()})
 	}
-	c.print, c.kind, c.flags = fingerprint(b), kind, s.flags
+	c.print, c.kind, c.flags = s.fingerprint(b), kind, s.flags
 	var claims [8]claim
 	all := claims[:0]
 	for i, piece := range pieces {

@@ -101,7 +101,7 @@ func deadlistOwner(d *ondisk.DSLDataset, r ondisk.Ref, b ondisk.BlkPtr) Owner {
 
 // deadBlock claims the copies of a block on a deadlist; of a gang block, the headers.
 func (s *state) deadBlock(d *ondisk.DSLDataset, r ondisk.Ref, b ondisk.BlkPtr) error {
-	c := claim{extra: b.LogicalBirth, print: fingerprint(b), of: uint32(d.Dir), kind: claimDeadlist, flags: s.flags}
+	c := claim{extra: b.LogicalBirth, print: s.fingerprint(b), of: uint32(d.Dir), kind: claimDeadlist, flags: s.flags}
 	for i, dva := range b.DVAs() {
 		at, err := s.first(dva)
 		if err != nil {

@@ -60,7 +60,64 @@ func (v *VDev) loadMapping(ctx context.Context, mos *ObjSet) error {
 	if v.mapping, err = decodeMapping(p, order); err != nil {
 		return fmt.Errorf("mapping of vdev %d: %w", v.ID, err)
 	}
+	if v.Type == vdevIndirect {
+		v.births, _ = v.readBirths(ctx, mos) // an audit tells of what is wrong with them, and no block needs them to be read
+	}
 	return nil
+}
+
+// birth says until which offset the content of a removed vdev was copied in a txg, since the entry before
+// (vdev_indirect_birth_entry_phys_t).
+type birth struct{ end, txg uint64 }
+
+// readBirths reads when the content of a removed vdev was copied.
+func (v *VDev) readBirths(ctx context.Context, mos *ObjSet) ([]birth, error) {
+	const entrySize = 16
+	o, err := mos.Object(ctx, v.BirthsObject)
+	if err != nil {
+		return nil, err
+	}
+	w := o.bonusWords()
+	if len(w) == 0 {
+		return nil, corrupt("a bonus without a count")
+	}
+	if w[0] > maxMapping {
+		return nil, corrupt("%d entries", w[0])
+	}
+	p, order, err := o.readAll(ctx, w[0]*entrySize, o.filled)
+	if err != nil {
+		return nil, err
+	}
+	words := decodeWords(p, order)
+	all := make([]birth, len(words)/2)
+	for i := range all {
+		all[i] = birth{words[2*i], words[2*i+1]}
+	}
+	return all, nil
+}
+
+// Remapped is a block pointer as OpenZFS makes it of b when it writes the pointer again: a first address on a removed vdev, whose
+// content went to one place as a whole, becomes that place, and the physical birth the txg of the copy (spa_remap_blkptr in
+// module/zfs/metaslab.c). What the head of a dataset, its snapshots and its deadlists have of one block differs by that.
+func (p *Pool) Remapped(b BlkPtr) BlkPtr {
+	if b.Hole() || b.Embedded() || b.Dedup() || b.Gang() {
+		return b
+	}
+	for range maxIndirection {
+		d := b.DVA[0]
+		v, err := p.top(d.VDev())
+		if err != nil || v.Type != vdevIndirect {
+			return b
+		}
+		pieces, err := v.pieces(d.Offset(), d.ASize())
+		i := sort.Search(len(v.births), func(i int) bool { return v.births[i].end > d.Offset() })
+		if err != nil || len(pieces) != 1 || i == len(v.births) {
+			return b
+		}
+		b.DVA[0] = NewDVA(pieces[0].VDev, pieces[0].Offset, d.ASize(), false)
+		b.PhysicalBirth = v.births[i].txg
+	}
+	return b
 }
 
 // Piece is a range of a top-level vdev.

@@ -247,29 +247,14 @@ func (d *demands) obsolete(ctx context.Context, v *VDev, s *SpaceMap, counts []u
 // births looks at the list that says in which txg the content of a removed vdev was copied, which is asked for when a block
 // pointer is made to name the new place (vdev_indirect_births_physbirth in module/zfs/vdev_indirect_births.c).
 func (d *demands) births(ctx context.Context, v *VDev) {
-	const entrySize = 16 // offset and txg
-	o, err := d.MOS.Object(ctx, v.BirthsObject)
-	var w []uint64
-	if err == nil {
-		if w = o.bonusWords(); len(w) == 0 {
-			err = corrupt("a bonus without a count")
-		}
-	}
-	var entries []uint64
-	if err == nil && w[0] > maxMapping {
-		err = corrupt("%d entries", w[0])
-	}
-	if err == nil {
-		p, order, readErr := o.readAll(ctx, w[0]*entrySize, o.filled)
-		entries, err = decodeWords(p, order), readErr
-	}
+	births, err := v.readBirths(ctx, d.MOS)
 	if err != nil {
 		d.miss("when the content of removed vdev %d was copied cannot be read, so that an import panics: %v", v.ID, err)
 		return
 	}
 	var offsets, txgs []uint64
-	for i := 0; i+1 < len(entries); i += 2 {
-		offsets, txgs = append(offsets, entries[i]), append(txgs, entries[i+1])
+	for _, b := range births {
+		offsets, txgs = append(offsets, b.end), append(txgs, b.txg)
 	}
 	if !slices.IsSorted(offsets) || !slices.IsSorted(txgs) {
 		d.miss("the list of when the content of removed vdev %d was copied is not in order", v.ID)

@@ -45,6 +45,7 @@ type VDev struct {
 	short     error // that the device which was given is too small, nil if it is not
 	noMapping error // why there is no mapping, nil if there is one
 	mapping   []mappingEntry
+	births    []birth // of an indirect vdev, none where they cannot be read
 	// unsaidParity says that the configuration does not tell Parity, as before version 3.
 	unsaidParity bool
 	expansion    expansion // of a raidz
