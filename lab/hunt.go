@@ -3,6 +3,7 @@ package lab
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 
 	"github.com/vdevil/vdevil/lab/campaign"
@@ -18,10 +19,11 @@ type HuntRequest struct {
 	Scenario *scenarios.Scenario
 	// Versions are of OpenZFS, none for the default one.
 	Versions []string
-	// Features, Draw, Count, Long, Trials and Seed are as in hunt.Search.
+	// Features, Draw, Count, Long, Trials, Seed and Minimize are as in hunt.Search.
 	Features                  []ops.Feature
 	Draw, Count, Long, Trials int
 	Seed                      uint64
+	Minimize                  bool
 }
 
 // Hunt tries programs that nobody wrote. What is known is returned also with an error.
@@ -30,7 +32,7 @@ func (l *Lab) Hunt(ctx context.Context, r HuntRequest) (hunt.Summary, error) {
 		r.Versions = []string{""}
 	}
 	s := &hunt.Search{
-		Asked: campaign.Ask([]*scenarios.Scenario{r.Scenario})[0], Features: r.Features, Draw: r.Draw, Count: r.Count, Long: r.Long, Trials: r.Trials,
+		Asked: campaign.Ask([]*scenarios.Scenario{r.Scenario})[0], Features: r.Features, Draw: r.Draw, Count: r.Count, Long: r.Long, Trials: r.Trials, Minimize: r.Minimize,
 		Driver: l.driver.Name(), Accel: string(l.driver.Accel()), Seed: r.Seed,
 	}
 	for _, v := range r.Versions {
@@ -54,10 +56,11 @@ func (l *Lab) hunt(ctx context.Context, s *hunt.Search, c store.Campaign, t Term
 // hunted is what a hunt has found, beside what scenarios know.
 func hunted(s *hunt.Search, done campaign.Results, err error) (hunt.Summary, error) {
 	track, wrong := scenarios.Embedded()
+	sum, unwritten := s.Summary(done, track)
 	if err == nil {
-		err = wrong
+		err = errors.Join(wrong, unwritten)
 	}
-	return s.Summary(done, track), err
+	return sum, err
 }
 
 // hunting reads the request of a stored hunt.

@@ -13,6 +13,7 @@ import (
 
 	"github.com/vdevil/vdevil/lab/campaign"
 	"github.com/vdevil/vdevil/lab/drive"
+	"github.com/vdevil/vdevil/lab/minimize"
 	"github.com/vdevil/vdevil/lab/ops"
 	"github.com/vdevil/vdevil/lab/trial"
 	"github.com/vdevil/vdevil/scenarios"
@@ -29,16 +30,29 @@ type Search struct {
 	Count    int           `json:"count"`
 	// Long is how many operations every second program has instead, of half the features: what needs several of them to meet in one
 	// order comes more often so (Groce et al., "Swarm Testing", 2012). 0 is for short programs only.
-	Long   int              `json:"long,omitempty"`
-	Trials int              `json:"trials"` // on each image
-	Images []campaign.Image `json:"images"`
-	Driver string           `json:"driver"`
-	Accel  string           `json:"accel"`
-	Seed   uint64           `json:"seed"`
+	Long   int `json:"long,omitempty"`
+	Trials int `json:"trials"` // on each image
+	// Minimize has the fewest operations looked for that do what was found, where the program does it again with another seed.
+	Minimize bool             `json:"minimize,omitempty"`
+	Images   []campaign.Image `json:"images"`
+	Driver   string           `json:"driver"`
+	Accel    string           `json:"accel"`
+	Seed     uint64           `json:"seed"`
 
 	scenario *scenarios.Scenario
 	step     int
 	plans    []plan
+	news     []campaign.Event
+	least    map[key]*least
+}
+
+// key tells findings apart: what happened, on which version.
+type key struct{ group, openzfs string }
+
+// least is the search for the fewest operations of a finding, of which so many events were told.
+type least struct {
+	*minimize.Search
+	told int
 }
 
 // plan is one program on one image.
@@ -52,6 +66,9 @@ type plan struct {
 // repeats is how often what a program was the first to find is tried again.
 const repeats = 2
 
+// confirm is how many trials the fewest operations of a finding get, so that they have a rate.
+const confirm = 5
+
 // Name is that of the scenarios that are made.
 const Name = "hunt"
 
@@ -61,7 +78,7 @@ func (s *Search) Plan() error {
 	if err != nil {
 		return err
 	}
-	s.scenario = read
+	s.scenario, s.least = read, map[key]*least{}
 	first, err := read.ForArm(read.Arms[0].Name)
 	if err != nil {
 		return err
@@ -167,32 +184,84 @@ func (s *Search) groups() (all [][]ops.Feature) {
 
 func pair(a, b ops.Feature) [2]ops.Feature { return [2]ops.Feature{min(a, b), max(a, b)} }
 
-// Next implements campaign.Search: what was found is tried again, and then comes all that was not done yet, in order.
+// Next implements campaign.Search: what was found is tried again, and then comes all that was not done yet, in order. While the fewest
+// operations of something are looked for, that takes turns with the programs.
 func (s *Search) Next(done campaign.Results) (want []campaign.Want, news []campaign.Event) {
-	told := map[string]bool{}
+	var fewer, programs []campaign.Want
 	for _, f := range s.first(done) {
 		for _, w := range f.again {
 			if _, ok := done[w.ID]; !ok {
 				want = append(want, w)
 			}
 		}
-		if !told[f.group] { // on whatever version
-			told[f.group] = true
-			news = append(news, New{f.group, done[f.want.ID]})
+		if !slices.ContainsFunc(s.news, func(e campaign.Event) bool { n, ok := e.(New); return ok && n.Group == f.group }) { // on whatever version
+			s.news = append(s.news, New{f.group, done[f.want.ID]})
+		}
+		if m := s.minimizing(f, done); m != nil {
+			w, events := m.Next(done)
+			for ; m.told < len(events); m.told++ {
+				s.news = append(s.news, Fewer{f.group, events[m.told]})
+			}
+			fewer = append(fewer, w...)
 		}
 	}
 	for _, p := range s.plans {
 		if _, ok := done[p.want.ID]; !ok {
-			want = append(want, p.want)
+			programs = append(programs, p.want)
 		}
 	}
-	return want, news
+	for i := range max(len(fewer), len(programs)) {
+		want = slices.Concat(want, fewer[min(i, len(fewer)):min(i+1, len(fewer))], programs[min(i, len(programs)):min(i+1, len(programs))])
+	}
+	return want, s.news
+}
+
+// minimizing is the search for the fewest operations of a finding, nil if there is to be none, or not yet.
+func (s *Search) minimizing(f found, done campaign.Results) *least {
+	again := f.tried(done)
+	at := key{f.group, f.want.Spec.OpenZFS}
+	if m := s.least[at]; m != nil || !s.Minimize || again.Trials < repeats || again.Hits == 0 {
+		return m
+	}
+	read, resolved, err := f.want.Spec.Resolve()
+	if err != nil {
+		panic(fmt.Sprintf("%s, which Plan wrote: %v", f.want.Spec.Title(), err))
+	}
+	first := done[f.want.ID]
+	m := &minimize.Search{
+		Asked: campaign.Ask([]*scenarios.Scenario{read})[0], Arm: f.want.Spec.Arm, Step: s.step, Program: resolved.Workload[s.step].Operations,
+		Signature: first.Signature, Ends: func(r trial.Result) bool { return Group(r) == f.group },
+		// What came in each of few trials need not come in each.
+		Rate: 0.9 * float64(1+again.Hits) / float64(1+again.Trials), Confirm: confirm,
+		Image: campaign.Image{ID: f.want.Spec.Image, OpenZFS: f.want.Spec.OpenZFS}, Driver: s.Driver, Accel: s.Accel, Seed: s.Seed,
+	}
+	if m.Signature == "" {
+		m.Outcomes = []string{string(first.Outcome)}
+	}
+	if err := m.Plan(); err != nil {
+		panic(fmt.Sprintf("%s, which Plan wrote: %v", f.want.Spec.Title(), err))
+	}
+	s.least[at] = &least{Search: m}
+	return s.least[at]
 }
 
 // found is the program that was the first to find something on a version.
 type found struct {
 	plan
 	group string
+}
+
+// tried is how the trials with other seeds ended.
+func (f found) tried(done campaign.Results) (n Again) {
+	for _, w := range f.again {
+		if r, ok := done[w.ID]; ok && r.Outcome != trial.Invalid {
+			n.Trials++
+			if Group(r) == f.group {
+				n.Hits++
+			}
+		}
+	}
+	return n
 }
 
 // first gives them in the order of their trials' ends.
@@ -209,11 +278,11 @@ func (s *Search) first(done campaign.Results) (all []found) {
 		return r.Started.UnixNano() + int64(r.Seconds*1e9)
 	}
 	slices.SortStableFunc(ended, func(a, b plan) int { return cmp.Compare(end(a), end(b)) })
-	told := map[[2]string]bool{}
+	told := map[key]bool{}
 	for _, p := range ended {
 		group := Group(done[p.want.ID])
-		if key := [2]string{group, p.want.Spec.OpenZFS}; group != "" && !told[key] {
-			told[key] = true
+		if at := (key{group, p.want.Spec.OpenZFS}); group != "" && !told[at] {
+			told[at] = true
 			all = append(all, found{p, group})
 		}
 	}
@@ -224,6 +293,12 @@ func (s *Search) first(done campaign.Results) (all []found) {
 type New struct {
 	Group  string
 	Result trial.Result
+}
+
+// Fewer says what is new of the search for the fewest operations of a finding.
+type Fewer struct {
+	Group string
+	Event campaign.Event
 }
 
 // Group names what a trial has found, empty for nothing: the signature, the kinds of what the audit found, the operation that went otherwise.
@@ -272,6 +347,8 @@ type Finding struct {
 	First    trial.Result  `json:"first"`
 	// Again is how the trials of the first one's program with other seeds ended so.
 	Again Again `json:"again"`
+	// Minimum are the fewest operations that are known to do it, nil where none were looked for.
+	Minimum *minimize.Minimum `json:"minimum,omitempty"`
 	// Known are scenarios that expect such an end.
 	Known []string `json:"known,omitempty"`
 }
@@ -290,9 +367,9 @@ type Pair struct {
 }
 
 // Summary tells what the trials so far have found. Track is the record of what is known.
-func (s *Search) Summary(done campaign.Results, track []*scenarios.Scenario) Summary {
+func (s *Search) Summary(done campaign.Results, track []*scenarios.Scenario) (Summary, error) {
 	sum := Summary{Planned: len(s.plans), Findings: []Finding{}}
-	at := map[[2]string]int{}
+	index := map[key]int{}
 	met := map[[2]ops.Feature]int{}
 	for i, a := range s.Features {
 		for _, b := range s.Features[:i] {
@@ -318,27 +395,26 @@ func (s *Search) Summary(done campaign.Results, track []*scenarios.Scenario) Sum
 		if group == "" {
 			continue
 		}
-		key := [2]string{group, p.want.Spec.OpenZFS}
-		if _, known := at[key]; !known {
-			at[key] = len(sum.Findings)
+		at := key{group, p.want.Spec.OpenZFS}
+		if _, known := index[at]; !known {
+			index[at] = len(sum.Findings)
 			sum.Findings = append(sum.Findings, Finding{
 				Group: group, Outcome: r.Outcome, OpenZFS: p.want.Spec.OpenZFS, Features: slices.Clone(p.features), Known: knownTo(r, track),
 			})
 		}
-		f := &sum.Findings[at[key]]
+		f := &sum.Findings[index[at]]
 		f.Trials++
 		f.Features = slices.DeleteFunc(f.Features, func(one ops.Feature) bool { return !slices.Contains(p.features, one) })
 	}
 	for _, first := range s.first(done) {
-		f := &sum.Findings[at[[2]string{first.group, first.want.Spec.OpenZFS}]]
-		f.First = done[first.want.ID]
-		for _, w := range first.again {
-			if r, ok := done[w.ID]; ok && r.Outcome != trial.Invalid {
-				f.Again.Trials++
-				if Group(r) == first.group {
-					f.Again.Hits++
-				}
+		f := &sum.Findings[index[key{first.group, first.want.Spec.OpenZFS}]]
+		f.First, f.Again = done[first.want.ID], first.tried(done)
+		if m := s.minimizing(first, done); m != nil {
+			least, err := m.Minimum(done)
+			if err != nil {
+				return sum, err
 			}
+			f.Minimum = &least
 		}
 	}
 	slices.SortStableFunc(sum.Findings, func(a, b Finding) int { return cmp.Compare(b.Trials, a.Trials) })
@@ -348,7 +424,7 @@ func (s *Search) Summary(done campaign.Results, track []*scenarios.Scenario) Sum
 	slices.SortFunc(sum.Pairs, func(a, b Pair) int {
 		return cmp.Or(cmp.Compare(a.Times, b.Times), cmp.Compare(a.A, b.A), cmp.Compare(a.B, b.B))
 	})
-	return sum
+	return sum, nil
 }
 
 // knownTo are the scenarios of the record that expect a trial to end so, by its signature.
@@ -363,8 +439,11 @@ func knownTo(r trial.Result, track []*scenarios.Scenario) (names []string) {
 
 // Tell is news in a sentence, empty for what is none.
 func Tell(e campaign.Event) string {
-	if n, ok := e.(New); ok {
-		return fmt.Sprintf("new: %s, in %s/%d", n.Group, n.Result.Arm, n.Result.Number)
+	switch e := e.(type) {
+	case New:
+		return fmt.Sprintf("new: %s, in %s/%d", e.Group, e.Result.Arm, e.Result.Number)
+	case Fewer:
+		return e.Group + ": " + minimize.Tell(e.Event)
 	}
 	return ""
 }
@@ -389,6 +468,12 @@ func (s Summary) Write(w io.Writer) error {
 			fmt.Fprintf(&b, "; the first one again with other seeds: %d of %d", f.Again.Hits, f.Again.Trials)
 		}
 		fmt.Fprintf(&b, "\n  first in %s/%d: %s\n", f.First.Arm, f.First.Number, firstLine(cmp.Or(f.First.Text, f.First.Reason, strings.Join(f.First.Audit, "; "))))
+		if m := f.Minimum; m != nil {
+			fmt.Fprintf(&b, "  %d of its %d operations do it, %d of %d trials:\n", m.Operations, m.From, m.Hits, m.Valid)
+			for line := range strings.Lines(m.Script) {
+				b.WriteString("    " + line)
+			}
+		}
 	}
 	if n := len(s.Pairs); n > 0 {
 		fmt.Fprintf(&b, "\n%d pairs of features have met %d to %d times\n", n, s.Pairs[0].Times, s.Pairs[n-1].Times)

@@ -60,7 +60,10 @@ func TestPlans(t *testing.T) {
 	for _, w := range want {
 		done[w.ID] = trial.Result{Arm: w.Spec.Arm, Number: w.Spec.Number, Outcome: trial.Masked}
 	}
-	sum := s.Summary(done, nil)
+	sum, err := s.Summary(done, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
 	features := len(s.Features)
 	if len(sum.Pairs) != features*(features-1)/2 || sum.Trials != 2*trials || len(sum.Findings) != 0 {
 		t.Errorf("%+v", sum)
@@ -169,7 +172,10 @@ func TestFindings(t *testing.T) {
 	if left, _ := s.Next(done); len(left) != 80-9 || left[0].Spec.Number > 40 {
 		t.Errorf("%d trials are wanted after that, the first is number %d", len(left), left[0].Spec.Number)
 	}
-	sum := s.Summary(done, track)
+	sum, err := s.Summary(done, track)
+	if err != nil {
+		t.Fatal(err)
+	}
 	if f := sum.Findings[1]; f.Again != (Again{1, 1}) || sum.Findings[0].Again != (Again{0, 2}) {
 		t.Errorf("again %+v and %+v", f.Again, sum.Findings[0].Again)
 	}
@@ -193,5 +199,69 @@ func TestFindings(t *testing.T) {
 	}
 	if _, err := json.Marshal(sum); err != nil {
 		t.Error(err)
+	}
+}
+
+// TestFewest expects what comes again to be made small, in turns with the programs that follow, and what does not to be left.
+func TestFewest(t *testing.T) {
+	s := search(t, 16)
+	s = &Search{Asked: s.Asked, Draw: 3, Count: 12, Trials: 16, Minimize: true, Driver: s.Driver, Accel: s.Accel, Seed: 7, Images: s.Images[:1]}
+	if err := s.Plan(); err != nil {
+		t.Fatal(err)
+	}
+	done := campaign.Results{}
+	var said []string
+	programs, turns := 0, 0
+	last := false
+	for n := 0; ; n++ {
+		want, news := s.Next(done)
+		for _, e := range news[len(said):] {
+			said = append(said, Tell(e))
+		}
+		if len(want) == 0 {
+			break
+		}
+		w := want[n%min(2, len(want))] // as two who do trials take them
+		_, r, err := w.Spec.Resolve()
+		if err != nil {
+			t.Fatal(err)
+		}
+		result := trial.Result{Arm: w.Spec.Arm, Number: w.Spec.Number, Started: time.Unix(int64(n), 0), Outcome: trial.Masked}
+		program := slices.ContainsFunc(s.plans, func(p plan) bool { return p.want.ID == w.ID })
+		switch {
+		case program && w.Spec.Number == 9: // a panic that does not come again
+			result.Outcome, result.Signature = trial.Oops, "oops:x@y"
+		case strings.Contains(r.Workload[0].Operations, "write "):
+			result.Outcome, result.Audit = trial.Latent, []string{"leaked: x"}
+		}
+		done[w.ID] = result
+		if program {
+			programs++
+			if programs > 1 && !last {
+				turns++
+			}
+		}
+		last = program
+	}
+	sum, err := s.Summary(done, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if programs != 16 || sum.Trials != 16 || turns < 5 {
+		t.Errorf("%d programs, %d in the summary, %d of them after something else", programs, sum.Trials, turns)
+	}
+	if len(sum.Findings) != 2 || sum.Findings[1].Minimum != nil || sum.Findings[1].Again != (Again{0, repeats}) {
+		t.Fatalf("%+v", sum.Findings)
+	}
+	m := sum.Findings[0].Minimum
+	if m == nil || !m.Over || m.Operations != 2 || m.Hits != confirm || !strings.Contains(m.Program, "write ") || m.Trials < 2*confirm || m.Trials+programs > len(done) {
+		t.Errorf("the fewest: %+v", m)
+	}
+	if end := said[len(said)-1]; !slices.Contains(said, "latent leaked: the least are 2 operations, 5 of 5 trials hit") || !slices.Contains(said, "new: oops:x@y, in "+sum.Findings[1].First.Arm+"/9") {
+		t.Errorf("told in the end %q, in all %q", end, said)
+	}
+	var b bytes.Buffer
+	if err := sum.Write(&b); err != nil || !strings.Contains(b.String(), " operations do it, 5 of 5 trials:\n    # OpenZFS 2.3.2; latent\n") {
+		t.Errorf("%v\n%s", err, b.String())
 	}
 }

@@ -33,6 +33,8 @@ type Search struct {
 	// Signature, or one of Outcomes, is what must remain.
 	Signature string   `json:"signature,omitempty"`
 	Outcomes  []string `json:"outcomes,omitempty"`
+	// Ends, if it is set, says in their place whether a trial ended as it is to.
+	Ends func(trial.Result) bool `json:"-"`
 	// Rate is at what rate at least, Confirm how many trials the answer gets.
 	Rate    float64        `json:"rate"`
 	Confirm int            `json:"confirm"`
@@ -142,7 +144,10 @@ func (s *Search) asks(c candidate) *scenarios.Scenario {
 
 // Hit says whether a trial ended as it is to.
 func (s *Search) Hit(r trial.Result) bool {
-	if s.Signature != "" {
+	switch {
+	case s.Ends != nil:
+		return s.Ends(r)
+	case s.Signature != "":
 		return r.Signature == s.Signature
 	}
 	return slices.Contains(s.Outcomes, string(r.Outcome))
@@ -158,9 +163,10 @@ type Count struct {
 // round is one look at all that is known: the course of the search is gone through again from its beginning.
 type round struct {
 	*Search
-	done campaign.Results
-	want []campaign.Want
-	news []campaign.Event
+	done  campaign.Results
+	want  []campaign.Want
+	news  []campaign.Event
+	tried map[string]int // trials by the key of a candidate
 	// open is set when something had to be guessed: what follows is wanted as well, but not certain.
 	open bool
 }
@@ -182,6 +188,7 @@ func (r *round) count(c candidate) (n Count, next campaign.Want) {
 		got, ok := r.done[w.ID]
 		switch {
 		case !ok:
+			r.tried[c.key()] = n.Valid + n.Invalid
 			return n, w
 		case got.Outcome == trial.Invalid:
 			n.Invalid++
@@ -225,7 +232,7 @@ func (s *Search) Next(done campaign.Results) ([]campaign.Want, []campaign.Event)
 
 // look goes through the course of the search.
 func (s *Search) look(done campaign.Results) *round {
-	r := &round{Search: s, done: done}
+	r := &round{Search: s, done: done, tried: map[string]int{}}
 	whole := candidate{program: s.program}
 	if yes, known := r.accepts(whole); known && !yes {
 		r.news = append(r.news, Failed{})
@@ -355,7 +362,7 @@ type Minimum struct {
 	OpenZFS string `json:"openzfs"`
 	// What is the signature, or the outcomes.
 	What string `json:"what"`
-	// From is how many operations there were, Operations how many are left; Trials were done.
+	// From is how many operations there were, Operations how many are left; Trials were done of the candidates on the way.
 	From       int `json:"from"`
 	Operations int `json:"operations"`
 	Trials     int `json:"trials"`
@@ -374,7 +381,7 @@ type Minimum struct {
 func (s *Search) Minimum(done campaign.Results) (Minimum, error) {
 	r := s.look(done)
 	m := Minimum{
-		OpenZFS: s.Image.OpenZFS, What: s.what(), From: len(s.program), Trials: len(done), Answer: s.answer(candidate{program: s.program}, Count{}), search: s,
+		OpenZFS: s.Image.OpenZFS, What: s.what(), From: len(s.program), Answer: s.answer(candidate{program: s.program}, Count{}), search: s,
 	}
 	for _, e := range r.news {
 		switch e := e.(type) {
@@ -385,6 +392,9 @@ func (s *Search) Minimum(done campaign.Results) (Minimum, error) {
 		case Failed:
 			m.Failed = true
 		}
+	}
+	for _, n := range r.tried {
+		m.Trials += n
 	}
 	m.Operations = len(m.least.program)
 	var err error

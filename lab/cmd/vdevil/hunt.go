@@ -25,6 +25,7 @@ type huntFlags struct {
 	count    uint
 	long     uint
 	trials   uint
+	minimize bool
 }
 
 func (a *app) huntCommand() *cobra.Command {
@@ -34,10 +35,11 @@ func (a *app) huntCommand() *cobra.Command {
 		Short: "Try operations that nobody wrote, and put what goes wrong into groups",
 		Long: `Hunt makes programs of operations, of a few features that have met seldom so far, every second one longer and of half of all, and
 tries each on every version: does the kernel fall over, does what must be refused succeed or the other way round, are files what was written, does the space add up on the
-disks. Trials that end alike are one finding, which names the features that all of them have and the scenarios that know such an end.
+disks. Trials that end alike are one finding, which names the features that all of them have and the scenarios that know such an end. The first
+program of a finding is tried twice more, with other seeds; what comes again is made as small as it gets, beside the programs that follow.
 
 A hunt is a campaign: vdevil resume goes on with one that was broken off, vdevil show tells what one has found, and vdevil minimize
-takes a trial of it. The exit status is 1 when anything was found.`,
+takes a trial of it and writes a scenario with controls. The exit status is 1 when anything was found.`,
 		Example: `  vdevil hunt --budget 20m
   vdevil hunt --zfs 2.3.9,2.4.4 --exact --budget 8h --name night
   vdevil hunt --features dedup,gang,snapshot --draw 2 --trials 50 --seed 1
@@ -53,6 +55,7 @@ takes a trial of it. The exit status is 1 when anything was found.`,
 	flags.UintVar(&f.count, "operations", 12, "so many `N` operations in a program, beside those that features begin with")
 	flags.UintVar(&f.long, "long", 40, "so many `N` in every second program, which is of half the features; 0 for none")
 	flags.UintVar(&f.trials, "trials", 1000, "at most so many `N` programs")
+	flags.BoolVar(&f.minimize, "minimize", true, "look for the fewest operations of what was found")
 	flags.StringVar(&f.scenario, "scenario", "random-operations", "the `SCENARIO` with pools, and what comes after the operations")
 	addExact(flags, &f.exact)
 	f.addSearch(cmd, "hunt-SEED")
@@ -87,7 +90,7 @@ func (a *app) hunt(ctx context.Context, f huntFlags) error {
 		name = t.Name
 		s, err = l.Hunt(ctx, lab.HuntRequest{
 			Scenario: found[0], Versions: f.versions, Features: features, Draw: int(f.draw), Count: int(f.count), Long: int(f.long), Trials: int(f.trials),
-			Seed: f.seed, Terms: t,
+			Seed: f.seed, Minimize: f.minimize, Terms: t,
 		})
 		return err
 	})
