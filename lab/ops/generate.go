@@ -125,7 +125,8 @@ type generator struct {
 	m       *Model
 	spare   []string
 	program Program
-	names   int // given so far
+	names   int    // given so far
+	last    string // the path of the file that the last operation on one was for
 }
 
 // words adds an operation, if there are words for it. One that must be refused is kept once in a while.
@@ -146,6 +147,9 @@ func (g *generator) add(o Op) {
 	fate, _ := g.m.Foretell(o)
 	g.m.Note(o, fate != Refused)
 	g.program = append(g.program, o)
+	if len(o.Args) > 0 && strings.HasPrefix(o.Args[0], "/") {
+		g.last = o.Args[0]
+	}
 }
 
 func (g *generator) one(of ...string) string { return of[g.r.IntN(len(of))] }
@@ -179,11 +183,16 @@ func (g *generator) path() string {
 	return mountpoint(g.one(g.open()...)) + "/f" + strconv.Itoa(g.r.IntN(6))
 }
 
+// file is one that is there, every second time that of the last operation: what is not on the disks yet meets what comes next.
 func (g *generator) file() string {
-	if files := g.m.Files(); len(files) > 0 {
-		return g.one(files...)
+	files := g.m.Files()
+	switch {
+	case len(files) == 0:
+		return g.path()
+	case slices.Contains(files, g.last) && g.r.IntN(2) == 0:
+		return g.last
 	}
-	return g.path()
+	return g.one(files...)
 }
 
 // extent is a place in a file and how long it is, mostly of whole blocks.
@@ -314,8 +323,13 @@ func (g *generator) punch() []string {
 	return []string{"punch", g.file(), at, n}
 }
 
+// truncate cuts a file, every second time where a block may end, or makes one with a hole.
 func (g *generator) truncate() []string {
-	return []string{"truncate", g.path(), inUnits(g.r.IntN(2 << 20))}
+	const block = 128 << 10
+	if size := g.r.IntN(2 << 20); g.r.IntN(2) == 0 {
+		return []string{"truncate", g.path(), inUnits(size)}
+	}
+	return []string{"truncate", g.file(), inUnits(block * g.r.IntN(4))}
 }
 
 func (g *generator) mapped() []string {
