@@ -25,7 +25,7 @@ var features = []struct {
 		func(g *generator) []string { return g.setting("dedup=on", "dedup=off") },
 	)},
 	{name: "reflink", begins: []string{"parameter zfs_bclone_enabled 1", "parameter zfs_bclone_wait_dirty 1"}, gives: []func(*generator) []string{
-		(*generator).reflink, (*generator).reflink, (*generator).copied,
+		(*generator).reflink, (*generator).reflink, (*generator).copied, (*generator).copied, (*generator).synced, // only what is on the disks is shared
 	}},
 	// Since 2.4 a gang header is as large as a sector: a threshold below would gang the headers.
 	{name: "gang", begins: []string{"parameter metaslab_force_ganging 20000", "parameter metaslab_force_ganging_pct 100"}, gives: []func(*generator) []string{
@@ -205,6 +205,18 @@ func (g *generator) extent() (offset, size string) {
 	return inUnits(at), inUnits(n)
 }
 
+// within is an extent of what a file has, mostly of whole blocks: what is cloned or freed is.
+func (g *generator) within(path string) (offset, size string) {
+	unit := []int{4 << 10, 128 << 10, 128 << 10, 128 << 10}[g.r.IntN(4)]
+	_, f, _ := g.m.file(path)
+	if f == nil || int(f.size) < unit {
+		return g.extent()
+	}
+	blocks := int(f.size) / unit
+	at := g.r.IntN(blocks)
+	return inUnits(at * unit), inUnits((1 + g.r.IntN(blocks-at)) * unit)
+}
+
 func inUnits(n int) string {
 	if n > 0 && n%(1<<10) == 0 {
 		return fmt.Sprintf("%dK", n>>10)
@@ -249,9 +261,13 @@ func (g *generator) setting(properties ...string) []string {
 func (g *generator) reflink() []string { return []string{"reflink", g.path(), g.file()} }
 
 func (g *generator) copied() []string {
-	at, n := g.extent()
-	from, _ := g.extent()
-	return []string{"copy", g.path(), at, g.file(), from, n}
+	from := g.file()
+	offset, n := g.within(from)
+	at := inUnits(g.r.IntN(8) * 128 << 10)
+	if g.r.IntN(4) == 0 { // where no block begins
+		at, _ = g.extent()
+	}
+	return []string{"copy", g.path(), at, from, offset, n}
 }
 
 func (g *generator) snapshot() []string {
@@ -319,8 +335,9 @@ func (g *generator) send() []string {
 }
 
 func (g *generator) punch() []string {
-	at, n := g.extent()
-	return []string{"punch", g.file(), at, n}
+	path := g.file()
+	at, n := g.within(path)
+	return []string{"punch", path, at, n}
 }
 
 // truncate cuts a file, every second time where a block may end, or makes one with a hole.

@@ -295,7 +295,7 @@ func sets(m *Model, path string) []map[string]*file {
 func TestGenerate(t *testing.T) {
 	used := map[string]int{}
 	doable, all := 0, 0
-	for seed := range uint64(60) {
+	for seed := range uint64(200) {
 		p := Generate(seed, Features(), 40, place, []string{"v3"})
 		again := Generate(seed, Features(), 40, place, []string{"v3"})
 		back, err := Parse(p.String())
