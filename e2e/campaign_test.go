@@ -16,6 +16,8 @@ import (
 	"github.com/onsi/gomega/gexec"
 
 	"github.com/vdevil/vdevil/lab"
+	"github.com/vdevil/vdevil/lab/hunt"
+	"github.com/vdevil/vdevil/lab/ops"
 	"github.com/vdevil/vdevil/lab/report"
 	"github.com/vdevil/vdevil/lab/trial"
 	"github.com/vdevil/vdevil/scenarios"
@@ -114,6 +116,21 @@ func campaignSpecs(b *bench) {
 			Expect(again.Now).To(And(HaveField("Signature", before.Signature), HaveField("Seed", before.Seed)))
 			Expect(again.Now.Injections[0].After).To(Equal(before.Injections[0].After))
 		}, NodeTimeout(patience(time.Minute)))
+
+		// What a clone lacks of a hole that was made a moment before (openzfs/zfs#16012) is there in all versions so far.
+		It("hunts, told the names of two features, and finds what they do to each other", func(ctx SpecContext) {
+			h := b.furnished()
+			night := h.start("hunt", "--features", "reflink,hole", "--draw", "2", "--long", "20", "--seed", "1", "--trials", "8", "--minimize=false", "--json")
+			Eventually(ctx, night).Should(gexec.Exit(notHeld))
+			var s hunt.Summary
+			Expect(json.Unmarshal(night.Out.Contents(), &s)).To(Succeed())
+			Expect(s).To(And(HaveField("Trials", 8), HaveField("Invalid", 0)))
+			Expect(s.Findings).To(ContainElement(And(
+				HaveField("Outcome", trial.Corrupt), HaveField("Features", ConsistOf(ops.Feature("hole"), ops.Feature("reflink"))),
+				HaveField("Again", HaveField("Hits", BeNumerically(">", 0))),
+			)))
+			Expect(family(night)).To(BeEmpty())
+		}, NodeTimeout(patience(3*time.Minute)))
 
 		It("repeats to the byte what a guest does that counts its time, and stops it before its panic", func(ctx SpecContext) {
 			h := b.furnished()
