@@ -2,6 +2,7 @@ package scenarios
 
 import (
 	"encoding/json"
+	"maps"
 
 	"github.com/vdevil/vdevil/lab/ops"
 )
@@ -39,9 +40,7 @@ func singles(others map[string]shape, keys ...string) map[string]shape {
 	for _, k := range keys {
 		all[k] = single
 	}
-	for k, s := range others {
-		all[k] = s
-	}
+	maps.Copy(all, others)
 	return all
 }
 
@@ -128,9 +127,7 @@ func Schema() ([]byte, error) {
 			"verdict": verdict, "signature": single, "outcome": wordsOf(shape{"enum": outcomes}), "text": single, "rate": single,
 			"outcomes": settingsOf(shape{"enum": outcomes}),
 		}
-		for k, s := range more {
-			keys[k] = s
-		}
+		maps.Copy(keys, more)
 		return object(title, keys, needs...)
 	}
 	versions := shape{

@@ -468,7 +468,7 @@ func (s Summary) Write(w io.Writer) error {
 			fmt.Fprintf(&b, "; the first one again with other seeds: %d of %d", f.Again.Hits, f.Again.Trials)
 		}
 		fmt.Fprintf(&b, "\n  first in %s/%d: %s\n", f.First.Arm, f.First.Number, firstLine(cmp.Or(f.First.Text, f.First.Reason, strings.Join(f.First.Audit, "; "))))
-		if m := f.Minimum; m != nil {
+		if m := f.Minimum; m != nil && m.Valid > 0 { // there is a smaller one
 			fmt.Fprintf(&b, "  %d of its %d operations do it, %d of %d trials:\n", m.Operations, m.From, m.Hits, m.Valid)
 			for line := range strings.Lines(m.Script) {
 				b.WriteString("    " + line)
