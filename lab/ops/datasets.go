@@ -77,6 +77,21 @@ var ofDatasets = []*kind{
 		},
 	},
 	{
+		form: "browse SNAPSHOT", does: "lists a snapshot under .zfs, several processes at once, of which some have mounts of their own",
+		shell: func(o Op, _ Place) string {
+			name, snap, _ := strings.Cut(o.arg(0), "@")
+			return fmt.Sprintf("cd %s/.zfs/snapshot && { for n in 1 2 3; do ls %[2]s & done; for n in 1 2; do unshare -m ls %[2]s & done; wait; } >/dev/null 2>&1; ls %[2]s >/dev/null",
+				mountpoint(name), snap)
+		},
+		foretell: func(m *Model, o Op) (Fate, string) {
+			fate, why := m.onSnapshot(o)
+			if d, _ := m.find(o.arg(0)); fate == Succeeds && d.locked {
+				return Refused, "it is not mounted"
+			}
+			return fate, why
+		},
+	},
+	{
 		form: "destroy-snapshot SNAPSHOT", does: "destroys a snapshot",
 		shell: func(o Op, _ Place) string { return "zfs destroy " + o.arg(0) },
 		foretell: func(m *Model, o Op) (Fate, string) {

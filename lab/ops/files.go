@@ -208,6 +208,17 @@ var ofFiles = []*kind{
 		foretell: (*Model).onFile,
 	},
 	{
+		form: "rewrite FILE", does: "writes a file anew as it is, where zfs has rewrite",
+		shell: func(o Op, _ Place) string { return "zfs rewrite " + o.arg(0) },
+		foretell: func(m *Model, o Op) (Fate, string) {
+			fate, why := m.onFile(o)
+			if fate == Succeeds {
+				return Either, ""
+			}
+			return fate, why
+		},
+	},
+	{
 		form: "fsync FILE", does: "waits until a file is on disk",
 		shell:    func(o Op, _ Place) string { return "sync " + o.arg(0) },
 		request:  func(o Op, _ Place) Request { return Request{Do: "fsync", Path: o.arg(0)} },

@@ -76,6 +76,14 @@ var features = []struct {
 	{name: "reimport", gives: []func(*generator) []string{func(*generator) []string { return []string{"reimport"} }}},
 	{name: "scrub", gives: []func(*generator) []string{func(*generator) []string { return []string{"scrub"} }}},
 	{name: "trim", gives: []func(*generator) []string{func(g *generator) []string { return []string{g.one("trim", "trim", "trim", "trim", "initialize")} }}}, // initialize takes long
+	{name: "snapdir", gives: []func(*generator) []string{
+		(*generator).snapshot, func(g *generator) []string { return g.with("browse", g.m.Snapshots()) },
+	}},
+	// What the next operation does is of a later transaction group than what is being written, mostly.
+	{name: "syncing", gives: slices.Repeat([]func(*generator) []string{
+		func(g *generator) []string { return []string{"begin-sync", strconv.Itoa(g.r.IntN(200))} },
+	}, 4)},
+	{name: "rewrite", gives: []func(*generator) []string{func(g *generator) []string { return []string{"rewrite", g.file()} }}},
 }
 
 // Features are all of them.

@@ -112,7 +112,9 @@ link /tank/a/f7 /tank/a/f6
 remove /tank/a/f7
 xattr /tank/a/f1 x 100 3
 fsync /tank/a/f1
+rewrite /tank/a/f1
 snapshot tank/a@s1
+browse tank/a@s1
 hold tank/a@s1 keep
 release tank/a@s1 keep
 bookmark tank/a@s1 b1
@@ -136,6 +138,7 @@ detach v3
 replace v0 v3
 parameter zfs_bclone_enabled 1
 reimport
+begin-sync 20
 sync
 `
 
@@ -196,6 +199,11 @@ clone tank/c tank/a@s1
 		{"", "set tank/a copies=3", "succeed: "},
 		{"create tank/e encryption=on\nsnapshot tank/e@s\nclone tank/f tank/e@s\npromote tank/f", "clone tank/q tank/f@s", "succeed or be refused: "},
 		{"create tank/e encryption=on\nsnapshot tank/e@s\nclone tank/f tank/e@s\npromote tank/f\n!clone tank/q tank/f@s", "write /tank/q/f 0 1 1", "be refused: no dataset tank/q is mounted"},
+		{"", "rewrite /tank/a/f1", "succeed or be refused: "},
+		{"", "rewrite /tank/a/f9", "be refused: there is no file /tank/a/f9"},
+		{"", "browse tank/a@s2", "succeed: "},
+		{"", "browse tank/c@s1", "be refused: there is no snapshot tank/c@s1"},
+		{"create tank/e encryption=on\nsnapshot tank/e@s\nsend tank/e@s tank/r -w -", "browse tank/r@s", "be refused: it is not mounted"},
 		{"checkpoint", "checkpoint", "be refused: there is a checkpoint"},
 		{"checkpoint\ndiscard", "discard", "be refused: there is no checkpoint"},
 		{"add v3", "add v3", "be refused: the pool has the disk"},

@@ -12,6 +12,13 @@ var ofPools = []*kind{
 		foretell: always,
 	},
 	{
+		form: "begin-sync DELAY", does: "has the pool written while what comes next is done, so many milliseconds later",
+		shell: func(o Op, p Place) string {
+			return fmt.Sprintf("zpool sync %s >/dev/null 2>&1 & sleep %g", p.Pool, float64(o.size(0))/1000)
+		},
+		foretell: always,
+	},
+	{
 		form: "reimport", does: "exports the pool and imports it again",
 		shell: func(_ Op, p Place) string {
 			return fmt.Sprintf("zpool export %[1]s && zpool import -d /dev/disk/by-id %[1]s && { zfs load-key -a; zfs mount -a; }", p.Pool)
