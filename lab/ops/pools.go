@@ -71,8 +71,8 @@ var ofPools = []*kind{
 		foretell: perhaps,
 	},
 	{
-		form: "prune PERCENT", does: "prunes so much of the dedup table's entries with one reference",
-		shell:    func(o Op, p Place) string { return fmt.Sprintf("zpool ddtprune -p %s %s", o.arg(0), p.Pool) },
+		form: "prune PERCENT", does: "prunes so much of the dedup table's entries with one reference, of those a second old",
+		shell:    func(o Op, p Place) string { return fmt.Sprintf("sleep 1.1; zpool ddtprune -p %s %s", o.arg(0), p.Pool) },
 		foretell: perhaps,
 	},
 	{
