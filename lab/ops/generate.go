@@ -72,10 +72,7 @@ var features = []struct {
 	{name: "checkpoint", gives: []func(*generator) []string{
 		func(g *generator) []string { return []string{g.one("checkpoint", "discard")} },
 	}},
-	{name: "removal", gives: []func(*generator) []string{
-		func(g *generator) []string { return g.with("add", g.spare) },
-		func(g *generator) []string { return g.with("evacuate", g.spare) },
-	}},
+	{name: "removal", gives: slices.Repeat([]func(*generator) []string{(*generator).spared}, 3)},
 	{name: "reimport", gives: []func(*generator) []string{func(*generator) []string { return []string{"reimport"} }}},
 	{name: "scrub", gives: []func(*generator) []string{func(*generator) []string { return []string{"scrub"} }}},
 	{name: "trim", gives: []func(*generator) []string{func(g *generator) []string { return []string{g.one("trim", "trim", "trim", "trim", "initialize")} }}}, // initialize takes long
@@ -343,6 +340,15 @@ func (g *generator) send() []string {
 		}
 	}
 	return []string{"send", snap, g.m.place.Pool + "/" + g.name("r"), flags, "-"}
+}
+
+// spared gives the pool a spare disk, or takes it away again.
+func (g *generator) spared() []string {
+	words := g.with("add", g.spare)
+	if words != nil && g.m.disks[words[1]] {
+		words[0] = "evacuate"
+	}
+	return words
 }
 
 func (g *generator) punch() []string {
