@@ -117,7 +117,7 @@ func campaignSpecs(b *bench) {
 			Expect(again.Now.Injections[0].After).To(Equal(before.Injections[0].After))
 		}, NodeTimeout(patience(time.Minute)))
 
-		// What a clone lacks of a hole that was made a moment before (openzfs/zfs#16012) is open upstream: 2.3.2 and 2.3.9 have it.
+		// What a clone lacks of a hole that was made a moment before (openzfs/zfs#16012) is open upstream: 2.3.2, 2.3.9 and 2.4.4 have it.
 		It("hunts, told the names of two features, and finds what they do to each other", func(ctx SpecContext) {
 			h := b.furnished()
 			night := h.start("hunt", "--features", "reflink,hole", "--draw", "2", "--long", "20", "--seed", "1", "--trials", "8", "--minimize=false", "--json")
