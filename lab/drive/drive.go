@@ -38,7 +38,9 @@ type Worker struct {
 
 	oracle oracle.Oracle
 	model  *ops.Model // what operations have made; nil before the first one
-	output transcript // what commands print
+	// misreads are files that an operation found wrong, whatever they are later. mu guards them.
+	misreads oracle.Findings
+	output   transcript // what commands print
 
 	turn int // of the step under way, from 1
 
@@ -57,7 +59,7 @@ type Worker struct {
 type Done struct {
 	Step     string          // under way, or the last one
 	Work     []trial.Work    // what workloads say they have done
-	Findings oracle.Findings // what the oracle found when it was last asked
+	Findings oracle.Findings // what the oracle found when it was last asked, and what was read wrong before
 	Survived []string        // signatures of panics that had to come
 	Past     []panics.Event  // what the consoles said up to them
 }
@@ -281,7 +283,7 @@ func (w *Worker) verify(ctx context.Context) error {
 	findings, err := w.Guest.Verify(ctx, &w.oracle)
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.done.Findings = findings
+	w.done.Findings = slices.Concat(w.misreads, findings)
 	return err
 }
 

@@ -2,6 +2,7 @@ package drive
 
 import (
 	"context"
+	"crypto/sha256"
 	"fmt"
 	"math/rand/v2"
 	"slices"
@@ -10,6 +11,7 @@ import (
 
 	"github.com/vdevil/vdevil/lab/guest"
 	"github.com/vdevil/vdevil/lab/ops"
+	"github.com/vdevil/vdevil/lab/oracle"
 	"github.com/vdevil/vdevil/scenarios"
 )
 
@@ -60,6 +62,7 @@ func (w *Worker) operations(ctx context.Context, s scenarios.Step) error {
 			if reason := judged(o, fate, why, a); reason != "" {
 				otherwise = &BrokenError{reason}
 			} else {
+				w.misread(o, a)
 				w.model.Note(o, a.Error == "")
 			}
 		}
@@ -75,6 +78,18 @@ func (w *Worker) operations(ctx context.Context, s scenarios.Step) error {
 	}
 	w.model.Expect(&w.oracle)
 	return nil
+}
+
+// misread notes what an operation read if that is not what the file has, as the oracle would.
+func (w *Worker) misread(o ops.Op, a ops.Answer) {
+	path, data, reads := w.model.Reads(o)
+	if !reads || a.Error != "" || a.Sum == fmt.Sprintf("%x", sha256.Sum256(data)) {
+		return
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	f := oracle.Finding{Path: path, Result: oracle.Wrong}
+	w.misreads, w.done.Findings = append(w.misreads, f), append(w.done.Findings, f)
 }
 
 func said(a ops.Answer) string {

@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/vdevil/vdevil/lab/ops"
+	"github.com/vdevil/vdevil/lab/oracle"
 	"github.com/vdevil/vdevil/scenarios"
 )
 
@@ -75,6 +76,32 @@ func TestOperations(t *testing.T) {
 		if strings.Contains(program, "@s1") != (snapshots == 2) {
 			t.Errorf("%s: %d files of snapshots are known", program, snapshots)
 		}
+	}
+}
+
+// TestMisread expects a file that an operation read to be wrong to stay so, though it is right afterwards.
+func TestMisread(t *testing.T) {
+	dir, err := os.MkdirTemp("/tmp", "t") // a path as that of a dataset
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	s := newSite(t)
+	s.Pool = "tmp"
+	f := dir + "/f1"
+	// Here a bookmark damages a file, and a snapshot mends it.
+	s.server.Program("zfs", "case $1 in bookmark) echo other >>"+f+";; snapshot) truncate -s 100 "+f+";; esac")
+	program := strings.ReplaceAll("create D\nwrite /D/f1 0 100 1\nread /D/f1\nsnapshot D@s1\nread /D/f1\nBREAK\nread /D/f1\nsnapshot D@s2", "D", "tmp/"+filepath.Base(dir))
+	for broken, want := range map[string]int{"bookmark D@s1 b1": 1, "sync": 0} {
+		s.misreads = nil
+		p := strings.ReplaceAll(program, "BREAK", strings.ReplaceAll(broken, "D", "tmp/"+filepath.Base(dir)))
+		if err := s.Run(t.Context(), []scenarios.Step{{Operations: p}, {Verify: true}}); err != nil {
+			t.Fatalf("%s: %v", p, err)
+		}
+		if got := s.Done().Findings.Of(oracle.Wrong); len(got) != want || want > 0 && got[0] != f {
+			t.Errorf("%s: wrong are %q", p, got)
+		}
+		s.model = nil
 	}
 }
 

@@ -2,6 +2,8 @@ package guest
 
 import (
 	"bytes"
+	"crypto/sha256"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -27,7 +29,7 @@ func TestDo(t *testing.T) {
 	g := connect(t, s, s.machine())
 	place := ops.Place{Pool: "tmp", Seed: 7}
 	name := filepath.Base(dir)
-	p := ops.Generate(3, []ops.Feature{"hole", "map", "names", "reflink"}, 300, place, nil)
+	p := ops.Generate(4, []ops.Feature{"hole", "map", "names", "reflink", "syncing"}, 300, place, nil)
 	p, err = ops.Parse(strings.NewReplacer("/tmp/a/", dir+"/", "tmp/a", "tmp/"+name).Replace(p.String()))
 	if err != nil {
 		t.Fatal(err)
@@ -41,7 +43,7 @@ func TestDo(t *testing.T) {
 		}
 		requests = append(requests, ops.Request{Do: "put", Path: filepath.Join(dir, "parameter"), Value: "1"})
 	}
-	refused, n := 0, 0
+	refused, read, n := 0, 0, 0
 	err = g.Do(t.Context(), requests, func(i int, a ops.Answer) {
 		n++
 		fate, why := m.Foretell(p[i])
@@ -55,10 +57,16 @@ func TestDo(t *testing.T) {
 				t.Errorf("%s was refused without a number: %+v", p[i], a)
 			}
 		}
+		if _, data, reads := m.Reads(p[i]); reads {
+			read++
+			if a.Sum != fmt.Sprintf("%x", sha256.Sum256(data)) {
+				t.Errorf("%s: %+v", p[i], a)
+			}
+		}
 		m.Note(p[i], a.Error == "")
 	})
-	if err != nil || n != len(p) || refused < 5 {
-		t.Fatalf("%d of %d, %d of them refused: %v", n, len(p), refused, err)
+	if err != nil || n != len(p) || refused < 5 || read < 5 {
+		t.Fatalf("%d of %d, %d of them refused and %d read: %v", n, len(p), refused, read, err)
 	}
 	var want oracle.Oracle
 	m.Expect(&want)

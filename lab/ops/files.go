@@ -219,6 +219,12 @@ var ofFiles = []*kind{
 		},
 	},
 	{
+		form: "read FILE", does: "reads a file, which must be what it is by then",
+		shell:    func(o Op, _ Place) string { return "sha256sum " + o.arg(0) },
+		request:  func(o Op, _ Place) Request { return Request{Do: "read", Path: o.arg(0)} },
+		foretell: (*Model).onFile,
+	},
+	{
 		form: "fsync FILE", does: "waits until a file is on disk",
 		shell:    func(o Op, _ Place) string { return "sync " + o.arg(0) },
 		request:  func(o Op, _ Place) Request { return Request{Do: "fsync", Path: o.arg(0)} },

@@ -81,8 +81,8 @@ var features = []struct {
 	}},
 	// What the next operation does is of a later transaction group than what is being written, mostly.
 	{name: "syncing", gives: slices.Repeat([]func(*generator) []string{
-		func(g *generator) []string { return []string{"begin-sync", strconv.Itoa(g.r.IntN(200))} },
-	}, 4)},
+		func(g *generator) []string { return []string{"begin-sync", strconv.Itoa(g.r.IntN(200))} }, (*generator).read,
+	}, 3)},
 	{name: "rewrite", gives: []func(*generator) []string{func(g *generator) []string { return []string{"rewrite", g.file()} }}},
 }
 
@@ -250,6 +250,8 @@ func (g *generator) twice() []string {
 func (g *generator) removed() []string {
 	return []string{"remove", g.file()}
 }
+
+func (g *generator) read() []string { return []string{"read", g.file()} }
 
 func (g *generator) synced() []string {
 	if g.r.IntN(4) == 0 {

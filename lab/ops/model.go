@@ -136,6 +136,18 @@ func (m *Model) Note(o Op, done bool) {
 	}
 }
 
+// Reads is what an operation that reads a file must get; not so where it reads none, or nobody knows what it has.
+func (m *Model) Reads(o Op) (path string, data []byte, ok bool) {
+	if o.Word != "read" {
+		return "", nil, false
+	}
+	_, f, _ := m.file(o.arg(0))
+	if f == nil || f.unknown {
+		return "", nil, false
+	}
+	return o.arg(0), f.bytes(), true
+}
+
 // Expect tells an oracle what all files of the datasets that operations made must have by now. Files of snapshots are where .zfs shows
 // them.
 func (m *Model) Expect(o *oracle.Oracle) {

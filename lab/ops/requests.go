@@ -21,6 +21,8 @@ type Answer struct {
 	Error  string `json:"error,omitempty"`
 	Errno  int    `json:"errno,omitempty"`
 	Status int    `json:"status,omitempty"`
+	// Sum is the SHA-256 of what was read, in hexadecimal.
+	Sum string `json:"sum,omitempty"`
 }
 
 // Place is what operations need to know of where they are done.
