@@ -56,6 +56,9 @@ func (l *launcher) domain(s *vm.Spec, uuid string, f files) (string, error) {
 		return "", err
 	}
 	typ, cpu := "qemu", &xmldef.DomainCPU{Mode: "maximum"}
+	for _, name := range vm.Slow {
+		cpu.Features = append(cpu.Features, xmldef.DomainCPUFeature{Policy: "disable", Name: name})
+	}
 	if s.Accel == machine.KVM {
 		typ, cpu = "kvm", &xmldef.DomainCPU{Mode: "host-passthrough", Migratable: "on"}
 	}

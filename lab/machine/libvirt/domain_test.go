@@ -32,7 +32,8 @@ func TestDomain(t *testing.T) {
 		holds  func(*xmldef.Domain) bool
 	}{
 		{"the type of the machine has its version", func(*vm.Spec) {}, func(d *xmldef.Domain) bool {
-			return d.OS.Type.Machine == "pc-q35-7.2" && d.Type == "qemu" && d.CPU.Mode == "maximum"
+			return d.OS.Type.Machine == "pc-q35-7.2" && d.Type == "qemu" && d.CPU.Mode == "maximum" &&
+				len(d.CPU.Features) == 2 && d.CPU.Features[0] == xmldef.DomainCPUFeature{Policy: "disable", Name: "erms"}
 		}},
 		{"a KVM guest sees the host's CPU", func(s *vm.Spec) { s.Accel = machine.KVM }, func(d *xmldef.Domain) bool {
 			return d.Type == "kvm" && d.CPU.Mode == "host-passthrough"

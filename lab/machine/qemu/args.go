@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"strconv"
+	"strings"
 
 	"github.com/vdevil/vdevil/lab/machine"
 	"github.com/vdevil/vdevil/lab/machine/vm"
@@ -11,7 +12,7 @@ import (
 
 // args is the command line, without the name of the program.
 func args(s *vm.Spec) []string {
-	cpu := "max"
+	cpu := "max," + strings.Join(vm.Slow, "=off,") + "=off"
 	if s.Accel == machine.KVM {
 		cpu = "host,migratable=on"
 	}

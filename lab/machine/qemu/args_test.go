@@ -34,6 +34,7 @@ func TestArgs(t *testing.T) {
 		{"a path has a comma", func(*vm.Spec) {}, []string{"-blockdev", `{"driver":"raw","file":{"driver":"file","filename":"/d,1/disk-v0.raw"},"node-name":"disk-v0"}`}},
 		{"a path of a server has one", func(s *vm.Spec) { s.NBD = map[string]machine.NBD{"v0": {Socket: "/n,1"}} }, []string{"-blockdev", `{"driver":"raw","file":{"driver":"nbd","export":"v0","reconnect-delay":5,"server":{"path":"/n,1","type":"unix"}},"node-name":"disk-v0"}`}},
 		{"only loopback is forwarded", func(*vm.Spec) {}, []string{"-netdev", "user,id=net,restrict=on,hostfwd=tcp:127.0.0.1:0-:22,hostfwd=tcp:127.0.0.1:0-:80"}},
+		{"an emulated guest has a CPU that is not slow to emulate", func(*vm.Spec) {}, []string{"-cpu", "max,erms=off,fsrm=off"}},
 		{"a KVM guest sees the host's CPU", func(s *vm.Spec) { s.Accel = machine.KVM }, []string{"-cpu", "host,migratable=on"}},
 		{"a guest that counts its time", counted, []string{"-icount", "shift=1,sleep=off"}},
 		{"its wall clock", counted, []string{"-rtc", "clock=vm,base=2025-05-07T00:00:00"}},

@@ -132,6 +132,10 @@ const (
 	PvpanicDevice = "pvpanic-pci"
 )
 
+// Slow are features of a CPU that TCG has and guests do without: for a CPU with them the kernel clears and copies pages with one
+// instruction, which TCG does byte by byte, where time is counted as a block of code for each. Loops of words take a fraction of that.
+var Slow = []string{"erms", "fsrm"}
+
 // Escape doubles commas, as QEMU's option syntax wants them in file names.
 func Escape(path string) string { return strings.ReplaceAll(path, ",", ",,") }
 
