@@ -35,13 +35,21 @@ func TestDo(t *testing.T) {
 		t.Fatal(err)
 	}
 	m := ops.NewModel(place)
+	// As in /proc/spl/kstat/zfs.
+	txgs := filepath.Join(dir, "txgs")
+	if err := os.WriteFile(txgs, []byte("txg state\n7 C\n8 O\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
 	var requests []ops.Request
 	for _, o := range p {
-		if o.Word != "parameter" {
-			requests = append(requests, o.Request(place))
-			continue
+		r := o.Request(place)
+		switch o.Word {
+		case "parameter":
+			r = ops.Request{Do: "put", Path: filepath.Join(dir, "parameter"), Value: "1"}
+		case "begin-sync":
+			r.Path, r.Command = txgs, [][]string{{"bash", "-c", `echo "$RANDOM O" >>` + txgs}}
 		}
-		requests = append(requests, ops.Request{Do: "put", Path: filepath.Join(dir, "parameter"), Value: "1"})
+		requests = append(requests, r)
 	}
 	refused, read, n := 0, 0, 0
 	err = g.Do(t.Context(), requests, func(i int, a ops.Answer) {
@@ -118,5 +126,36 @@ func TestDoCommands(t *testing.T) {
 	}
 	if left, err := os.ReadDir(temporary); err != nil || len(left) > 0 {
 		t.Errorf("%v is left, %v", left, err)
+	}
+}
+
+// TestBeginSync expects the helper to go on when another transaction group is open, before the pool is synced, and to say so where it
+// cannot be.
+func TestBeginSync(t *testing.T) {
+	s := newServer(t)
+	g := connect(t, s, s.machine())
+	txgs := filepath.Join(t.TempDir(), "txgs")
+	if err := os.WriteFile(txgs, []byte("txg state\n7 C\n8 O\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	begin := func(path, command string) ops.Request {
+		return ops.Request{Do: "begin-sync", Path: path, Command: [][]string{{"bash", "-c", command}}}
+	}
+	var answers []ops.Answer
+	err := g.Do(t.Context(), []ops.Request{
+		begin(txgs, "echo '9 O' >>"+txgs+"; sleep 1; echo synced >>"+txgs),
+		{Do: "read", Path: txgs},
+		begin(txgs, "exit 3"),
+		begin(txgs, "true"),
+		begin(txgs+".none", "true"),
+	}, func(_ int, a ops.Answer) { answers = append(answers, a) })
+	if err != nil || len(answers) != 5 {
+		t.Fatalf("%+v %v", answers, err)
+	}
+	if answers[1].Sum != fmt.Sprintf("%x", sha256.Sum256([]byte("txg state\n7 C\n8 O\n9 O\n"))) {
+		t.Errorf("what came next was done after the sync, or before the next group was opened: %+v", answers[:2])
+	}
+	if answers[0] != (ops.Answer{}) || answers[2].Status != 3 || answers[3] != (ops.Answer{}) || answers[4].Errno != 2 {
+		t.Errorf("%+v", answers)
 	}
 }

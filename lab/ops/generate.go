@@ -81,7 +81,7 @@ var features = []struct {
 	}},
 	// What the next operation does is of a later transaction group than what is being written, mostly.
 	{name: "syncing", gives: slices.Repeat([]func(*generator) []string{
-		func(g *generator) []string { return []string{"begin-sync", strconv.Itoa(g.r.IntN(200))} }, (*generator).read,
+		func(g *generator) []string { return []string{"begin-sync", g.one("0", "0", "300", "2000", "20000")} }, (*generator).read,
 	}, 3)},
 	{name: "rewrite", gives: []func(*generator) []string{func(g *generator) []string { return []string{"rewrite", g.file()} }}},
 }

@@ -138,7 +138,7 @@ var arguments = map[string]func(string) (value, error){
 	"FLAGS":    named(`-[LceRpw]*`, "flags of zfs send, such as -Lec, or - for none"),
 	"VALUE":    named(`[0-9]+`, "a whole number"),
 	"PERCENT":  number(1, 100),
-	"DELAY":    number(0, 10000), // milliseconds
+	"DELAY":    number(0, 1e7), // microseconds
 	"OFFSET":   number(0, 1<<40),
 	"SIZE":     number(0, 1<<30),
 	"SEED":     number(0, 1<<62),

@@ -12,9 +12,13 @@ var ofPools = []*kind{
 		foretell: always,
 	},
 	{
-		form: "begin-sync DELAY", does: "has the pool written while what comes next is done, so many milliseconds later",
+		form: "begin-sync DELAY", does: "has the pool written, and goes on so many microseconds after the transaction group was closed, while it is written",
 		shell: func(o Op, p Place) string {
-			return fmt.Sprintf("zpool sync %s >/dev/null 2>&1 & sleep %g", p.Pool, float64(o.size(0))/1000)
+			return fmt.Sprintf(`last=$(tail -n 1 %[1]s | cut -d' ' -f1); zpool sync %[2]s & until [ "$(tail -n 1 %[1]s | cut -d' ' -f1)" -gt "$last" ]; do :; done; sleep %[3]g`,
+				txgs(p.Pool), p.Pool, float64(o.size(0))/1e6)
+		},
+		request: func(o Op, p Place) Request {
+			return Request{Do: "begin-sync", Path: txgs(p.Pool), Size: o.size(0), Command: [][]string{{"zpool", "sync", p.Pool}}}
 		},
 		foretell: always,
 	},
@@ -137,3 +141,6 @@ var ofPools = []*kind{
 func always(*Model, Op) (Fate, string) { return Succeeds, "" }
 
 func perhaps(*Model, Op) (Fate, string) { return Either, "" }
+
+// txgs is where a guest tells the last transaction groups of a pool, the open one in the last line.
+func txgs(pool string) string { return "/proc/spl/kstat/zfs/" + pool + "/txgs" }

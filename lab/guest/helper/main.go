@@ -19,6 +19,7 @@ import (
 	"strconv"
 	"strings"
 	"syscall"
+	"time"
 	"unsafe"
 )
 
@@ -144,6 +145,8 @@ func do(r request) error {
 		return withFile(r.Path, 0, (*os.File).Sync)
 	case "put": // a parameter of a module
 		return os.WriteFile(r.Path, []byte(r.Value), 0)
+	case "begin-sync":
+		return beginSync(r)
 	case "run":
 		return run(r.Command)
 	}
@@ -238,6 +241,46 @@ func content(r request) []byte {
 	data := make([]byte, r.Size)
 	_, _ = rand.NewChaCha8(key).Read(data) // never fails
 	return data
+}
+
+// beginSync runs a command that syncs a pool, and goes on so many microseconds after another transaction group was opened.
+func beginSync(r request) error {
+	before, err := openTxg(r.Path)
+	if err != nil {
+		return err
+	}
+	c := exec.CommandContext(context.Background(), r.Command[0][0], r.Command[0][1:]...) // it may end after this process
+	if err := c.Start(); err != nil {
+		return err
+	}
+	ended := make(chan error, 1)
+	go func() { ended <- c.Wait() }()
+	for {
+		now, err := openTxg(r.Path)
+		if err != nil {
+			return err
+		}
+		if now != before {
+			time.Sleep(time.Duration(r.Size) * time.Microsecond)
+			return nil
+		}
+		select {
+		case err := <-ended:
+			return err
+		case <-time.After(50 * time.Microsecond):
+		}
+	}
+}
+
+// openTxg is the number of the last line.
+func openTxg(path string) (string, error) {
+	data, err := os.ReadFile(path)
+	if err != nil {
+		return "", err
+	}
+	text := strings.TrimSpace(string(data))
+	txg, _, _ := strings.Cut(text[strings.LastIndexByte(text, '\n')+1:], " ")
+	return txg, nil
 }
 
 // run does commands, each with the output of the one before for its input, and fails with the first that fails.
