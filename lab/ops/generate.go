@@ -16,6 +16,8 @@ var features = []struct {
 	name Feature
 	// begins is done before anything else, shapes are properties that the first dataset may have.
 	begins []string
+	// near has what makes a file do so with the last one every second time.
+	near   bool
 	shapes []string
 	// gives is one of its operations, nil where there is none to do now.
 	gives []func(*generator) []string
@@ -80,7 +82,7 @@ var features = []struct {
 		(*generator).snapshot, func(g *generator) []string { return g.with("browse", g.m.Snapshots()) },
 	}},
 	// What the next operation does is of a later transaction group than what is being written, mostly.
-	{name: "syncing", gives: slices.Repeat([]func(*generator) []string{
+	{name: "syncing", near: true, gives: slices.Repeat([]func(*generator) []string{
 		func(g *generator) []string { return []string{"begin-sync", g.one("0", "0", "300", "2000", "20000")} }, (*generator).read,
 	}, 3)},
 	{name: "rewrite", gives: []func(*generator) []string{func(g *generator) []string { return []string{"rewrite", g.file()} }}},
@@ -116,6 +118,7 @@ func Generate(seed uint64, wanted []Feature, count int, place Place, spare []str
 			}
 		}
 		gives = append(gives, f.gives...)
+		g.near = g.near || f.near
 	}
 	g.words(first)
 	for end := len(g.program) + count; len(g.program) < end; {
@@ -135,6 +138,7 @@ type generator struct {
 	program Program
 	names   int    // given so far
 	last    string // the path of the file that the last operation on one was for
+	near    bool
 }
 
 // words adds an operation, if there are words for it. One that must be refused is kept once in a while.
@@ -188,6 +192,9 @@ func (g *generator) open() (names []string) {
 
 // path is a file, of few names so that they are met again.
 func (g *generator) path() string {
+	if g.near && g.r.IntN(2) == 0 && slices.Contains(g.m.Files(), g.last) {
+		return g.last
+	}
 	return mountpoint(g.one(g.open()...)) + "/f" + strconv.Itoa(g.r.IntN(6))
 }
 
