@@ -40,7 +40,7 @@ func TestDo(t *testing.T) {
 	if err := os.WriteFile(txgs, []byte("txg state\n7 C\n8 O\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	var requests []ops.Request
+	requests := make([]ops.Request, 0, len(p))
 	for _, o := range p {
 		r := o.Request(place)
 		switch o.Word {
