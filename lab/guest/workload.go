@@ -30,7 +30,7 @@ type Counts struct {
 	Destroyed int `json:"destroyed"`
 	// Runs are completed runs of zfs-auto-snapshot, or jobs that cron has begun.
 	Runs int `json:"runs"`
-	// Seconds is how long cron ran, by the guest's clock, to the last quarter of an hour that was over.
+	// Seconds is how long cron ran, by the guest's clock, to the last hour that was over.
 	Seconds int `json:"seconds,omitempty"`
 }
 
