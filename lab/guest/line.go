@@ -47,8 +47,7 @@ type line struct {
 
 // Kinds of frames, as in helper/line.go.
 const (
-	frameNone = iota
-	frameStir
+	frameStir = iota + 1
 	frameStart
 	frameInput
 	frameKill
@@ -60,10 +59,11 @@ const (
 )
 
 const (
-	lineMagic = "vdevil line\x00"
-	linePage  = 4096
-	lineHead  = 16
-	maxPages  = (linePage - 32) / 8
+	lineMagic  = "vdevil line\x00"
+	linePage   = 4096
+	lineLength = 4  // of all frames, before them
+	lineHead   = 16 // of each frame
+	maxPages   = (linePage - 32) / 8
 )
 
 type frame struct {
@@ -163,8 +163,7 @@ func (l *line) tell(ctx context.Context, f frame) error {
 			return err
 		}
 	}
-	l.frames = append(l.frames, f)
-	return l.flush(ctx)
+	return l.talk(ctx, f)
 }
 
 // free has the guest ring no more, at the next ring if it does not stand.
@@ -213,13 +212,7 @@ func (l *line) pump(ctx context.Context) error {
 		return l.listen(ctx)
 	}
 	l.begin()
-	if err := l.flush(ctx); err != nil {
-		return err
-	}
-	if err := l.say(ctx, frame{kind: frameGo}); err != nil {
-		return err
-	}
-	return l.listen(ctx)
+	return l.talk(ctx, frame{kind: frameGo})
 }
 
 // begin puts the calls in the order of their branches, whoever was first here.
@@ -230,7 +223,7 @@ func (l *line) begin() {
 		call.session = l.last
 		l.calls[call.session] = call
 		l.frames = append(l.frames, frame{kind: frameStart, session: call.session, data: []byte(call.command)})
-		for piece := range slices.Chunk(call.input, l.room()) {
+		for piece := range slices.Chunk(call.input, l.room()-lineHead) {
 			l.frames = append(l.frames, frame{kind: frameInput, session: call.session, data: piece})
 		}
 		l.frames = append(l.frames, frame{kind: frameInput, session: call.session, status: 1})
@@ -238,12 +231,21 @@ func (l *line) begin() {
 	l.begun = nil
 }
 
-// flush says all but to go on.
-func (l *line) flush(ctx context.Context) error {
+// talk says what there is to say and f, as much as there is room for at a time, and listens each time.
+func (l *line) talk(ctx context.Context, f frame) error {
+	l.frames = append(l.frames, f)
 	for len(l.frames) > 0 {
-		f := l.frames[0]
-		l.frames = l.frames[1:]
-		if err := l.say(ctx, f); err != nil {
+		n, free := 0, l.room()
+		for n < len(l.frames) && len(l.frames[n].data)+lineHead <= free {
+			free -= len(l.frames[n].data) + lineHead
+			n++
+		}
+		if n == 0 {
+			return fmt.Errorf("a command of %d bytes is longer than %d", len(l.frames[0].data), free-lineHead)
+		}
+		some := l.frames[:n]
+		l.frames = l.frames[n:]
+		if err := l.say(ctx, some...); err != nil {
 			return err
 		}
 		if err := l.listen(ctx); err != nil {
@@ -253,15 +255,16 @@ func (l *line) flush(ctx context.Context) error {
 	return nil
 }
 
-func (l *line) say(ctx context.Context, f frame) error {
-	if len(f.data) > l.room() {
-		return fmt.Errorf("a command of %d bytes is longer than %d", len(f.data), l.room())
+func (l *line) say(ctx context.Context, frames ...frame) error {
+	message := make([]byte, lineLength)
+	for _, f := range frames {
+		for _, n := range []uint32{f.kind, f.session, f.status, uint32(len(f.data))} {
+			message = binary.LittleEndian.AppendUint32(message, n)
+		}
+		message = append(message, f.data...)
 	}
-	message := make([]byte, 0, lineHead+len(f.data))
-	for _, n := range []uint32{f.kind, f.session, f.status, uint32(len(f.data))} {
-		message = binary.LittleEndian.AppendUint32(message, n)
-	}
-	if err := l.transfer(ctx, append(message, f.data...), l.machine.WritePhys); err != nil {
+	binary.LittleEndian.PutUint32(message, uint32(len(message)-lineLength))
+	if err := l.transfer(ctx, message, l.machine.WritePhys); err != nil {
 		return err
 	}
 	l.stands = false
@@ -277,20 +280,25 @@ func (l *line) listen(ctx context.Context) error {
 		return err
 	}
 	l.stands = true
-	head := make([]byte, lineHead)
-	if err := l.transfer(ctx, head, l.machine.ReadPhys); err != nil {
+	length := make([]byte, lineLength)
+	if err := l.transfer(ctx, length, l.machine.ReadPhys); err != nil {
 		return err
 	}
-	number := func(i int) uint32 { return binary.LittleEndian.Uint32(head[4*i:]) }
-	f := frame{kind: number(0), session: number(1), status: number(2)}
-	if n := int(number(3)); n > 0 {
-		message := make([]byte, lineHead+min(n, l.room()))
-		if err := l.transfer(ctx, message, l.machine.ReadPhys); err != nil {
+	// What comes of damaged memory is as long as it can be.
+	message := make([]byte, lineLength+min(int(binary.LittleEndian.Uint32(length)), l.room()))
+	if err := l.transfer(ctx, message, l.machine.ReadPhys); err != nil {
+		return err
+	}
+	for rest := message[lineLength:]; len(rest) >= lineHead; {
+		number := func(i int) uint32 { return binary.LittleEndian.Uint32(rest[4*i:]) }
+		f := frame{kind: number(0), session: number(1), status: number(2)}
+		n := min(int(number(3)), len(rest)-lineHead)
+		f.data, rest = rest[lineHead:lineHead+n], rest[lineHead+n:]
+		if err := l.take(ctx, f); err != nil {
 			return err
 		}
-		f.data = message[lineHead:]
 	}
-	return l.take(ctx, f)
+	return nil
 }
 
 func (l *line) take(ctx context.Context, f frame) error {
@@ -325,8 +333,8 @@ func (l *line) take(ctx context.Context, f frame) error {
 // errStays says that the machine stays where it is, as it has crashed.
 var errStays = errors.New("the machine has crashed and stands")
 
-// room is what a frame can hold, in bytes.
-func (l *line) room() int { return len(l.data)*linePage - lineHead }
+// room is what there is for frames, in bytes.
+func (l *line) room() int { return len(l.data)*linePage - lineLength }
 
 // transfer reads or writes from the beginning of the data.
 func (l *line) transfer(ctx context.Context, p []byte, do func(context.Context, uint64, []byte) error) error {

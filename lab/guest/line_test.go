@@ -15,17 +15,18 @@ import (
 	"github.com/vdevil/vdevil/lab/machine/scripttest"
 )
 
-// ringer is a machine whose guest is played by the test: it is let go with a frame in its memory, and rings at once with another one.
+// ringer is a machine whose guest is played by the test: it is let go with frames in its memory, and rings at once with others.
 type ringer struct {
 	*scripttest.Machine
 	rings chan struct{}
+	turns int // how often it was let go
 	// play answers what the lab says, and what there is to say when the guest is to go on.
-	play func(frame) frame
+	play func(frame) []frame
 }
 
 const firstPage = 4096
 
-func newRinger(t *testing.T, play func(frame) frame) *ringer {
+func newRinger(t *testing.T, play func(frame) []frame) *ringer {
 	t.Helper()
 	const pages = 2
 	m := scripttest.New(t)
@@ -37,7 +38,7 @@ func newRinger(t *testing.T, play func(frame) frame) *ringer {
 		binary.LittleEndian.PutUint64(page[32+8*i:], uint64((3+2*i)*linePage-linePage))
 	}
 	m.Print("\nvdevil: the line is at 0x1000, its bell at 0x2000\n")
-	r := &ringer{m, make(chan struct{}, 1), play}
+	r := &ringer{Machine: m, rings: make(chan struct{}, 1), play: play}
 	r.rings <- struct{}{}
 	return r
 }
@@ -57,23 +58,32 @@ func (r *ringer) Rung(ctx context.Context) error {
 }
 
 func (r *ringer) LetGo(ctx context.Context) error {
+	r.turns++
 	at := func(i int) []byte { return r.RAM[(3+2*i)*linePage-linePage:][:linePage] }
 	pages := int(binary.LittleEndian.Uint64(r.RAM[firstPage+16:]))
 	all := make([]byte, 0, pages*linePage)
 	for i := range pages {
 		all = append(all, at(i)...)
 	}
-	n := binary.LittleEndian.Uint32(all[12:])
-	said := frame{binary.LittleEndian.Uint32(all), binary.LittleEndian.Uint32(all[4:]), binary.LittleEndian.Uint32(all[8:]), bytes.Clone(all[lineHead : lineHead+n])}
-	answer := r.play(said)
-	if answer.kind == frameFree { // the guest does not ring again
+	var answers []frame
+	for rest := all[lineLength:][:binary.LittleEndian.Uint32(all)]; len(rest) > 0; {
+		number := func(i int) uint32 { return binary.LittleEndian.Uint32(rest[4*i:]) }
+		f := frame{kind: number(0), session: number(1), status: number(2), data: bytes.Clone(rest[lineHead:][:number(3)])}
+		rest = rest[lineHead+number(3):]
+		answers = append(answers, r.play(f)...)
+	}
+	if len(answers) > 0 && answers[0].kind == frameFree { // the guest does not ring again
 		return nil
 	}
 	clear(all)
-	for i, v := range []uint32{answer.kind, answer.session, answer.status, uint32(len(answer.data))} {
-		binary.LittleEndian.PutUint32(all[4*i:], v)
+	said := all[:lineLength]
+	for _, f := range answers {
+		for _, v := range []uint32{f.kind, f.session, f.status, uint32(len(f.data))} {
+			said = binary.LittleEndian.AppendUint32(said, v)
+		}
+		said = append(said, f.data...)
 	}
-	copy(all[lineHead:], answer.data)
+	binary.LittleEndian.PutUint32(all, uint32(len(said)-lineLength))
 	for i := range pages {
 		copy(at(i), all[i*linePage:])
 	}
@@ -98,7 +108,7 @@ type echo struct {
 	queue   []frame
 }
 
-func (e *echo) play(f frame) frame {
+func (e *echo) play(f frame) []frame {
 	switch f.kind {
 	case frameStart:
 		e.said = append(e.said, "start "+string(f.data))
@@ -118,22 +128,26 @@ func (e *echo) play(f frame) frame {
 	case frameGo:
 		e.said = append(e.said, "go")
 		if len(e.queue) == 0 {
-			return frame{kind: frameFree}
+			return []frame{{kind: frameFree}}
 		}
-		next := e.queue[0]
-		e.queue = e.queue[1:]
-		return next
+		// What a command printed and how it ended come together, as much as has room.
+		n := 1 + slices.IndexFunc(e.queue, func(f frame) bool { return f.kind != frameOutput })
+		n = min(n, 60)
+		said := e.queue[:n]
+		e.queue = e.queue[n:]
+		return said
 	case frameKill:
 		e.said = append(e.said, "kill")
 	}
-	return frame{}
+	return nil
 }
 
 func newEcho() *echo { return &echo{input: map[uint32][]byte{}, command: map[uint32]string{}} }
 
 func TestLine(t *testing.T) {
 	e := newEcho()
-	g := onLine(t, newRinger(t, e.play))
+	r := newRinger(t, e.play)
+	g := onLine(t, r)
 	input := bytes.Repeat([]byte("0123456789"), 2500) // three frames
 	out, err := g.run(t.Context(), "cat", bytes.NewReader(input))
 	if err != nil || string(out.Stdout) != "cat:"+string(input) || string(out.Stderr) != "warning\n" {
@@ -143,8 +157,12 @@ func TestLine(t *testing.T) {
 	if out, err := g.Run(t.Context(), "exit 3"); !errors.As(err, &exit) || out.Status != 3 || exit.Stderr != "warning" {
 		t.Errorf("%+v, %v", out, err)
 	}
+	r.turns = 0
 	if out, err := g.Run(t.Context(), "exit 265"); !errors.As(err, &exit) || out.Status != -1 || exit.Signal != "KILL" {
 		t.Errorf("%+v, %v", out, err)
+	}
+	if r.turns != 1 { // each one costs what QEMU has translated
+		t.Errorf("a command took %d turns", r.turns)
 	}
 	if _, err := g.Run(t.Context(), strings.Repeat("x", 3*linePage)); err == nil || !strings.Contains(err.Error(), "longer than") {
 		t.Errorf("a command that no frame holds: %v", err)
@@ -191,9 +209,9 @@ func TestLineGivenUp(t *testing.T) {
 	defer stop()
 	e.command[1] = ""
 	hang := r.play
-	r.play = func(f frame) frame {
+	r.play = func(f frame) []frame {
 		if f.kind == frameGo {
-			return frame{kind: frameFree} // nothing to say yet
+			return []frame{{kind: frameFree}} // nothing to say yet
 		}
 		return hang(f)
 	}

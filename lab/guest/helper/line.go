@@ -18,23 +18,30 @@ import (
 // that the host's debugger waits at, and there the host takes what is said here and leaves what is to be done next. It cannot tell the
 // guest anything at another instant, so that what a guest does depends on what it is told alone.
 //
-// The first page has the magic word, at 16 the number of the data's pages, and from 32 on the physical address of each page of data. The data is one frame: kind, session and status as 32-bit numbers, the length of what follows, and that. All is little endian.
+// The first page has the magic word, at 16 the number of the data's pages, and from 32 on the physical address of each page of data. The
+// data is the length of all frames as a 32-bit number, and one frame after the other: kind, session and status as 32-bit numbers, the
+// length of what follows, and that. All is little endian.
 const (
-	lineMagic = "vdevil line\x00"
-	linePages = 256
-	pageSize  = 4096
-	lineHead  = 16
+	lineMagic  = "vdevil line\x00"
+	linePages  = 256
+	pageSize   = 4096
+	lineLength = 4
+	lineHead   = 16
+	linePiece  = linePages * pageSize / 4 // of what a session prints, at most
 )
+
+// discretion is how long what a session prints may wait for company. Whenever the machine has stood, QEMU translates all of its code anew
+// (gdb_vm_state_change of gdbstub.c), which can take longer than what is done between two lines of a program.
+const discretion = 250 * time.Millisecond
 
 // Kinds of frames; package guest has them, too.
 const (
-	frameNone  = iota
-	frameStir  // mix into the kernel's random numbers
-	frameStart // a session: a command of the shell
-	frameInput // of a session; status 1 at its end
-	frameKill  // a session
-	frameGo    // go on until there is something to say
-	frameFree  // go on, and never ring again
+	frameStir  = iota + 1 // mix into the kernel's random numbers
+	frameStart            // a session: a command of the shell
+	frameInput            // of a session; status 1 at its end
+	frameKill             // a session
+	frameGo               // go on until there is something to say
+	frameFree             // go on, and never ring again
 	frameOutput
 	frameExit    // of a session: status, or the number of a signal and 256
 	frameTrouble // the kernel's log says something grave
@@ -89,23 +96,26 @@ func serveLine() error {
 	}
 	console.Close()
 	time.Sleep(time.Second) // until the host has hung it
-	var e event
+	var said []event
 	for {
-		l.put(e)
+		l.put(said)
 		l.bell()
-		e = l.obey(l.take())
+		said = nil
+		for _, e := range l.take() {
+			said = append(said, l.obey(e)...)
+		}
 	}
 }
 
 // obey does what the host says and returns what there is to say then.
-func (l *line) obey(e event) event {
+func (l *line) obey(e event) []event {
 	s := l.sessions[e.session]
 	switch e.kind {
 	case frameStir:
 		stir(e.data)
 	case frameStart:
 		if err := l.start(e.session, string(e.data)); err != nil {
-			return event{frameExit, e.session, 255, []byte(err.Error())}
+			go func() { l.events <- event{frameExit, e.session, 255, []byte(err.Error())} }()
 		}
 	case frameInput:
 		if s == nil || s.input == nil { // it has ended
@@ -123,15 +133,35 @@ func (l *line) obey(e event) event {
 			_ = syscall.Kill(-s.cmd.Process.Pid, syscall.SIGKILL)
 		}
 	case frameGo:
-		said := <-l.events
-		if said.kind == frameExit {
-			delete(l.sessions, said.session)
-		}
-		return said
+		return l.hear()
 	case frameFree:
 		select {}
 	}
-	return event{}
+	return nil
+}
+
+// hear waits until there is something to say that the host should know at once, or something else for long enough, or much of it.
+func (l *line) hear() []event {
+	var said []event
+	var late <-chan time.Time
+	for size := 0; size < 2*linePiece; {
+		select {
+		case e := <-l.events:
+			said, size = append(said, e), size+lineHead+len(e.data)
+			switch {
+			case e.kind == frameExit:
+				delete(l.sessions, e.session)
+				return said
+			case e.kind != frameOutput:
+				return said
+			case late == nil:
+				late = time.After(discretion)
+			}
+		case <-late:
+			return said
+		}
+	}
+	return said
 }
 
 // open makes the memory, which stays where it is, and finds the bell.
@@ -189,20 +219,28 @@ func openBell() (func(), error) {
 	return *(*func())(unsafe.Pointer(&code)), nil // a function's value points to the address of its code
 }
 
-func (l *line) put(e event) {
-	for i, n := range []uint32{e.kind, e.session, e.status, uint32(len(e.data))} {
-		binary.LittleEndian.PutUint32(l.data[4*i:], n)
+func (l *line) put(events []event) {
+	message := l.data[:lineLength]
+	for _, e := range events {
+		for _, n := range []uint32{e.kind, e.session, e.status, uint32(len(e.data))} {
+			message = binary.LittleEndian.AppendUint32(message, n)
+		}
+		message = append(message, e.data...)
 	}
-	copy(l.data[lineHead:], e.data)
+	binary.LittleEndian.PutUint32(l.data, uint32(len(message)-lineLength))
 }
 
-func (l *line) take() event {
-	var n [4]uint32
-	for i := range n {
-		n[i] = binary.LittleEndian.Uint32(l.data[4*i:])
+func (l *line) take() []event {
+	var events []event
+	size := min(int(binary.LittleEndian.Uint32(l.data)), len(l.data)-lineLength) // what came of damaged memory must not end the line
+	for rest := append([]byte(nil), l.data[lineLength:lineLength+size]...); len(rest) >= lineHead; {
+		number := func(i int) uint32 { return binary.LittleEndian.Uint32(rest[4*i:]) }
+		e := event{kind: number(0), session: number(1), status: number(2)}
+		n := min(int(number(3)), len(rest)-lineHead)
+		e.data, rest = rest[lineHead:lineHead+n], rest[lineHead+n:]
+		events = append(events, e)
 	}
-	size := min(int(n[3]), len(l.data)-lineHead) // what came of damaged memory must not end the line
-	return event{n[0], n[1], n[2], append([]byte(nil), l.data[lineHead:lineHead+size]...)}
+	return events
 }
 
 func (l *line) start(id uint32, command string) error {
@@ -248,7 +286,7 @@ type teller struct {
 
 func (t *teller) Write(p []byte) (int, error) {
 	for rest := p; len(rest) > 0; {
-		n := min(len(rest), len(t.line.data)-lineHead)
+		n := min(len(rest), linePiece)
 		t.line.events <- event{frameOutput, t.id, t.from, append([]byte(nil), rest[:n]...)}
 		rest = rest[n:]
 	}
