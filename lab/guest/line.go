@@ -83,8 +83,8 @@ type lineCall struct {
 	said           []byte // why it was not begun
 }
 
-// lineAt is what a guest that listens says of it on its console.
-var lineAt = regexp.MustCompile(`(?m)^vdevil: the line is at 0x([0-9a-f]+), its bell at 0x([0-9a-f]+)\r?$`)
+// lineAt is what a guest that listens says of it on its console, to the end of the line: it comes byte by byte.
+var lineAt = regexp.MustCompile(`(?m)^vdevil: the line is at 0x([0-9a-f]+), its bell at 0x([0-9a-f]+)\r?\n`)
 
 // findLine is nil for a machine whose guest listens on no line.
 func findLine(ctx context.Context, m machine.Machine) (*line, error) {

@@ -244,3 +244,13 @@ func TestLineTrouble(t *testing.T) {
 		}
 	}
 }
+
+// A guest says where its bell is in pieces, and half an address is none.
+func TestAnnounced(t *testing.T) {
+	m := scripttest.New(t)
+	m.Print("\nvdevil: the line is at 0x1000, its bell at 0x20")
+	time.AfterFunc(50*time.Millisecond, func() { m.Print("00\r\n") })
+	if at, err := (&Guest{machine: m}).announced(t.Context()); at != 0x2000 || err != nil {
+		t.Errorf("at %#x: %v", at, err)
+	}
+}
