@@ -7,12 +7,18 @@ import (
 	"github.com/vdevil/vdevil/lab/oracle"
 )
 
+// random is a command of a shell that prints bytes as those of the helper are: more of one seed begin as fewer do, which is what dedup
+// looks at. They are other bytes than the helper's; Perl's are the same everywhere (perldoc -f rand).
+func random(seed, size int64) string {
+	return fmt.Sprintf(`perl -e 'srand %d; print pack "N*", map { rand 2**32 } 1 .. %d' | head -c %d`, seed, (size+3)/4, size)
+}
+
 // ofFiles are the operations on files.
 var ofFiles = []*kind{
 	{
 		form: "write FILE OFFSET SIZE SEED", does: "writes random bytes, the same for the same seed",
 		shell: func(o Op, _ Place) string {
-			return fmt.Sprintf("head -c %d /dev/urandom | dd of=%s bs=1M seek=%d oflag=seek_bytes conv=notrunc iflag=fullblock status=none", o.size(2), o.arg(0), o.size(1))
+			return fmt.Sprintf("%s | dd of=%s bs=1M seek=%d oflag=seek_bytes conv=notrunc iflag=fullblock status=none", random(o.size(3), o.size(2)), o.arg(0), o.size(1))
 		},
 		request: func(o Op, p Place) Request {
 			return Request{Do: "write", Path: o.arg(0), Offset: o.size(1), Size: o.size(2), Seed: p.Seed, Label: o.arg(3)}
@@ -200,7 +206,7 @@ var ofFiles = []*kind{
 	{
 		form: "xattr FILE NAME SIZE SEED", does: "gives a file an extended attribute of random bytes",
 		shell: func(o Op, _ Place) string {
-			return fmt.Sprintf("setfattr -n user.%s -v 0x$(head -c %d /dev/urandom | od -An -v -tx1 | tr -d ' \\n') %s", o.arg(1), o.size(2), o.arg(0))
+			return fmt.Sprintf("setfattr -n user.%s -v 0x$(%s | od -An -v -tx1 | tr -d ' \\n') %s", o.arg(1), random(o.size(3), o.size(2)), o.arg(0))
 		},
 		request: func(o Op, p Place) Request {
 			return Request{Do: "xattr", Path: o.arg(0), Label: o.arg(1), Size: o.size(2), Seed: p.Seed + uint64(o.size(3))}

@@ -2,8 +2,10 @@ package ops
 
 import (
 	"bytes"
+	"compress/flate"
 	"fmt"
 	"os"
+	"os/exec"
 	"slices"
 	"strings"
 	"testing"
@@ -95,6 +97,27 @@ func TestForms(t *testing.T) {
 		if !seen[w] {
 			t.Errorf("no example of %s", w)
 		}
+	}
+}
+
+// What is written by hand has the same beginning for the same seed.
+func TestRandom(t *testing.T) {
+	print := func(seed, size int64) string {
+		out, err := exec.CommandContext(t.Context(), "sh", "-c", random(seed, size)).Output()
+		if err != nil || int64(len(out)) != size {
+			t.Fatalf("%d of %d bytes: %v", len(out), size, err)
+		}
+		return string(out)
+	}
+	long := print(2, 5000)
+	if !strings.HasPrefix(long, print(2, 1023)) || strings.HasPrefix(long, print(3, 8)) {
+		t.Error("a seed is not what the bytes follow from")
+	}
+	var packed bytes.Buffer
+	w, _ := flate.NewWriter(&packed, flate.BestCompression)
+	_, _ = w.Write([]byte(long))
+	if w.Close() != nil || packed.Len() < len(long) {
+		t.Errorf("%d bytes are %d when they are compressed", len(long), packed.Len())
 	}
 }
 
