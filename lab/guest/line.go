@@ -256,14 +256,17 @@ func (l *line) talk(ctx context.Context, f frame) error {
 }
 
 func (l *line) say(ctx context.Context, frames ...frame) error {
-	message := make([]byte, lineLength)
+	length := 0
+	for _, f := range frames {
+		length += lineHead + len(f.data)
+	}
+	message := binary.LittleEndian.AppendUint32(nil, uint32(length))
 	for _, f := range frames {
 		for _, n := range []uint32{f.kind, f.session, f.status, uint32(len(f.data))} {
 			message = binary.LittleEndian.AppendUint32(message, n)
 		}
 		message = append(message, f.data...)
 	}
-	binary.LittleEndian.PutUint32(message, uint32(len(message)-lineLength))
 	if err := l.transfer(ctx, message, l.machine.WritePhys); err != nil {
 		return err
 	}
