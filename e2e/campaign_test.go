@@ -164,10 +164,23 @@ func campaignSpecs(b *bench) {
 			offset, err := strconv.ParseUint(said[1], 16, 64)
 			Expect(err).NotTo(HaveOccurred())
 			Expect(string(step.Out.Contents())).To(And(
-				MatchRegexp(`(?m)^at metaslab_free_concrete \(0x[0-9a-f]+\), arrival \d+, at \d+\.\d+ s of the guest's time$`),
+				MatchRegexp(`(?m)^at metaslab_free_concrete \(0x[0-9a-f]+\), arrival \d+, before \d+\.\d+ s of the guest's time, when its next timer is due$`),
 				MatchRegexp(`(?m)^ +offset +%d$`, offset),
 				ContainSubstring(`"tank"`),
 			))
-		}, NodeTimeout(patience(3*time.Minute)))
+
+			// So many instructions before the message the guest is on its way to it.
+			stepping = h.command("step", panicked.Bundle)
+			stepping.Stdin = strings.NewReader("quit\n")
+			step = start(stepping)
+			Eventually(ctx, step).Should(gexec.Exit(held))
+			place := regexp.MustCompile(`^at spl_dumpstack \((0x[0-9a-f]+)\)`).FindStringSubmatch(string(step.Out.Contents()))
+			Expect(place).NotTo(BeNil(), string(step.Out.Contents()))
+			stepping = h.command("step", panicked.Bundle, "--before", "1000")
+			stepping.Stdin = strings.NewReader("step 940\n" + strings.Repeat("step\n", 70))
+			step = start(stepping)
+			Eventually(ctx, step).Should(gexec.Exit(held))
+			Expect(string(step.Out.Contents())).To(ContainSubstring("at " + place[1] + ","))
+		}, NodeTimeout(patience(4*time.Minute)))
 	})
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"time"
 
 	"github.com/vdevil/vdevil/lab/bench"
 	"github.com/vdevil/vdevil/lab/fault"
@@ -18,8 +19,9 @@ import (
 // Stopped is a moment of a trial that is repeated.
 type Stopped struct {
 	*fault.Moment
-	// Bell tells the guest's time.
-	Bell machine.Ringer
+	// Time is the guest's, where it is known: at an instant that was asked for. Otherwise it is before Next, when the next timer is due.
+	// From Since on the guest has run without a stop.
+	Time, Since, Next time.Duration
 }
 
 // dumpers are the functions that are called once when a message of a class is about to be printed, before anything of it is.
@@ -28,10 +30,20 @@ var dumpers = map[panics.Class]string{
 	panics.Oops:  "oops_begin",    // of arch/x86/kernel/dumpstack.c
 }
 
-// Step repeats a trial of a guest that counts its time up to a moment, and shows it. A trigger without a place is the moment just before
-// the first message of trouble, one without a hit the last arrival before that, by the thread that printed it. Counting these takes a
-// repeat of its own, with a stop at each of them: what is counted is the trial with these stops. note is told what goes on.
-func (l *Lab) Step(ctx context.Context, spec trial.Spec, before *trial.Result, at fault.Trigger, note func(string), look func(Stopped) error) error {
+// Stop says where in a trial.
+type Stop struct {
+	// At is a place in code. Without one it is the moment just before the first message of trouble, without a hit the last arrival before
+	// that, by the thread that printed it.
+	At fault.Trigger
+	// Before is so many instructions before that message, as many as the CPU executes in that time; At is empty.
+	Before int
+	// Time is an instant of the guest's time, in place of both.
+	Time time.Duration
+}
+
+// Step repeats a trial of a guest that counts its time up to a moment, and shows it. Counting arrivals at a place takes a repeat of its
+// own, with a stop at each of them: what is counted is the trial with these stops. note is told what goes on.
+func (l *Lab) Step(ctx context.Context, spec trial.Spec, before *trial.Result, to Stop, note func(string), look func(Stopped) error) error {
 	if spec.Cut != nil || spec.Strike != nil {
 		return errors.New("only trials of a scenario can be stepped through")
 	}
@@ -42,13 +54,31 @@ func (l *Lab) Step(ctx context.Context, spec trial.Spec, before *trial.Result, a
 	if resolved.Machine.Clock != scenarios.Counted {
 		return errors.New("its guest does not count its time, so it does not repeat exactly: run it with --exact")
 	}
+	if to.Time > 0 {
+		return l.stop(ctx, spec, bench.Visit{Time: to.Time}, note, look)
+	}
+	at, err := l.moment(ctx, spec, before, to.At, note)
+	if err != nil {
+		return err
+	}
+	visit := bench.Visit{At: at}
+	if to.Before > 0 {
+		if visit, err = l.earlier(ctx, spec, at, to.Before, note); err != nil {
+			return err
+		}
+	}
+	return l.stop(ctx, spec, visit, note, look)
+}
+
+// moment is a place in code with the arrival at it.
+func (l *Lab) moment(ctx context.Context, spec trial.Spec, before *trial.Result, at fault.Trigger, note func(string)) (_ fault.Trigger, err error) {
 	dumper := ""
 	if at.At == "" || at.Hit == 0 {
-		if before == nil {
+		if before == nil || len(before.Events) == 0 && (before.Outcome == trial.Panic || before.Outcome == trial.Oops) { // a bundle has no events
 			note("a repeat, to see how it ends")
 			now, err := l.Repeat(ctx, spec)
 			if err != nil {
-				return err
+				return at, err
 			}
 			before = &now
 		}
@@ -58,28 +88,64 @@ func (l *Lab) Step(ctx context.Context, spec trial.Spec, before *trial.Result, a
 	}
 	switch {
 	case at.At == "" && dumper == "":
-		return fmt.Errorf("the trial ended %s without a message that has a place of its own: name one with --at", before.Outcome)
+		return at, fmt.Errorf("the trial ended %s without a message that has a place of its own: name one with --at", before.Outcome)
 	case at.At == "":
 		at.At, at.Hit = dumper, 1
 	case at.Hit == 0:
 		note("a repeat, to count the arrivals at " + at.At)
 		if at.Hit, err = l.arrivals(ctx, spec, at, dumper); err != nil {
-			return err
+			return at, err
 		}
 		if at.Hit == 0 {
-			return fmt.Errorf("%s does not come in this trial", at)
+			return at, fmt.Errorf("%s does not come in this trial", at)
 		}
 	}
-	note("a repeat, to " + at.String())
+	return at, nil
+}
+
+// earlier is so many instructions before a place is reached.
+func (l *Lab) earlier(ctx context.Context, spec trial.Spec, at fault.Trigger, instructions int, note func(string)) (v bench.Visit, err error) {
+	var since, reached time.Duration
+	times := func(s Stopped) error {
+		since, reached = s.Since, s.Next
+		return nil
+	}
+	if err := l.stop(ctx, spec, bench.Visit{At: at}, note, times); err != nil {
+		return v, err
+	}
+	// The time would jump to ticks before the last stop there.
+	if err := l.stop(ctx, spec, bench.Visit{At: at, TicksFrom: max(since+bench.Tick, reached-jiffies)}, note, times); err != nil {
+		return v, err
+	}
+	if known := int((reached - since) / machine.Instruction); instructions >= known {
+		return v, fmt.Errorf("the trial stands still %d instructions before that, for its fault or for what the guest tells, and its time jumps there: ask for fewer", known)
+	}
+	v.Time = reached - time.Duration(instructions)*machine.Instruction
+	return v, nil
+}
+
+// jiffies are much longer than from one timer of a busy guest to the next: it has one each 4 ms (CONFIG_HZ=250), which may come late.
+const jiffies = 20 * time.Millisecond
+
+// stop repeats a trial up to a moment.
+func (l *Lab) stop(ctx context.Context, spec trial.Spec, to bench.Visit, note func(string), look func(Stopped) error) error {
+	moment := to.At.String()
+	if to.Time > 0 {
+		moment = fmt.Sprintf("%.8f s of the guest's time", to.Time.Seconds())
+	}
+	note("a repeat, to " + moment)
 	over, end := context.WithCancelCause(ctx)
 	defer end(nil)
 	var shown error
-	r, err := l.visit(over, spec, bench.Visit{At: at, See: func(_ context.Context, m *fault.Moment) error {
-		bell, _ := m.Site.Machine.(machine.Ringer)
-		shown = look(Stopped{m, bell})
+	to.See = func(ctx context.Context, m *fault.Moment) error {
+		s := Stopped{Moment: m, Time: to.Time}
+		if s.Next, s.Since, shown = m.Site.Machine.(machine.Ringer).Elapsed(ctx); shown == nil {
+			shown = look(s)
+		}
 		end(errShown)
 		return errShown
-	}})
+	}
+	r, err := l.visit(over, spec, to)
 	switch {
 	case errors.Is(context.Cause(over), errShown):
 		return shown
@@ -88,7 +154,7 @@ func (l *Lab) Step(ctx context.Context, spec trial.Spec, before *trial.Result, a
 	case r.Outcome == trial.Invalid: // the place may not be one
 		return errors.New(r.Reason)
 	}
-	return fmt.Errorf("%s does not come in this trial", at)
+	return fmt.Errorf("%s does not come in this trial", moment)
 }
 
 var errShown = errors.New("the moment was shown")

@@ -46,7 +46,11 @@ func newRinger(t *testing.T, play func(frame) []frame) *ringer {
 func (r *ringer) HasBell() bool                      { return true }
 func (r *ringer) Hang(context.Context, uint64) error { return errors.New("it hangs") }
 
-func (r *ringer) Elapsed(context.Context) (time.Duration, error) { return 0, nil }
+func (r *ringer) Elapsed(context.Context) (now, before time.Duration, err error) { return 0, 0, nil }
+
+func (r *ringer) SetAlarm(context.Context, time.Duration) error {
+	return errors.New("it does not ring by itself")
+}
 
 func (r *ringer) Rung(ctx context.Context) error {
 	select {

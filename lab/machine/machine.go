@@ -58,13 +58,16 @@ type Clock string
 const (
 	// Realtime is the host's clock.
 	Realtime Clock = ""
-	// Instructions counts what the one CPU of a guest has executed, 2 ns each. While it waits, time goes on at once to the next timer
+	// Instructions counts what the one CPU of a guest has executed, Instruction each. While it waits, time goes on at once to the next timer
 	// that is set: a guest that sleeps for a week has done so when its timers have been served. The wall clock begins at ClockBase.
 	// A disk that the host serves would take any time of such a guest: its disks are persistent memory instead, the data disks in the
 	// order of Config.Disks, which has no serial numbers and stays plugged in. What the host has no hand in while such a machine runs
 	// is the same in each of its forks, to the instruction.
 	Instructions Clock = "icount"
 )
+
+// Instruction is how long one takes a machine with Clock Instructions.
+const Instruction = 2 * time.Nanosecond
 
 // Root is the guest's name of its root disk.
 func (c Clock) Root() string {
@@ -233,8 +236,16 @@ type Ringer interface {
 	Rung(ctx context.Context) error
 	// LetGo lets it go on.
 	LetGo(ctx context.Context) error
-	// Elapsed is how long the guest has run by its own time, to 10 ns. It is the same at the same instruction of each fork.
-	Elapsed(ctx context.Context) (time.Duration, error)
+	// Elapsed is how long the guest has run by its own time, to 10 ns, where the machine goes on from the stop that it stands at, or was at
+	// last, and from the one before: each lets the guest's time jump to its next timer. It is the same at the same stop of each fork.
+	Elapsed(ctx context.Context) (now, before time.Duration, err error)
+	// SetAlarm has a machine that stands at its bell interrupted at an instant to come, by a non-maskable interrupt: a trigger at the
+	// entry of its handler stops it there. What was executed until then is what the machine would have executed without. One that is
+	// jumped over comes with the jump.
+	SetAlarm(ctx context.Context, at time.Duration) error
+	// SetTicks gives it, in place of the alarm, a timer of which the guest does not know, which is due from an instant on as often as
+	// that, so that the time does not jump further.
+	SetTicks(ctx context.Context, from, every time.Duration) error
 }
 
 // Stepper is a Debugger of a machine with one CPU that can execute single instructions.

@@ -6,9 +6,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -21,9 +23,11 @@ import (
 // stepFlags are those of step.
 type stepFlags struct {
 	labFlags
-	at   string
-	when []string
-	hit  uint
+	at     string
+	when   []string
+	hit    uint
+	before uint
+	time   float64
 }
 
 func (a *app) stepCommand() *cobra.Command {
@@ -32,9 +36,9 @@ func (a *app) stepCommand() *cobra.Command {
 		Use:   "step TRIAL|BUNDLE",
 		Short: "Stop a repeat of a trial just before its panic, and look around",
 		Long: `Step repeats a trial whose guest counts its time (clock: icount, or run --exact), which is the same to the byte in every repeat, and stops
-it at an instruction: where the first message of trouble is about to be printed, or where --at says. --at without --hit is the last
-arrival before that message by the thread that prints it; the arrivals are counted in a repeat of their own. The machine stands there
-and can be looked into from outside; the guest has no part in it, and is thrown away at the end.
+it at an instruction: where the first message of trouble is about to be printed, so many instructions before, at an instant of the guest's
+time, or at a place. --at without --hit is the last arrival before that message by the thread that prints it; the arrivals are counted in
+a repeat of their own. The machine stands there and can be looked into from outside; the guest has no part in it, and is thrown away at the end.
 
 Commands are read from the standard input, a line each:
   peek [TARGET]   what of ZFS is in memory, as vdevil peek shows it: everything by kind, a class, or a path
@@ -42,6 +46,7 @@ Commands are read from the standard input, a line each:
   registers       those of the CPU
   quit            ends, as the end of the input does`,
 		Example: `  vdevil step tonight/blkptr-dva-flip/flip/3
+  vdevil step tonight/blkptr-dva-flip/flip/3 --before 5000
   vdevil step tonight/legacy-dedup-gang/legacy/1 --at metaslab_free_concrete
   echo 'peek bp' | vdevil step ./bundle --at zio_free_sync --hit 14`,
 		Args: cobra.ExactArgs(1),
@@ -52,6 +57,9 @@ Commands are read from the standard input, a line each:
 	flags.StringVar(&f.at, "at", "", "`PLACE` in the kernel's code: a function, an instruction of it like space_map_write+0x12, or an address")
 	flags.UintVar(&f.hit, "hit", 0, "the arrival there, from 1 (default: the last one before the trouble)")
 	flags.StringArrayVar(&f.when, "when", nil, "`PATH=VALUE` that must hold at the function for an arrival to count; may be given several times")
+	flags.UintVar(&f.before, "before", 0, "so many `N` instructions before the trouble, to fifty of them")
+	flags.Float64Var(&f.time, "time", 0, "`SECONDS` of the guest's time, to ten nanoseconds; five instructions take as long")
+	cmd.MarkFlagsMutuallyExclusive("at", "before", "time")
 	f.add(flags)
 	return cmd
 }
@@ -81,6 +89,9 @@ func (a *app) step(ctx context.Context, f stepFlags, word string) error {
 	if err != nil {
 		return err
 	}
+	if f.time < 0 {
+		return usage(fmt.Errorf("--time: %v s is before the guest began", f.time))
+	}
 	b, err := a.recall(ctx, word)
 	if err != nil {
 		return err
@@ -89,7 +100,8 @@ func (a *app) step(ctx context.Context, f stepFlags, word string) error {
 	if err != nil {
 		return err
 	}
-	err = l.Step(ctx, b.spec, b.result, at, view.note, func(s lab.Stopped) error {
+	to := lab.Stop{At: at, Before: int(f.before), Time: time.Duration(math.Round(f.time * float64(time.Second)))}
+	err = l.Step(ctx, b.spec, b.result, to, view.note, func(s lab.Stopped) error {
 		view.close()
 		return a.lookAround(ctx, s)
 	})
@@ -99,7 +111,7 @@ func (a *app) step(ctx context.Context, f stepFlags, word string) error {
 
 // lookAround tells where the machine stands and does what is asked for.
 func (a *app) lookAround(ctx context.Context, s lab.Stopped) error {
-	if err := a.place(ctx, s); err != nil {
+	if err := a.place(s); err != nil {
 		return err
 	}
 	in := bufio.NewScanner(&answers{ctx, a.in})
@@ -115,7 +127,7 @@ func (a *app) lookAround(ctx context.Context, s lab.Stopped) error {
 		if word == "quit" {
 			return nil
 		}
-		if err := a.lookCommand(ctx, s, word, strings.TrimSpace(rest)); ctx.Err() != nil {
+		if err := a.lookCommand(ctx, &s, word, strings.TrimSpace(rest)); ctx.Err() != nil {
 			return context.Cause(ctx)
 		} else if err != nil {
 			_, _ = fmt.Fprintln(a.out, err)
@@ -123,7 +135,7 @@ func (a *app) lookAround(ctx context.Context, s lab.Stopped) error {
 	}
 }
 
-func (a *app) lookCommand(ctx context.Context, s lab.Stopped, word, rest string) error {
+func (a *app) lookCommand(ctx context.Context, s *lab.Stopped, word, rest string) error {
 	switch word {
 	case "":
 		return nil
@@ -139,13 +151,13 @@ func (a *app) lookCommand(ctx context.Context, s lab.Stopped, word, rest string)
 		if err := stepOn(ctx, s, rest); err != nil {
 			return err
 		}
-		return a.place(ctx, s)
+		return a.place(*s)
 	}
 	return fmt.Errorf("there is no command %q; write peek, step, registers or quit", word)
 }
 
 // stepOn executes instructions, after which the moment is another one.
-func stepOn(ctx context.Context, s lab.Stopped, count string) error {
+func stepOn(ctx context.Context, s *lab.Stopped, count string) error {
 	n, err := strconv.Atoi(cmp.Or(count, "1"))
 	if err != nil || n < 1 {
 		return fmt.Errorf("%q is no number of instructions", count)
@@ -162,21 +174,24 @@ func stepOn(ctx context.Context, s lab.Stopped, count string) error {
 	}
 	s.Func, s.Scope.Frame = nil, nil // the arguments are known at its entry only
 	s.Place = fmt.Sprintf("%#x", s.Registers.RIP)
+	if s.Time > 0 {
+		s.Time += time.Duration(n) * machine.Instruction
+	}
 	return nil
 }
 
 // place tells where the machine stands.
-func (a *app) place(ctx context.Context, s lab.Stopped) error {
-	elapsed, err := s.Bell.Elapsed(ctx)
-	if err != nil {
-		return err
-	}
+func (a *app) place(s lab.Stopped) error {
 	var text strings.Builder
 	fmt.Fprintf(&text, "at %s", s.Place)
 	if s.Func != nil {
 		fmt.Fprintf(&text, " (%#x), arrival %d", s.Registers.RIP, s.Hit)
 	}
-	fmt.Fprintf(&text, ", at %.8f s of the guest's time\n", elapsed.Seconds())
+	if s.Time > 0 {
+		fmt.Fprintf(&text, ", at %.9f s of the guest's time\n", s.Time.Seconds())
+	} else {
+		fmt.Fprintf(&text, ", before %.8f s of the guest's time, when its next timer is due\n", s.Next.Seconds())
+	}
 	if s.Func != nil {
 		arguments := s.Record("").Arguments
 		for _, p := range s.Func.Params {

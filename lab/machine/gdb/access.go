@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/binary"
 	"encoding/hex"
+	"errors"
 	"fmt"
 
 	"github.com/vdevil/vdevil/lab/machine"
@@ -72,6 +73,27 @@ func (c *Client) ReadVirt(ctx context.Context, cpu int, addr uint64, p []byte) e
 // as good a target as data. On error a part may have been written.
 func (c *Client) WriteVirt(ctx context.Context, cpu int, addr uint64, p []byte) error {
 	return c.memory(ctx, cpu, addr, p, c.write1)
+}
+
+// ReadPhys and WritePhys do the same at a physical address, with registers of devices, too: each access that a packet has room for is one.
+func (c *Client) ReadPhys(ctx context.Context, addr uint64, p []byte) error {
+	return c.memory(ctx, 0, addr, p, c.physical(c.read1))
+}
+
+// WritePhys writes.
+func (c *Client) WritePhys(ctx context.Context, addr uint64, p []byte) error {
+	return c.memory(ctx, 0, addr, p, c.physical(c.write1))
+}
+
+// physical has one transfer go past the page tables, by an extension of QEMU's.
+func (c *Client) physical(transfer func(context.Context, uint64, []byte) error) func(context.Context, uint64, []byte) error {
+	return func(ctx context.Context, addr uint64, p []byte) error {
+		if err := c.order(ctx, "Qqemu.PhyMemMode:1"); err != nil {
+			return err
+		}
+		err := transfer(ctx, addr, p)
+		return errors.Join(err, c.order(ctx, "Qqemu.PhyMemMode:0"))
+	}
 }
 
 // memory transfers p in pieces that fit into packets, in both directions.

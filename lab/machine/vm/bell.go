@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strings"
 	"sync"
 	"time"
 
@@ -30,6 +29,8 @@ type bell struct {
 	failed  chan struct{} // closed when err is set
 	err     error
 	dropped []uint64 // triggers of debuggers that are gone
+	// The guest's time after the last two stops.
+	elapsed, before time.Duration
 }
 
 // HasBell is true of machines that count their time.
@@ -55,6 +56,9 @@ func (m *vm) Hang(ctx context.Context, addr uint64) error {
 	m.bell = b
 	m.mu.Unlock()
 	r, err := client.Registers(ctx, 0)
+	if err == nil {
+		err = b.look(ctx)
+	}
 	switch {
 	case err != nil:
 		return m.explain("hang the bell", err)
@@ -86,25 +90,28 @@ func (b *bell) control(ctx context.Context, m *vm, command string) error {
 	return m.execute(ctx, command, nil, nil)
 }
 
-// hpet is where every q35 has the main counter of its HPET, which Linux starts early and which follows the guest's time; it counts ticks
-// of hpetTick (IA-PC HPET Specification 1.0a, 2.3.7).
-const (
-	hpet     = 0xfed000f0
-	hpetTick = 10 * time.Nanosecond
-)
+// Elapsed is as the guest's HPET has it.
+func (m *vm) Elapsed(context.Context) (next, before time.Duration, err error) {
+	b := m.hung()
+	if b == nil {
+		return 0, 0, fmt.Errorf("machine %s has no bell", m.ID())
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.elapsed, b.before, nil
+}
 
-// Elapsed asks the guest's HPET, as the guest would.
-func (m *vm) Elapsed(ctx context.Context) (time.Duration, error) {
-	out, err := hmp(ctx, m.process, fmt.Sprintf("xp /2wx %#x", hpet))
-	var low, high uint64
-	if err == nil {
-		_, text, _ := strings.Cut(out, ":")
-		_, err = fmt.Sscanf(text, " 0x%x 0x%x", &low, &high)
-	}
+// look asks the HPET of a machine that was stopped.
+func (b *bell) look(ctx context.Context) error {
+	low, err := b.register(ctx, hpetCounter)
 	if err != nil {
-		return 0, m.explain("read the guest's clock", err)
+		return err
 	}
-	return time.Duration(high<<32|low) * hpetTick, nil
+	high, err := b.register(ctx, hpetCounter+4)
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.before, b.elapsed = b.elapsed, time.Duration(high<<32|low)*hpetTick
+	return err
 }
 
 // Rung waits for the bell.
@@ -175,6 +182,9 @@ func (b *bell) run() {
 	ctx := context.Background() // it ends with the machine
 	for {
 		stop, err := b.client.Continue(ctx)
+		if err == nil {
+			err = b.look(ctx)
+		}
 		if err == nil && stop.Addr == b.addr {
 			b.sweep(ctx)
 			if err = b.pass(ctx); err == nil {
