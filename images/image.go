@@ -59,12 +59,14 @@ type Image struct {
 // off, it needs performance counters that an emulated CPU lacks.
 //
 // nokaslr: addresses are the same in every boot. norandmaps, those of programs too: an emulator translates their code once, and
-// not again wherever a process has it. clearcpuid=rep_good, as for what package vm calls slow. psi=0: nothing that counts pressure
-// wakes an idle guest. mitigations=off, no audit, no IPv6, no self-tests of ciphers, no checks of the TSC against other clocks: boot
+// not again wherever a process has it. clearcpuid=rep_good, as for what package vm calls slow. psi=0, and the last two: nothing
+// that counts pressure, looks for fragments of memory or sums up statistics wakes an idle guest each second or oftener; a guest that counts
+// its time has days of that. mitigations=off, no audit, no IPv6, no self-tests of ciphers, no checks of the TSC against other clocks: boot
 // time. panic=-1: a kernel panic restarts at once, which QEMU's -no-reboot makes an end.
 func (*Image) Cmdline(root string) string {
 	return "root=" + root + " rw console=ttyS0 nokaslr mitigations=off panic=-1 net.ifnames=0 quiet loglevel=6" +
-		" sysctl.kernel.printk=7 sysrq_always_enabled nmi_watchdog=0 watchdog_thresh=20 audit=0 ipv6.disable=1 tsc=reliable no_timer_check random.trust_cpu=on cryptomgr.notests norandmaps clearcpuid=rep_good psi=0"
+		" sysctl.kernel.printk=7 sysrq_always_enabled nmi_watchdog=0 watchdog_thresh=20 audit=0 ipv6.disable=1 tsc=reliable no_timer_check random.trust_cpu=on cryptomgr.notests norandmaps clearcpuid=rep_good psi=0" +
+		" sysctl.vm.compaction_proactiveness=0 sysctl.vm.stat_interval=60"
 }
 
 // file is what image.json says of a file.
