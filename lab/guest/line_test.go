@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/vdevil/vdevil/lab/machine"
 	"github.com/vdevil/vdevil/lab/machine/scripttest"
 )
 
@@ -43,13 +44,17 @@ func newRinger(t *testing.T, play func(frame) []frame) *ringer {
 	return r
 }
 
+var _ machine.Ringer = (*ringer)(nil)
+
 func (r *ringer) HasBell() bool                      { return true }
 func (r *ringer) Hang(context.Context, uint64) error { return errors.New("it hangs") }
 
 func (r *ringer) Elapsed(context.Context) (now, before time.Duration, err error) { return 0, 0, nil }
 
-func (r *ringer) SetAlarm(context.Context, time.Duration) error {
-	return errors.New("it does not ring by itself")
+func (r *ringer) SetAlarm(context.Context, time.Duration) error { return errors.New("it has no timer") }
+
+func (r *ringer) SetTicks(context.Context, time.Duration, time.Duration) error {
+	return errors.New("it has no timer")
 }
 
 func (r *ringer) Rung(ctx context.Context) error {
