@@ -91,7 +91,7 @@ func (b *bell) control(ctx context.Context, m *vm, command string) error {
 }
 
 // Elapsed is as the guest's HPET has it.
-func (m *vm) Elapsed(context.Context) (next, before time.Duration, err error) {
+func (m *vm) Elapsed(context.Context) (now, before time.Duration, err error) {
 	b := m.hung()
 	if b == nil {
 		return 0, 0, fmt.Errorf("machine %s has no bell", m.ID())
