@@ -109,12 +109,15 @@ func (w *Worker) unsureOf(s scenarios.Step) {
 	}
 }
 
-// settled notes that what was churned is on the disks, unless that went wrong.
+// settled notes that what was churned, and what operations did, is on the disks, unless that went wrong.
 func (w *Worker) settled(err error) error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if err == nil {
 		clear(w.unsynced)
+		if w.model != nil {
+			w.model.Synced()
+		}
 	}
 	return err
 }

@@ -137,7 +137,10 @@ func (w *Worker) do(ctx context.Context, s scenarios.Step) error {
 		return w.Arm(ctx)
 	case s.Reboot:
 		w.forgetUnsynced()
-		return w.Reboot(ctx)
+		if err := w.Reboot(ctx); err != nil {
+			return err
+		}
+		return w.cut(ctx)
 	case s.Import:
 		return g.Import(ctx, w.Pool)
 	case s.Export:

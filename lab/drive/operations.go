@@ -80,6 +80,18 @@ func (w *Worker) operations(ctx context.Context, s scenarios.Step) error {
 	return nil
 }
 
+// cut has the model forget what a power cut may take, and brings what operations have left on the machine's own disk, which is as it was
+// before them.
+func (w *Worker) cut(ctx context.Context) error {
+	if w.model == nil {
+		return nil
+	}
+	w.model.Cut()
+	w.model.Expect(&w.oracle)
+	path, key := ops.Key()
+	return w.Guest.WriteFile(ctx, path, key)
+}
+
 // misread notes what an operation read if that is not what the file has, as the oracle would.
 func (w *Worker) misread(o ops.Op, a ops.Answer) {
 	path, data, reads := w.model.Reads(o)

@@ -9,7 +9,7 @@ import (
 // ofDatasets are the operations on datasets and snapshots.
 var ofDatasets = []*kind{
 	{
-		form: "create DATASET PROPERTY...", does: "makes a dataset",
+		form: "create DATASET PROPERTY...", does: "makes a dataset", waits: true,
 		shell: func(o Op, _ Place) string {
 			before, words := "", []string{"zfs create"}
 			for _, p := range o.rest(1) {
@@ -33,7 +33,7 @@ var ofDatasets = []*kind{
 		},
 	},
 	{
-		form: "set DATASET PROPERTY", does: "sets a property",
+		form: "set DATASET PROPERTY", does: "sets a property", waits: true,
 		shell: func(o Op, _ Place) string { return fmt.Sprintf("zfs set %s %s", o.arg(1), o.arg(0)) },
 		foretell: func(m *Model, o Op) (Fate, string) {
 			fate, why := m.onDataset(o)
@@ -44,7 +44,7 @@ var ofDatasets = []*kind{
 		},
 	},
 	{
-		form: "move DATASET DATASET", does: "gives a dataset another name",
+		form: "move DATASET DATASET", does: "gives a dataset another name", waits: true,
 		shell: func(o Op, _ Place) string { return fmt.Sprintf("zfs rename %s %s", o.arg(0), o.arg(1)) },
 		foretell: func(m *Model, o Op) (Fate, string) {
 			if fate, why := m.onDataset(o); fate != Succeeds {
@@ -58,7 +58,7 @@ var ofDatasets = []*kind{
 		},
 	},
 	{
-		form: "snapshot SNAPSHOT", does: "takes a snapshot",
+		form: "snapshot SNAPSHOT", does: "takes a snapshot", waits: true,
 		shell: func(o Op, _ Place) string { return "zfs snapshot " + o.arg(0) },
 		foretell: func(m *Model, o Op) (Fate, string) {
 			switch d, s := m.find(o.arg(0)); {
@@ -92,7 +92,7 @@ var ofDatasets = []*kind{
 		},
 	},
 	{
-		form: "destroy-snapshot SNAPSHOT", does: "destroys a snapshot",
+		form: "destroy-snapshot SNAPSHOT", does: "destroys a snapshot", waits: true,
 		shell: func(o Op, _ Place) string { return "zfs destroy " + o.arg(0) },
 		foretell: func(m *Model, o Op) (Fate, string) {
 			if fate, why := m.onSnapshot(o); fate != Succeeds {
@@ -110,7 +110,7 @@ var ofDatasets = []*kind{
 		},
 	},
 	{
-		form: "destroy DATASET", does: "destroys a dataset with its snapshots",
+		form: "destroy DATASET", does: "destroys a dataset with its snapshots", waits: true,
 		shell: func(o Op, _ Place) string { return "zfs destroy -r " + o.arg(0) },
 		foretell: func(m *Model, o Op) (Fate, string) {
 			if fate, why := m.onDataset(o); fate != Succeeds {
@@ -124,7 +124,7 @@ var ofDatasets = []*kind{
 		done: func(m *Model, o Op) { delete(m.datasets, o.arg(0)) },
 	},
 	{
-		form: "clone DATASET SNAPSHOT", does: "makes a dataset that begins as a snapshot",
+		form: "clone DATASET SNAPSHOT", does: "makes a dataset that begins as a snapshot", waits: true,
 		shell: func(o Op, _ Place) string { return fmt.Sprintf("zfs clone %s %s", o.arg(1), o.arg(0)) },
 		foretell: func(m *Model, o Op) (Fate, string) {
 			d, s := m.find(o.arg(1))
@@ -146,7 +146,7 @@ var ofDatasets = []*kind{
 		},
 	},
 	{
-		form: "promote DATASET", does: "makes a clone the dataset, and that its clone",
+		form: "promote DATASET", does: "makes a clone the dataset, and that its clone", waits: true,
 		shell: func(o Op, _ Place) string { return "zfs promote " + o.arg(0) },
 		foretell: func(m *Model, o Op) (Fate, string) {
 			if fate, why := m.onDataset(o); fate != Succeeds {
@@ -174,7 +174,7 @@ var ofDatasets = []*kind{
 		},
 	},
 	{
-		form: "rollback SNAPSHOT", does: "makes a dataset what a snapshot is, and destroys the later ones",
+		form: "rollback SNAPSHOT", does: "makes a dataset what a snapshot is, and destroys the later ones", waits: true,
 		shell: func(o Op, _ Place) string { return "zfs rollback -r " + o.arg(0) },
 		foretell: func(m *Model, o Op) (Fate, string) {
 			if fate, why := m.onSnapshot(o); fate != Succeeds {
@@ -193,7 +193,7 @@ var ofDatasets = []*kind{
 		},
 	},
 	{
-		form: "hold SNAPSHOT TAG", does: "keeps a snapshot from being destroyed",
+		form: "hold SNAPSHOT TAG", does: "keeps a snapshot from being destroyed", waits: true,
 		shell: func(o Op, _ Place) string { return fmt.Sprintf("zfs hold %s %s", o.arg(1), o.arg(0)) },
 		foretell: func(m *Model, o Op) (Fate, string) {
 			fate, why := m.onSnapshot(o)
@@ -208,7 +208,7 @@ var ofDatasets = []*kind{
 		},
 	},
 	{
-		form: "release SNAPSHOT TAG", does: "ends a hold",
+		form: "release SNAPSHOT TAG", does: "ends a hold", waits: true,
 		shell: func(o Op, _ Place) string { return fmt.Sprintf("zfs release %s %s", o.arg(1), o.arg(0)) },
 		foretell: func(m *Model, o Op) (Fate, string) {
 			fate, why := m.onSnapshot(o)
@@ -223,7 +223,7 @@ var ofDatasets = []*kind{
 		},
 	},
 	{
-		form: "bookmark SNAPSHOT NAME", does: "bookmarks a snapshot",
+		form: "bookmark SNAPSHOT NAME", does: "bookmarks a snapshot", waits: true,
 		shell: func(o Op, _ Place) string {
 			name, _, _ := strings.Cut(o.arg(0), "@")
 			return fmt.Sprintf("zfs bookmark %s %s#%s", o.arg(0), name, o.arg(1))
@@ -237,7 +237,7 @@ var ofDatasets = []*kind{
 		},
 	},
 	{
-		form: "send SNAPSHOT DATASET FLAGS BASE", does: "sends a snapshot, from a base on, and receives it as a dataset",
+		form: "send SNAPSHOT DATASET FLAGS BASE", does: "sends a snapshot, from a base on, and receives it as a dataset", waits: true,
 		shell: func(o Op, _ Place) string {
 			words := "zfs send"
 			if o.arg(2) != "-" {

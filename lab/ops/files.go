@@ -16,7 +16,7 @@ func random(seed, size int64) string {
 // ofFiles are the operations on files.
 var ofFiles = []*kind{
 	{
-		form: "write FILE OFFSET SIZE SEED", does: "writes random bytes, the same for the same seed",
+		form: "write FILE OFFSET SIZE SEED", does: "writes random bytes, the same for the same seed", changes: 1,
 		shell: func(o Op, _ Place) string {
 			return fmt.Sprintf("%s | dd of=%s bs=1M seek=%d oflag=seek_bytes conv=notrunc iflag=fullblock status=none", random(o.size(3), o.size(2)), o.arg(0), o.size(1))
 		},
@@ -31,7 +31,7 @@ var ofFiles = []*kind{
 		failed: (*Model).lost,
 	},
 	{
-		form: "fill FILE OFFSET SIZE BYTE", does: "writes one letter again and again, which compresses and is there twice",
+		form: "fill FILE OFFSET SIZE BYTE", does: "writes one letter again and again, which compresses and is there twice", changes: 1,
 		shell: func(o Op, _ Place) string {
 			return fmt.Sprintf("head -c %d /dev/zero | tr '\\0' %s | dd of=%s bs=1M seek=%d oflag=seek_bytes conv=notrunc iflag=fullblock status=none", o.size(2), o.arg(3), o.arg(0), o.size(1))
 		},
@@ -45,7 +45,7 @@ var ofFiles = []*kind{
 		failed: (*Model).lost,
 	},
 	{
-		form: "map FILE OFFSET SIZE SEED", does: "writes random bytes to a part of a file through memory",
+		form: "map FILE OFFSET SIZE SEED", does: "writes random bytes to a part of a file through memory", changes: 1,
 		shell: func(o Op, _ Place) string {
 			return fmt.Sprintf("xfs_io -c 'mmap -rw 0 %d' -c 'mwrite %d %d' -c msync %s", o.size(1)+o.size(2), o.size(1), o.size(2), o.arg(0))
 		},
@@ -71,7 +71,7 @@ var ofFiles = []*kind{
 		},
 	},
 	{
-		form: "truncate FILE SIZE", does: "makes a file as long as that, with a hole at its end if it was shorter",
+		form: "truncate FILE SIZE", does: "makes a file as long as that, with a hole at its end if it was shorter", changes: 1,
 		shell: func(o Op, _ Place) string { return fmt.Sprintf("truncate -s %d %s", o.size(1), o.arg(0)) },
 		request: func(o Op, _ Place) Request {
 			return Request{Do: "truncate", Path: o.arg(0), Size: o.size(1)}
@@ -81,7 +81,7 @@ var ofFiles = []*kind{
 		failed:   (*Model).lost,
 	},
 	{
-		form: "punch FILE OFFSET SIZE", does: "makes a hole",
+		form: "punch FILE OFFSET SIZE", does: "makes a hole", changes: 1,
 		shell: func(o Op, _ Place) string {
 			return fmt.Sprintf("fallocate -p -o %d -l %d %s", o.size(1), o.size(2), o.arg(0))
 		},
@@ -103,7 +103,7 @@ var ofFiles = []*kind{
 		},
 	},
 	{
-		form: "reflink FILE FROM", does: "makes a file that shares all blocks of another one",
+		form: "reflink FILE FROM", does: "makes a file that shares all blocks of another one", changes: 1,
 		shell: func(o Op, _ Place) string { return fmt.Sprintf("cp --reflink=always %s %s", o.arg(1), o.arg(0)) },
 		request: func(o Op, _ Place) Request {
 			return Request{Do: "reflink", Path: o.arg(0), From: o.arg(1)}
@@ -127,7 +127,7 @@ var ofFiles = []*kind{
 		},
 	},
 	{
-		form: "copy FILE OFFSET FROM OFFSET SIZE", does: "copies a part of another file, with copy_file_range",
+		form: "copy FILE OFFSET FROM OFFSET SIZE", does: "copies a part of another file, with copy_file_range", changes: 1,
 		shell: func(o Op, _ Place) string {
 			return fmt.Sprintf("xfs_io -f -c 'copy_range -s %d -d %d -l %d %s' %s", o.size(3), o.size(1), o.size(4), o.arg(2), o.arg(0))
 		},
@@ -156,7 +156,7 @@ var ofFiles = []*kind{
 		},
 	},
 	{
-		form: "rename FILE FROM", does: "gives a file another name, and takes that from the one that had it",
+		form: "rename FILE FROM", does: "gives a file another name, and takes that from the one that had it", changes: 2,
 		shell: func(o Op, _ Place) string { return fmt.Sprintf("mv -T %s %s", o.arg(1), o.arg(0)) },
 		request: func(o Op, _ Place) Request {
 			return Request{Do: "rename", Path: o.arg(0), From: o.arg(1)}
@@ -173,7 +173,7 @@ var ofFiles = []*kind{
 		},
 	},
 	{
-		form: "link FILE FROM", does: "gives a file a second name",
+		form: "link FILE FROM", does: "gives a file a second name", changes: 1,
 		shell: func(o Op, _ Place) string { return fmt.Sprintf("ln %s %s", o.arg(1), o.arg(0)) },
 		request: func(o Op, _ Place) Request {
 			return Request{Do: "link", Path: o.arg(0), From: o.arg(1)}
@@ -192,7 +192,7 @@ var ofFiles = []*kind{
 		},
 	},
 	{
-		form: "remove FILE", does: "removes a file, or one of its names",
+		form: "remove FILE", does: "removes a file, or one of its names", changes: 1,
 		shell: func(o Op, _ Place) string { return "rm " + o.arg(0) },
 		request: func(o Op, _ Place) Request {
 			return Request{Do: "remove", Path: o.arg(0)}

@@ -18,6 +18,10 @@ type kind struct {
 	foretell func(m *Model, o Op) (Fate, string)
 	// done and failed are what it changes; nil is nothing.
 	done, failed func(m *Model, o Op)
+	// changes is how many of its first arguments are files that are other ones by then, also where it failed.
+	changes int
+	// waits says that it ends when all that was done before is on the disks.
+	waits bool
 }
 
 // Request is what the helper is asked for.
@@ -31,8 +35,11 @@ func (o Op) Request(p Place) Request {
 // Shell is a line of shell that does the same.
 func (o Op) Shell(p Place) string { return o.kind.shell(o, p) }
 
-// key is where the key of encrypted datasets lies in a guest.
+// key is where the key of encrypted datasets lies in a guest, on the machine's own disk.
 const key = "/root/vdevil.key"
+
+// Key is that file, which a machine that was switched off has no more.
+func Key() (path string, content []byte) { return key, make([]byte, 32) }
 
 // kinds are all operations by their words.
 var kinds map[string]*kind

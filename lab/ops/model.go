@@ -36,6 +36,8 @@ type dataset struct {
 	// locked ones are not mounted, as their key is not there.
 	locked    bool
 	encrypted bool
+	// touched files may be otherwise on the disks, under these names, and lost ones are what a power cut left of such: nobody knows.
+	touched, lost map[string]bool
 	// rekeyed ones have been promoted, or made room for that: whose key is theirs has changed, and clones of them are not always mounted.
 	rekeyed bool
 }
@@ -124,16 +126,91 @@ const (
 )
 
 // Foretell says what must become of an operation that is done now, and why where it must be refused.
-func (m *Model) Foretell(o Op) (Fate, string) { return o.kind.foretell(m, o) }
+func (m *Model) Foretell(o Op) (Fate, string) {
+	if m.atLost(o) {
+		return Either, ""
+	}
+	return o.kind.foretell(m, o)
+}
 
 // Note takes in that an operation was done, or was refused.
 func (m *Model) Note(o Op, done bool) {
+	m.touch(o)
 	switch {
+	case m.atLost(o):
+		if o.kind.changes > 0 {
+			m.lost(o)
+		}
 	case done && o.kind.done != nil:
 		o.kind.done(m, o)
 	case !done && o.kind.failed != nil:
 		o.kind.failed(m, o)
 	}
+	m.touch(o)
+	if !done {
+		return
+	}
+	if o.kind.waits {
+		m.Synced()
+	}
+	if o.Word == "fsync" {
+		if d, f, _ := m.file(o.arg(0)); f != nil {
+			maps.DeleteFunc(d.touched, func(name string, _ bool) bool { return d.files[name] == f })
+		}
+	}
+}
+
+// touch notes that the files of an operation, by all their names, are not on the disks as they are.
+func (m *Model) touch(o Op) {
+	for i := range o.kind.changes {
+		d, f, name := m.file(o.arg(i))
+		if d == nil {
+			continue
+		}
+		if d.touched == nil {
+			d.touched = map[string]bool{}
+		}
+		d.touched[name] = true
+		for other, g := range d.files {
+			if g == f {
+				d.touched[other] = true
+			}
+		}
+	}
+}
+
+// Synced notes that everything is on the disks.
+func (m *Model) Synced() {
+	for _, d := range m.datasets {
+		clear(d.touched)
+	}
+}
+
+// Cut is a power cut: a file that was touched since it was on the disks may be as it was, or there under another name, or not at all.
+// Datasets and snapshots are as they were, since what makes them waits for the disks.
+func (m *Model) Cut() {
+	for _, d := range m.datasets {
+		for name := range d.touched {
+			delete(d.files, name)
+			if d.lost == nil {
+				d.lost = map[string]bool{}
+			}
+			d.lost[name] = true
+		}
+		clear(d.touched)
+	}
+}
+
+// atLost says whether an operation is about a file of which nobody knows whether it is there.
+func (m *Model) atLost(o Op) bool {
+	for i, a := range o.kind.args {
+		if a.name == "FILE" || a.name == "FROM" {
+			if d, _, name := m.file(o.arg(i)); d != nil && d.lost[name] {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // Reads is what an operation that reads a file must get; not so where it reads none, or nobody knows what it has.

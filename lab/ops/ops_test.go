@@ -326,6 +326,59 @@ func sets(m *Model, path string) []map[string]*file {
 
 // TestGenerate expects programs that can be read, that are the same for the same seed, use what they are to use, and can be done for the
 // most part.
+// TestCut expects a power cut to leave what was on the disks, by whatever it got there, and nobody to be sure of the rest.
+func TestCut(t *testing.T) {
+	for _, c := range []struct{ program, files string }{
+		{"write /tank/a/f1 0 4K 1", ""},
+		{"write /tank/a/f1 0 4K 1\nsync", "f1"},
+		{"write /tank/a/f1 0 4K 1\nset tank/b atime=off", "f1"}, // which waits for all of the pool
+		{"write /tank/a/f1 0 4K 1\nbegin-sync 300\nparameter zfs_txg_timeout 5", ""},
+		{"write /tank/a/f1 0 4K 1\nwrite /tank/a/f2 0 4K 1\nfsync /tank/a/f2", "f2"},
+		{"write /tank/a/f1 0 4K 1\nlink /tank/a/f2 /tank/a/f1\nsync\npunch /tank/a/f2 0 4K\nwrite /tank/b/f3 0 4K 1", ""}, // by its other name, too
+		{"write /tank/a/f1 0 4K 1\nsync\nreflink /tank/a/f2 /tank/a/f1\nread /tank/a/f1\nrewrite /tank/a/f1", "f1"},
+		{"write /tank/a/f1 0 4K 1\nsync\nrename /tank/a/f2 /tank/a/f1\nrename /tank/a/f1 /tank/a/f2", ""},
+		{"write /tank/a/f1 0 4K 1\nsync\nremove /tank/a/f1", ""},
+		{"write /tank/a/f1 0 4K 1\nsync\n!write /tank/a/f1 0 4K 2", ""},
+		{"write /tank/a/f1 0 4K 1\n!snapshot tank/a@s2", ""},
+		{"write /tank/a/f1 0 4K 1\nsnapshot tank/a@s1\nremove /tank/a/f1", ".zfs/snapshot/s1/f1"},
+	} {
+		m := NewModel(place)
+		did(t, m, "create tank/a\ncreate tank/b\n"+c.program)
+		var o oracle.Oracle
+		m.Expect(&o)
+		m.Cut()
+		m.Expect(&o)
+		var files []string
+		for _, f := range o.Files() {
+			files = append(files, strings.TrimPrefix(f, "/tank/a/"))
+		}
+		if got := strings.Join(files, " "); got != c.files {
+			t.Errorf("%s\nis sure of %q, want %q", c.program, got, c.files)
+		}
+	}
+
+	m := NewModel(place)
+	did(t, m, "create tank/a\nwrite /tank/a/f2 0 4K 1\nsync\nwrite /tank/a/f1 0 4K 1")
+	m.Cut()
+	for text, want := range map[string]Fate{
+		"read /tank/a/f1": Either, "remove /tank/a/f1": Either, "reflink /tank/a/f3 /tank/a/f1": Either,
+		"read /tank/a/f2": Succeeds, "read /tank/a/f3": Refused, "link /tank/a/f2 /tank/a/f2": Refused, "snapshot tank/a@s1": Succeeds,
+	} {
+		p, err := Parse(text)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if fate, _ := m.Foretell(p[0]); fate != want {
+			t.Errorf("after the cut %q must %s, want %s", text, fate, want)
+		}
+	}
+	did(t, m, "rename /tank/a/f2 /tank/a/f1")
+	var o oracle.Oracle
+	if m.Expect(&o); len(o.Files()) > 0 {
+		t.Errorf("sure of %q, over which something was renamed that may not have been there", o.Files())
+	}
+}
+
 func TestGenerate(t *testing.T) {
 	used := map[string]int{}
 	doable, all := 0, 0

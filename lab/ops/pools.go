@@ -7,7 +7,7 @@ import (
 // ofPools are the operations on the pool as a whole.
 var ofPools = []*kind{
 	{
-		form: "sync", does: "waits until the pool has written everything",
+		form: "sync", does: "waits until the pool has written everything", waits: true,
 		shell:    func(_ Op, p Place) string { return "zpool sync " + p.Pool },
 		foretell: always,
 	},
@@ -23,7 +23,7 @@ var ofPools = []*kind{
 		foretell: always,
 	},
 	{
-		form: "reimport", does: "exports the pool and imports it again",
+		form: "reimport", does: "exports the pool and imports it again", waits: true,
 		shell: func(_ Op, p Place) string {
 			return fmt.Sprintf("zpool export %[1]s && zpool import -d /dev/disk/by-id %[1]s && { zfs load-key -a; zfs mount -a; }", p.Pool)
 		},
@@ -38,7 +38,7 @@ var ofPools = []*kind{
 		},
 	},
 	{
-		form: "checkpoint", does: "takes a checkpoint of the pool",
+		form: "checkpoint", does: "takes a checkpoint of the pool", waits: true,
 		shell: func(_ Op, p Place) string { return "zpool checkpoint " + p.Pool },
 		foretell: func(m *Model, _ Op) (Fate, string) {
 			if m.checkpoint {
@@ -49,7 +49,7 @@ var ofPools = []*kind{
 		done: func(m *Model, _ Op) { m.checkpoint = true },
 	},
 	{
-		form: "discard", does: "discards the checkpoint",
+		form: "discard", does: "discards the checkpoint", waits: true,
 		shell: func(_ Op, p Place) string { return "zpool checkpoint -d -w " + p.Pool },
 		foretell: func(m *Model, _ Op) (Fate, string) {
 			if !m.checkpoint {

@@ -122,6 +122,8 @@ func TestWrongUsage(t *testing.T) {
 		{"step x --at zio_free --when txg", `--when: "txg" is no condition; write for example txg=42`},
 		{"run flush-lies --exact", "--exact: flush-lies.yaml:"},
 		{"hunt --draw 0", "--draw, --operations and --trials: write 1 at least"},
+		{"hunt --faults disk", `--faults: "disk" is unknown; write none, power or memory`},
+		{"hunt --faults power --scenario random-bits", "--faults and --scenario: the scenario says which fault there is"},
 		{"hunt --zfs 2.3.1", `no recipe for OpenZFS "2.3.1"`},
 		{"minimize", "accepts 1 arg(s), received 0"},
 		{"minimize blkptr-dva-flip", "the workload of blkptr-dva-flip has no step operations; of one with generate, name a trial"},

@@ -18,6 +18,7 @@ import (
 type huntFlags struct {
 	searchFlags
 	scenario string
+	faults   string
 	exact    bool
 	versions []string
 	features []string
@@ -42,6 +43,7 @@ A hunt is a campaign: vdevil resume goes on with one that was broken off, vdevil
 takes a trial of it and writes a scenario with controls. The exit status is 1 when anything was found.`,
 		Example: `  vdevil hunt --budget 20m
   vdevil hunt --zfs 2.3.9,2.4.4 --exact --budget 8h --name night
+  vdevil hunt --faults power --exact --budget 1h
   vdevil hunt --features dedup,gang,snapshot --draw 2 --trials 50 --seed 1
   vdevil minimize night/hunt/mirror-legacy-dedup/17`,
 		Args: cobra.NoArgs,
@@ -56,13 +58,25 @@ takes a trial of it and writes a scenario with controls. The exit status is 1 wh
 	flags.UintVar(&f.long, "long", 40, "so many `N` in every second program, which is of half the features; 0 for none")
 	flags.UintVar(&f.trials, "trials", 1000, "at most so many `N` programs")
 	flags.BoolVar(&f.minimize, "minimize", true, "look for the fewest operations of what was found")
-	flags.StringVar(&f.scenario, "scenario", "random-operations", "the `SCENARIO` with pools, and what comes after the operations")
+	flags.StringVar(&f.faults, "faults", "none", "`none|power|memory`: nothing but the operations, a power cut after the last one, or a bit that flips in the memory of ZFS")
+	flags.StringVar(&f.scenario, "scenario", "", "the `SCENARIO` with pools, a fault perhaps, and what comes after the operations (default: that of --faults)")
 	addExact(flags, &f.exact)
 	f.addSearch(cmd, "hunt-SEED")
 	return cmd
 }
 
+// faulty are the scenarios of hunts with faults.
+var faulty = map[string]string{"none": "random-operations", "power": "random-cuts", "memory": "random-bits"}
+
 func (a *app) hunt(ctx context.Context, f huntFlags) error {
+	switch with, known := faulty[f.faults]; {
+	case !known:
+		return usage(fmt.Errorf("--faults: %q is unknown; write none, power or memory", f.faults))
+	case f.scenario == "":
+		f.scenario = with
+	case f.faults != "none":
+		return usage(errors.New("--faults and --scenario: the scenario says which fault there is; leave one of them out"))
+	}
 	found, err := find([]string{f.scenario})
 	if err == nil && f.exact {
 		found, err = counting(found)
