@@ -136,11 +136,7 @@ func (w *Worker) do(ctx context.Context, s scenarios.Step) error {
 	case s.Arm:
 		return w.Arm(ctx)
 	case s.Reboot:
-		w.forgetUnsynced()
-		if err := w.Reboot(ctx); err != nil {
-			return err
-		}
-		return w.cut(ctx)
+		return w.reboot(ctx)
 	case s.Import:
 		return g.Import(ctx, w.Pool)
 	case s.Export:

@@ -80,16 +80,19 @@ func (w *Worker) operations(ctx context.Context, s scenarios.Step) error {
 	return nil
 }
 
-// cut has the model forget what a power cut may take, and brings what operations have left on the machine's own disk, which is as it was
-// before them.
-func (w *Worker) cut(ctx context.Context) error {
-	if w.model == nil {
-		return nil
+// reboot goes on in a fresh machine: what the power cut may take is forgotten, and the key is brought that operations have left on the
+// machine's own disk, which is as it was before them.
+func (w *Worker) reboot(ctx context.Context) error {
+	w.forgetUnsynced()
+	if err := w.Reboot(ctx); err != nil || w.model == nil {
+		return err
 	}
 	w.model.Cut()
 	w.model.Expect(&w.oracle)
-	path, key := ops.Key()
-	return w.Guest.WriteFile(ctx, path, key)
+	if file, key, needed := w.model.Key(); needed {
+		return w.Guest.WriteFile(ctx, file, key)
+	}
+	return nil
 }
 
 // misread notes what an operation read if that is not what the file has, as the oracle would.

@@ -1,6 +1,7 @@
 package drive
 
 import (
+	"context"
 	"errors"
 	"os"
 	"path/filepath"
@@ -75,6 +76,30 @@ func TestOperations(t *testing.T) {
 		}
 		if strings.Contains(program, "@s1") != (snapshots == 2) {
 			t.Errorf("%s: %d files of snapshots are known", program, snapshots)
+		}
+	}
+}
+
+// TestOperationsCut expects what operations did to be forgotten with the power where it was not synced, and only there.
+func TestOperationsCut(t *testing.T) {
+	dir, err := os.MkdirTemp("/tmp", "t") // a path as that of a dataset
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	for _, c := range []struct {
+		last    string
+		missing int
+	}{{"parameter zfs_txg_timeout 5", 1}, {"sync", 2}} {
+		s := newSite(t)
+		s.Pool = "tmp"
+		s.Reboot = func(context.Context) error { return errors.Join(os.Remove(dir+"/f1"), os.Remove(dir+"/f2")) }
+		program := strings.ReplaceAll("create D\nwrite /D/f1 0 100 1\nsync\nwrite /D/f2 0 100 2\n"+c.last, "D", "tmp/"+filepath.Base(dir))
+		if err := s.Run(t.Context(), []scenarios.Step{{Operations: program}, {Reboot: true}, {Verify: true}}); err != nil {
+			t.Fatal(err)
+		}
+		if got := s.Done().Findings.Of(oracle.Missing); len(got) != c.missing {
+			t.Errorf("%s: missing are %q, want %d", program, got, c.missing)
 		}
 	}
 }

@@ -38,9 +38,6 @@ func (o Op) Shell(p Place) string { return o.kind.shell(o, p) }
 // key is where the key of encrypted datasets lies in a guest, on the machine's own disk.
 const key = "/root/vdevil.key"
 
-// Key is that file, which a machine that was switched off has no more.
-func Key() (path string, content []byte) { return key, make([]byte, 32) }
-
 // kinds are all operations by their words.
 var kinds map[string]*kind
 

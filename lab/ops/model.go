@@ -201,6 +201,14 @@ func (m *Model) Cut() {
 	}
 }
 
+// Key is the key of encrypted datasets, if there are some, which a machine that was switched off has no more.
+func (m *Model) Key() (file string, content []byte, needed bool) {
+	for _, d := range m.datasets {
+		needed = needed || d.encrypted
+	}
+	return key, make([]byte, 32), needed
+}
+
 // atLost says whether an operation is about a file of which nobody knows whether it is there.
 func (m *Model) atLost(o Op) bool {
 	for i, a := range o.kind.args {
