@@ -138,9 +138,7 @@ func (m *Model) Note(o Op, done bool) {
 	m.touch(o)
 	switch {
 	case m.atLost(o):
-		if o.kind.changes > 0 {
-			m.lost(o)
-		}
+		m.lose(o)
 	case done && o.kind.done != nil:
 		o.kind.done(m, o)
 	case !done && o.kind.failed != nil:
@@ -191,11 +189,7 @@ func (m *Model) Synced() {
 func (m *Model) Cut() {
 	for _, d := range m.datasets {
 		for name := range d.touched {
-			delete(d.files, name)
-			if d.lost == nil {
-				d.lost = map[string]bool{}
-			}
-			d.lost[name] = true
+			d.lose(name)
 		}
 		clear(d.touched)
 	}
@@ -207,6 +201,28 @@ func (m *Model) Key() (file string, content []byte, needed bool) {
 		needed = needed || d.encrypted
 	}
 	return key, make([]byte, 32), needed
+}
+
+// lose takes in an operation of which nobody knows what it met: its files are lost, too, and what they share with other names is unknown.
+func (m *Model) lose(o Op) {
+	for i := range o.kind.changes {
+		d, f, name := m.file(o.arg(i))
+		if d == nil {
+			continue
+		}
+		if f != nil {
+			f.unknown = true
+		}
+		d.lose(name)
+	}
+}
+
+func (d *dataset) lose(name string) {
+	delete(d.files, name)
+	if d.lost == nil {
+		d.lost = map[string]bool{}
+	}
+	d.lost[name] = true
 }
 
 // atLost says whether an operation is about a file of which nobody knows whether it is there.

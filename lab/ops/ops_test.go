@@ -368,10 +368,19 @@ func TestCut(t *testing.T) {
 			t.Errorf("after the cut %q must %s, want %s", text, fate, want)
 		}
 	}
-	did(t, m, "rename /tank/a/f2 /tank/a/f1")
-	var o oracle.Oracle
-	if m.Expect(&o); len(o.Files()) > 0 {
-		t.Errorf("sure of %q, over which something was renamed that may not have been there", o.Files())
+	for _, rename := range []string{"rename /tank/a/f2 /tank/a/f1", "rename /tank/a/f1 /tank/a/f2"} {
+		m := NewModel(place)
+		did(t, m, "create tank/a\nwrite /tank/a/f2 0 4K 1\nlink /tank/a/f3 /tank/a/f2\nsync\nwrite /tank/a/f1 0 4K 1")
+		m.Cut()
+		did(t, m, rename)
+		var o oracle.Oracle
+		if m.Expect(&o); len(o.Files()) > 0 {
+			t.Errorf("%s: sure of %q, which may not have been what was renamed", rename, o.Files())
+		}
+		p, _ := Parse("read /tank/a/f2")
+		if fate, _ := m.Foretell(p[0]); fate != Either {
+			t.Errorf("%s: f2 must %s", rename, fate)
+		}
 	}
 }
 
