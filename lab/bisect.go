@@ -13,6 +13,7 @@ import (
 	"github.com/vdevil/vdevil/lab/campaign"
 	"github.com/vdevil/vdevil/lab/report"
 	"github.com/vdevil/vdevil/lab/store"
+	"github.com/vdevil/vdevil/lab/trial"
 	"github.com/vdevil/vdevil/scenarios"
 )
 
@@ -149,7 +150,7 @@ func (l *Lab) commits(ctx context.Context, b *bisection, old, new string) error 
 	}
 	b.Source, b.Old, b.New, b.Backports = repo.Dir, from.Commit, to.Commit, l.opts.Backports
 	var skip []string
-	b.Candidates, skip, b.Fork, err = candidates(h, func(t source.Tree) (campaign.Image, error) { return l.Plan(ctx, repo, t) })
+	b.Candidates, skip, b.Fork, err = candidates(h, func(t source.Tree) (trial.Image, error) { return l.Plan(ctx, repo, t) })
 	b.Skip = append(b.Skip, skip...)
 	if err == nil && len(b.Candidates) == 1 {
 		return misnamed(ctx, fmt.Errorf("%s and %s, and all between them, compile to the same modules and programs: no trial can tell them apart", old, new))
@@ -159,7 +160,7 @@ func (l *Lab) commits(ctx context.Context, b *bisection, old, new string) error 
 
 // candidates are the commits of a history as the images that they have: those that follow each other and have the same one are one.
 // skip are hashes of those that can have none, as no kernel of the lab is one for them.
-func candidates(h source.History, plan func(source.Tree) (campaign.Image, error)) (all []bisect.Candidate, skip []string, fork int, err error) {
+func candidates(h source.History, plan func(source.Tree) (trial.Image, error)) (all []bisect.Candidate, skip []string, fork int, err error) {
 	fork = -1
 	for i, c := range h.Commits {
 		img, err := plan(c.Tree)
@@ -167,7 +168,7 @@ func candidates(h source.History, plan func(source.Tree) (campaign.Image, error)
 			return nil, nil, 0, err
 		}
 		if err != nil {
-			img = campaign.Image{ID: "none-" + c.Kernel, OpenZFS: c.Name}
+			img = trial.Image{ID: "none-" + c.Kernel, OpenZFS: c.Name}
 		}
 		one := report.Commit{Hash: c.Commit, Subject: c.Subject, Author: c.Author, Date: c.Date, Paths: c.Paths}
 		n := len(all)

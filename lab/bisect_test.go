@@ -10,7 +10,7 @@ import (
 	"github.com/vdevil/vdevil/images"
 	"github.com/vdevil/vdevil/images/source"
 	"github.com/vdevil/vdevil/lab/bisect"
-	"github.com/vdevil/vdevil/lab/campaign"
+	"github.com/vdevil/vdevil/lab/trial"
 	"github.com/vdevil/vdevil/scenarios"
 )
 
@@ -26,11 +26,11 @@ func historyOf(kernels string, base int) source.History {
 
 // TestCandidates expects neighbours with the same image to be one candidate, oldest commit first, and those without a kernel skipped.
 func TestCandidates(t *testing.T) {
-	plan := func(t source.Tree) (campaign.Image, error) {
+	plan := func(t source.Tree) (trial.Image, error) {
 		if t.Kernel == "x" {
-			return campaign.Image{}, fmt.Errorf("2.0.0: %w", images.ErrNoKernel)
+			return trial.Image{}, fmt.Errorf("2.0.0: %w", images.ErrNoKernel)
 		}
-		return campaign.Image{ID: t.Kernel, OpenZFS: t.Name}, nil
+		return trial.Image{ID: t.Kernel, OpenZFS: t.Name}, nil
 	}
 	for _, c := range []struct {
 		kernels string
@@ -69,17 +69,17 @@ func TestCandidates(t *testing.T) {
 // TestCandidatesFail expects what is wrong with this computer to skip no commit.
 func TestCandidatesFail(t *testing.T) {
 	full := errors.New("no space left on device")
-	_, _, _, err := candidates(historyOf("ab", -1), func(source.Tree) (campaign.Image, error) { return campaign.Image{}, full })
+	_, _, _, err := candidates(historyOf("ab", -1), func(source.Tree) (trial.Image, error) { return trial.Image{}, full })
 	if !errors.Is(err, full) {
 		t.Errorf("got %v", err)
 	}
 	// An end that no kernel is for is none.
 	for _, kernels := range []string{"xab", "abx"} {
-		_, _, _, err := candidates(historyOf(kernels, -1), func(t source.Tree) (campaign.Image, error) {
+		_, _, _, err := candidates(historyOf(kernels, -1), func(t source.Tree) (trial.Image, error) {
 			if t.Kernel == "x" {
-				return campaign.Image{}, fmt.Errorf("2.0.0: %w: its META says Linux 3.10 to 5.13", images.ErrNoKernel)
+				return trial.Image{}, fmt.Errorf("2.0.0: %w: its META says Linux 3.10 to 5.13", images.ErrNoKernel)
 			}
-			return campaign.Image{ID: t.Kernel, OpenZFS: t.Name}, nil
+			return trial.Image{ID: t.Kernel, OpenZFS: t.Name}, nil
 		})
 		if !errors.Is(err, images.ErrNoKernel) {
 			t.Errorf("%s: got %v", kernels, err)
@@ -93,7 +93,7 @@ func TestAskable(t *testing.T) {
 	of := func(versions ...string) *bisect.Bisect {
 		b := &bisect.Bisect{}
 		for _, v := range versions {
-			b.Candidates = append(b.Candidates, bisect.Candidate{Image: campaign.Image{OpenZFS: v}})
+			b.Candidates = append(b.Candidates, bisect.Candidate{Image: trial.Image{OpenZFS: v}})
 		}
 		return b
 	}

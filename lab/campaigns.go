@@ -95,11 +95,11 @@ func (l *Lab) Run(ctx context.Context, r Request) ([]verdict.Summary, error) {
 		Driver: l.driver.Name(), Accel: string(l.driver.Accel()),
 	}
 	for _, v := range r.Versions {
-		img, err := l.Image(ctx, v)
+		img, err := l.asked(ctx, v)
 		if err != nil {
 			return nil, err
 		}
-		q.Images = append(q.Images, campaign.Image{ID: img.ID, OpenZFS: img.OpenZFS})
+		q.Images = append(q.Images, img)
 	}
 	return l.run(ctx, q, store.NewCampaign(KindRun, l.name(r.Terms), q, q, l.newDir()), r.Terms)
 }

@@ -63,7 +63,7 @@ func (l *Lab) Crash(ctx context.Context, r CrashRequest) (_ report.Study, err er
 		return report.Study{}, err
 	}
 	s, closeStudy, err := l.study(crash.Request{
-		Asked: campaign.Ask([]*scenarios.Scenario{r.Scenario})[0], Arm: arm, Image: campaign.Image{ID: img.ID, OpenZFS: img.OpenZFS},
+		Asked: campaign.Ask([]*scenarios.Scenario{r.Scenario})[0], Arm: arm, Image: trial.Image{ID: img.ID, OpenZFS: img.OpenZFS},
 		Driver: l.driver.Name(), Accel: string(l.driver.Accel()), Seed: r.Seed, Flush: r.Flush, States: r.States, Promises: r.Promises,
 	}, img)
 	if err != nil {

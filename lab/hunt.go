@@ -36,11 +36,11 @@ func (l *Lab) Hunt(ctx context.Context, r HuntRequest) (hunt.Summary, error) {
 		Driver: l.driver.Name(), Accel: string(l.driver.Accel()), Seed: r.Seed,
 	}
 	for _, v := range r.Versions {
-		img, err := l.Image(ctx, v)
+		img, err := l.asked(ctx, v)
 		if err != nil {
 			return hunt.Summary{}, err
 		}
-		s.Images = append(s.Images, campaign.Image{ID: img.ID, OpenZFS: img.OpenZFS})
+		s.Images = append(s.Images, img)
 	}
 	return l.hunt(ctx, s, store.NewCampaign(KindHunt, l.name(r.Terms), s, s, l.newDir()), r.Terms)
 }

@@ -106,7 +106,7 @@ func Open(ctx context.Context, o Options) (*Lab, error) {
 		Kernels: &checkpoint.Kernels{Dir: filepath.Join(o.Dirs.Cache, "types")},
 	}
 	l.bench = &bench.Bench{
-		Driver: driver, Checkpoints: l.checkpoints, Image: l.imageOf, Judge: judge.Auditor{}, Second: judge.ZDB{Driver: driver},
+		Driver: driver, Checkpoints: l.checkpoints, Image: l.ensure, Judge: judge.Auditor{}, Second: judge.ZDB{Driver: driver},
 		Dir: MachinesDir(o.Dirs), Sockets: driver.Sockets(),
 	}
 	return l, nil

@@ -29,13 +29,13 @@ type MinimizeRequest struct {
 
 // Minimize looks for the fewest operations that still do it. What is known is returned also with an error.
 func (l *Lab) Minimize(ctx context.Context, r MinimizeRequest) (minimize.Minimum, error) {
-	img, err := l.Image(ctx, r.Version)
+	img, err := l.asked(ctx, r.Version)
 	if err != nil {
 		return minimize.Minimum{}, err
 	}
 	s := &minimize.Search{
 		Asked: campaign.Ask([]*scenarios.Scenario{r.Scenario})[0], Arm: r.Arm, Step: r.Step, Program: r.Program, Signature: r.Signature, Outcomes: r.Outcomes,
-		Rate: r.Rate, Confirm: r.Confirm, Image: campaign.Image{ID: img.ID, OpenZFS: img.OpenZFS}, Driver: l.driver.Name(), Accel: string(l.driver.Accel()), Seed: r.Seed,
+		Rate: r.Rate, Confirm: r.Confirm, Image: img, Driver: l.driver.Name(), Accel: string(l.driver.Accel()), Seed: r.Seed,
 	}
 	return l.minimize(ctx, s, store.NewCampaign(KindMinimize, l.name(r.Terms), s, s, l.newDir()), r.Terms)
 }

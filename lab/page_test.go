@@ -79,7 +79,7 @@ func TestPageOfStudy(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer s.Close()
-	r := crash.Request{Asked: campaign.Asked{File: "crash-storm.yaml"}, Arm: "storm", Image: campaign.Image{ID: "image", OpenZFS: "2.3.2"}, States: 2}
+	r := crash.Request{Asked: campaign.Asked{File: "crash-storm.yaml"}, Arm: "storm", Image: trial.Image{ID: "image", OpenZFS: "2.3.2"}, States: 2}
 	c, err := s.Begin(t.Context(), store.NewCampaign(KindCrash, "cut", r, r, ""))
 	if err != nil {
 		t.Fatal(err)

@@ -12,7 +12,6 @@ import (
 
 	"github.com/vdevil/vdevil/images"
 	"github.com/vdevil/vdevil/images/source"
-	"github.com/vdevil/vdevil/lab/campaign"
 	"github.com/vdevil/vdevil/lab/host"
 	"github.com/vdevil/vdevil/lab/trial"
 )
@@ -28,6 +27,15 @@ func IsDir(word string) bool {
 	}
 	_, err := os.Stat(filepath.Join(word, "META"))
 	return err == nil
+}
+
+// Pair are the versions that a word for a trial names: one, or two with a colon between them. The second one is for machines that come
+// after a reboot.
+func Pair(word string) []string {
+	if IsDir(word) { // whose name may have one
+		return []string{word}
+	}
+	return strings.SplitN(word, ":", 2)
 }
 
 // VersionError says that a word names no version, or two words nothing to search between.
@@ -61,46 +69,62 @@ func (l *Lab) Image(ctx context.Context, word string) (*images.Image, error) {
 	return l.ensure(ctx, at)
 }
 
+// asked is the image, or the pair of them, that a word for a trial names. What there is none of is built.
+func (l *Lab) asked(ctx context.Context, word string) (trial.Image, error) {
+	var all []trial.Image
+	for _, v := range Pair(word) {
+		img, err := l.Image(ctx, v)
+		if err != nil {
+			return trial.Image{}, err
+		}
+		all = append(all, trial.Image{ID: img.ID, OpenZFS: img.OpenZFS})
+	}
+	if len(all) == 1 {
+		return all[0], nil
+	}
+	return all[0].Then(all[1]), nil
+}
+
 // Find says which image a version has, without compiling its tree.
-func (l *Lab) Find(ctx context.Context, word string) (campaign.Image, error) {
+func (l *Lab) Find(ctx context.Context, word string) (trial.Image, error) {
 	if word == "" || slices.Contains(l.images.Versions(), word) {
 		img, err := l.packaged(ctx, word)
 		if err != nil {
-			return campaign.Image{}, err
+			return trial.Image{}, err
 		}
-		return campaign.Image{ID: img.ID, OpenZFS: img.OpenZFS}, nil
+		return trial.Image{ID: img.ID, OpenZFS: img.OpenZFS}, nil
 	}
 	if all, _ := l.images.List(); strings.Contains(word, "-") { // what is damaged is said when it is needed
 		for _, img := range all {
 			if img.Tree != nil && img.OpenZFS == word && img.Current {
 				l.known.Store(img.ID, img)
-				return campaign.Image{ID: img.ID, OpenZFS: word}, nil
+				return trial.Image{ID: img.ID, OpenZFS: word}, nil
 			}
 		}
 	}
 	repo, t, err := l.resolve(ctx, word)
 	if err != nil {
-		return campaign.Image{}, err
+		return trial.Image{}, err
 	}
 	return l.Plan(ctx, repo, t)
 }
 
 // Plan says which image a tree has. It is compiled when it is needed.
-func (l *Lab) Plan(ctx context.Context, repo *source.Repo, t source.Tree) (campaign.Image, error) {
+func (l *Lab) Plan(ctx context.Context, repo *source.Repo, t source.Tree) (trial.Image, error) {
 	t, err := repo.Patched(ctx, t)
 	if err != nil {
-		return campaign.Image{}, misnamed(ctx, err)
+		return trial.Image{}, misnamed(ctx, err)
 	}
 	base, err := l.images.On(ctx, t, images.Options{Mirror: l.opts.Mirror, Progress: l.told("what OpenZFS is put on")})
 	if errors.Is(err, images.ErrNoKernel) {
 		err = misnamed(ctx, err)
 	}
 	if err != nil {
-		return campaign.Image{}, err
+		return trial.Image{}, err
 	}
 	id := images.TreeID(base, t)
 	l.trees.Store(id, tree{repo, base, t})
-	return campaign.Image{ID: id, OpenZFS: t.Name}, nil
+	return trial.Image{ID: id, OpenZFS: t.Name}, nil
 }
 
 // Source opens the checkout that revisions are taken from, and reads the list of patches that some need, if there is one.
@@ -165,8 +189,8 @@ func (l *Lab) told(what string) func(images.Step) {
 	}
 }
 
-// ensure is an image that is there, or is built.
-func (l *Lab) ensure(ctx context.Context, at campaign.Image) (*images.Image, error) {
+// ensure is an image that is there, or is built. One with the same OpenZFS and other content would be another trial.
+func (l *Lab) ensure(ctx context.Context, at trial.Image) (*images.Image, error) {
 	if known, ok := l.known.Load(at.ID); ok {
 		return called(known.(*images.Image), at.OpenZFS), nil
 	}
@@ -197,9 +221,4 @@ func called(img *images.Image, name string) *images.Image {
 	named := *img
 	named.OpenZFS = name
 	return &named
-}
-
-// imageOf is the image that a spec asks for. One with the same OpenZFS and other content would be another trial.
-func (l *Lab) imageOf(ctx context.Context, s trial.Spec) (*images.Image, error) {
-	return l.ensure(ctx, campaign.Image{ID: s.Image, OpenZFS: s.OpenZFS})
 }

@@ -214,9 +214,9 @@ func (r Resolved) PrepareKey() string {
 }
 
 // Applies says whether the question can be asked of a version of OpenZFS. A commit or an edited tree has the version of its META
-// in front of a dash.
+// in front of a dash; of a pair, with a colon between them, it is the first one that is asked.
 func (s *Scenario) Applies(version string) bool {
-	version, _, _ = strings.Cut(version, "-")
+	version = numbers(version)
 	if len(s.ZFS) > 0 {
 		return slices.Contains(s.ZFS, version)
 	}
@@ -225,7 +225,7 @@ func (s *Scenario) Applies(version string) bool {
 
 // On is the scenario as it is asked of a version of OpenZFS, which is named as in Applies: Expect is what is expected there.
 func (s *Scenario) On(version string) *Scenario {
-	version, _, _ = strings.Cut(version, "-")
+	version = numbers(version)
 	for _, e := range s.Elsewhere {
 		if within(version, e.Since, e.Until) {
 			there := *s
@@ -234,6 +234,15 @@ func (s *Scenario) On(version string) *Scenario {
 		}
 	}
 	return s
+}
+
+// numbers are the version's alone: without what a tree is called besides, and of a pair that of the first one.
+func numbers(version string) string {
+	end := strings.IndexAny(version, "-:")
+	if end < 0 {
+		return version
+	}
+	return version[:end]
 }
 
 // within says whether a version is one of those from since to until.

@@ -379,7 +379,7 @@ func TestOn(t *testing.T) {
 	here := Expect{Verdict: DoesNotReproduce, Signature: "a@b", Rate: 0.5, Outcomes: map[string]string{"rot": "healed"}}
 	between := Expect{Verdict: Reproduces, Outcome: []string{"hang", "panic"}, Rate: 0.5, Outcomes: map[string]string{"rot": "hang"}}
 	for version, want := range map[string]Expect{
-		"2.1.11": {Verdict: Reproduces, Signature: "a@b", Rate: 0.5}, "2.3.2": here, "2.3.2-gf3e4043a3694": here, "2.3.3": between, "2.3.6": between,
+		"2.1.11": {Verdict: Reproduces, Signature: "a@b", Rate: 0.5}, "2.3.2": here, "2.3.2-gf3e4043a3694": here, "2.3.2:2.4.4": here, "2.3.3": between, "2.3.6": between,
 		"2.3.6-t012": between, "2.3.10": {Verdict: Reproduces, Rate: 0.1}, "2.4.99-gabc": {Verdict: Reproduces, Rate: 0.1},
 	} {
 		on := s.On(version)

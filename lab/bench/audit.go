@@ -22,7 +22,7 @@ func (t *run) audit(ctx context.Context, r *result) {
 		return
 	}
 	err := t.off(ctx)
-	subject := judge.Subject{Pool: t.resolved.Pool.Name, Disks: t.now().vm.Disks(), Booted: t.booted, Keys: checkpoint.Keys(t.image)}
+	subject := judge.Subject{Pool: t.resolved.Pool.Name, Disks: t.now().vm.Disks(), Booted: t.booted, Keys: checkpoint.Keys(t.later)}
 	if err == nil {
 		r.Audit, err = t.bench.Judge.Judge(ctx, subject)
 	}

@@ -45,7 +45,7 @@ func TestNotAudited(t *testing.T) {
 		"a panic leaves no need to": {trial.Panic, says{err: unknown}, says{}, trial.Panic, "", nil},
 	} {
 		t.Run(name, func(t *testing.T) {
-			one := &run{Trial: &Trial{bench: &Bench{Judge: c.judge, Second: c.second}, image: &images.Image{}}, lives: []*life{{vm: scripttest.New(t)}}}
+			one := &run{Trial: &Trial{bench: &Bench{Judge: c.judge, Second: c.second}, later: &images.Image{}}, lives: []*life{{vm: scripttest.New(t)}}}
 			r := result{Result: trial.Result{Outcome: c.seen}}
 			one.audit(t.Context(), &r)
 			if r.Outcome != c.outcome || r.NotAudited != c.notAudited || !slices.Equal(r.ZDB, c.zdb) {

@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -22,8 +23,8 @@ import (
 type Bench struct {
 	Driver      machine.Driver
 	Checkpoints *checkpoint.Cache
-	// Image finds the image that a spec asks for.
-	Image func(context.Context, trial.Spec) (*images.Image, error)
+	// Image finds an image that a spec asks for.
+	Image func(context.Context, trial.Image) (*images.Image, error)
 	// Judge looks at the disks of a trial in which nothing was seen. Without one such damage stays unseen. Second is asked
 	// for another opinion when Judge has found something.
 	Judge, Second judge.Judge
@@ -49,8 +50,9 @@ type Trial struct {
 	resolved scenarios.Resolved
 	image    *images.Image
 	fork     *machine.Checkpoint
-	// booted is a guest without a pool and with the same disks, for what needs a machine that the fault has never seen: the
-	// step reboot, and the judges.
+	// booted is a guest of the image later, without a pool and with the same disks, for what needs a machine that the fault has never
+	// seen: the step reboot, and the judges.
+	later  *images.Image
 	booted *machine.Checkpoint
 	// before is done to the fork before its CPUs run, for what strikes at the very instant of the checkpoint.
 	before func(context.Context, machine.Machine) ([]trial.Injection, error)
@@ -72,19 +74,19 @@ func (b *Bench) Prepare(ctx context.Context, spec trial.Spec) (*Trial, error) {
 	if t.scenario, t.resolved, err = b.resolve(spec); err != nil {
 		return nil, err
 	}
+	if err := b.able(spec, t.resolved); err != nil {
+		return nil, err
+	}
 	var built *images.BuildError
-	if t.image, err = b.Image(ctx, spec); errors.As(err, &built) && built.Remedy == "" {
+	if err = t.find(ctx); errors.As(err, &built) && built.Remedy == "" {
 		t.untestable = err
 		return t, nil
 	}
 	if err != nil {
 		return nil, err
 	}
-	if err := b.able(t.resolved); err != nil {
-		return nil, err
-	}
-	t.booted, err = b.Checkpoints.Booted(ctx, t.image, t.resolved.Machine)
-	if errors.Is(err, checkpoint.ErrNotUp) && t.image.Tree != nil {
+	t.booted, err = b.Checkpoints.Booted(ctx, t.later, t.resolved.Machine)
+	if errors.Is(err, checkpoint.ErrNotUp) && t.later.Tree != nil {
 		t.untestable = err
 		return t, nil
 	}
@@ -111,13 +113,28 @@ func (b *Bench) Prepare(ctx context.Context, spec trial.Spec) (*Trial, error) {
 	return t, err
 }
 
-// able says whether the driver can do the machine and the fault of an arm.
-func (b *Bench) able(r scenarios.Resolved) error {
+// find finds the images.
+func (t *Trial) find(ctx context.Context) (err error) {
+	first, later := t.spec.Images()
+	if t.image, err = t.bench.Image(ctx, first); err != nil {
+		return err
+	}
+	if t.later = t.image; later != first {
+		t.later, err = t.bench.Image(ctx, later)
+	}
+	return err
+}
+
+// able says whether the driver can do the machine and the fault of an arm, and whether all images have their turn.
+func (b *Bench) able(spec trial.Spec, r scenarios.Resolved) error {
 	cannot := func(a machine.Ability, needs, remedy string) error {
 		return fmt.Errorf("scenario %s: driver %s cannot %s, which its %s needs: %s", r.Scenario, b.Driver.Name(), a, needs, remedy)
 	}
 	if a := needs(r.Fault); a != "" && !b.Driver.Can(a) {
 		return cannot(a, "fault "+r.Fault.Kind(), "choose another one with --driver")
+	}
+	if first, later := spec.Images(); first != later && !slices.ContainsFunc(r.Workload, func(s scenarios.Step) bool { return s.Reboot }) {
+		return fmt.Errorf("scenario %s: OpenZFS %s is for what comes after a step reboot, and its workload has none: write --zfs %s", r.Scenario, later.OpenZFS, first.OpenZFS)
 	}
 	if r.Machine.Clock == scenarios.Counted && !b.Driver.Can(machine.CountsTime) {
 		return cannot(machine.CountsTime, "clock", "it takes the driver qemu, and a user who may not open /dev/kvm")

@@ -9,6 +9,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/vdevil/vdevil/images"
 	"github.com/vdevil/vdevil/lab/checkpoint"
 	"github.com/vdevil/vdevil/lab/drive"
 	"github.com/vdevil/vdevil/lab/guest"
@@ -20,7 +21,9 @@ import (
 // life is one machine of a trial: the fork that it began with, or one that its disks were moved to.
 type life struct {
 	vm    machine.Machine
-	guest *guest.Guest // nil until connected
+	image *images.Image       // what it runs
+	fork  *machine.Checkpoint // what it is a fork of
+	guest *guest.Guest        // nil until connected
 	watch *watch
 	stop  context.CancelFunc // of the watch
 	// crashed is closed when the console tells of a crash, and a counted guest stands.
@@ -49,14 +52,14 @@ func (t *run) all() []*life {
 
 // enter makes a machine the one at work and begins to watch it, from its own first byte: what the guest printed before its
 // checkpoint is history. A trial that is over closes it: a step may come too late.
-func (t *run) enter(vm machine.Machine) error {
+func (t *run) enter(vm machine.Machine, img *images.Image, fork *machine.Checkpoint) error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if t.closed {
 		return errors.Join(errOver, vm.Close())
 	}
 	ctx, stop := context.WithCancel(context.Background()) // ends with the life, see close
-	l := &life{vm: vm, watch: watchConsole(ctx, vm, vm.Console().Start()), stop: stop, crashed: make(chan struct{})}
+	l := &life{vm: vm, image: img, fork: fork, watch: watchConsole(ctx, vm, vm.Console().Start()), stop: stop, crashed: make(chan struct{})}
 	t.lives = append(t.lives, l)
 	if t.entered != nil {
 		t.entered(vm.Console())
@@ -119,7 +122,7 @@ func (t *run) stays(ctx context.Context, l *life) bool {
 var errOver = errors.New("the trial is over")
 
 func (t *run) connect(ctx context.Context, l *life) error {
-	g, err := guest.Connect(ctx, l.vm, checkpoint.Keys(t.image))
+	g, err := guest.Connect(ctx, l.vm, checkpoint.Keys(l.image))
 	if err != nil {
 		return fmt.Errorf("%w: %w", errNotReached, err)
 	}
@@ -209,7 +212,7 @@ func (t *run) reboot(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := t.enter(vm); err != nil {
+	if err := t.enter(vm, t.later, t.booted); err != nil {
 		return err
 	}
 	if err := errors.Join(t.connect(ctx, t.now()), t.stir(ctx)); err != nil {

@@ -82,11 +82,11 @@ func newSite(t *testing.T, there ...string) *site {
 				return &machine.Checkpoint{Dir: dir, Scale: 1}, err
 			},
 		},
-		Image: func(_ context.Context, spec trial.Spec) (*images.Image, error) {
-			if spec.Image != "image" {
-				return nil, errors.New("no image " + spec.Image)
+		Image: func(_ context.Context, at trial.Image) (*images.Image, error) {
+			if at.ID != "image" {
+				return nil, errors.New("no image " + at.ID)
 			}
-			return &images.Image{ID: "image", OpenZFS: spec.OpenZFS, LoginKey: s.guest.Login, HostKey: s.guest.Host}, nil
+			return &images.Image{ID: "image", OpenZFS: at.OpenZFS, LoginKey: s.guest.Login, HostKey: s.guest.Host}, nil
 		},
 	}
 	return s
@@ -112,6 +112,9 @@ func TestPrepareRefuses(t *testing.T) {
 		"no arm":              {nil, func(s *trial.Spec) { s.Arm = "none" }, `scenario scripted has no arm "none"`},
 		"no image":            {nil, func(s *trial.Spec) { s.Image = "other" }, "no image other"},
 		"no boot":             {nil, func(*trial.Spec) {}, "boot a guest with OpenZFS 2.3.2"},
+		"an image that never comes": {
+			nil, func(s *trial.Spec) { s.Image, s.OpenZFS = "image:later", "2.3.2:2.4.4" }, "OpenZFS 2.4.4 is for what comes after a step reboot, and its workload has none: write --zfs 2.3.2",
+		},
 		"a strike at no time": {[]string{"booted"}, func(s *trial.Spec) { s.Strike = &trial.Strike{Trigger: scenarios.Trigger{At: "at noon"}} }, "at noon"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -181,6 +184,46 @@ func TestPrepare(t *testing.T) {
 	}
 }
 
+// TestPair expects a machine that comes after a reboot to run the second image of a pair.
+func TestPair(t *testing.T) {
+	s := newSite(t, "booted", "prepared")
+	upgraded := guesttest.New(t) // which has keys of its own
+	for _, g := range []*guesttest.Server{s.guest, upgraded} {
+		g.Program("zpool", `[ "$1" != status ] || cat `+healthyPool(t))
+		g.Program("install", "")
+		g.Program("udevadm", "")
+		g.Program("blockdev", "")
+	}
+	next := scripttest.New(t)
+	next.OnDial = func(ctx context.Context, _ int) (net.Conn, error) { return upgraded.Dial(ctx) }
+	first := s.Image
+	s.Image = func(ctx context.Context, at trial.Image) (*images.Image, error) {
+		if at == (trial.Image{ID: "later", OpenZFS: "2.4.4"}) {
+			return &images.Image{ID: at.ID, OpenZFS: at.OpenZFS, LoginKey: upgraded.Login, HostKey: upgraded.Host}, nil
+		}
+		return first(ctx, at)
+	}
+	var of []string
+	s.Driver = &scripttest.Driver{OnFork: func(_ context.Context, cp *machine.Checkpoint, _ machine.ForkOptions) (machine.Machine, error) {
+		image, _, _ := strings.Cut(filepath.Base(cp.Dir), "-")
+		if of = append(of, image); image == "later" {
+			return next, nil
+		}
+		return s.machine, nil
+	}}
+	spec := specOf("first")
+	spec.Scenario = strings.Replace(text, "workload:\n", "workload:\n  - reboot\n  - import\n", 1)
+	spec.Image, spec.OpenZFS = "image:later", "2.3.2:2.4.4"
+	one, err := s.Prepare(t.Context(), spec)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r, err := one.Do(t.Context(), Options{Bundle: filepath.Join(t.TempDir(), "bundle")})
+	if err != nil || r.Outcome != trial.Masked || next.Dials() == 0 || !slices.Equal(of, []string{"image", "later"}) {
+		t.Errorf("got %s because %q, %v, machines of %q", r.Outcome, r.Reason, err, of)
+	}
+}
+
 // TestRefused expects a guest that refuses what the scenario prepares to make the trial invalid, with its reason, and other
 // trouble while it is prepared to be an error.
 func TestRefused(t *testing.T) {
@@ -206,8 +249,8 @@ func TestRefused(t *testing.T) {
 	s.guest.Program("install", "")
 	s.guest.Program("zpool", `[ "$1" != create ] || { echo "invalid property 'recordsize'" >&2; exit 2; }`)
 	packaged := s.Image
-	s.Image = func(ctx context.Context, spec trial.Spec) (*images.Image, error) {
-		img, err := packaged(ctx, spec)
+	s.Image = func(ctx context.Context, at trial.Image) (*images.Image, error) {
+		img, err := packaged(ctx, at)
 		img.Tree = &source.Tree{}
 		return img, err
 	}

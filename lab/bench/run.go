@@ -63,7 +63,7 @@ func (t *run) begin(ctx context.Context, r *result) error {
 	if err != nil {
 		return err
 	}
-	if err := t.enter(vm); err != nil || t.before == nil {
+	if err := t.enter(vm, t.image, t.fork); err != nil || t.before == nil {
 		return err
 	}
 	if r.Injections, err = t.before(ctx, vm); err != nil {
@@ -269,11 +269,11 @@ func (t *run) arm(ctx context.Context) error {
 
 // site is the machine at work as faults see it.
 func (t *run) site() fault.Site {
-	vm := t.now().vm
+	l := t.now()
 	return fault.Site{
-		Machine: vm, Guest: t.worker.Guest, Rand: mathrand.New(mathrand.NewPCG(t.spec.Seed, 1)),
+		Machine: l.vm, Guest: t.worker.Guest, Rand: mathrand.New(mathrand.NewPCG(t.spec.Seed, 1)),
 		Kernel: func(ctx context.Context) (*kernel.Kernel, error) {
-			return t.bench.Checkpoints.Kernel(ctx, t.image, t.fork, vm, t.worker.Guest)
+			return t.bench.Checkpoints.Kernel(ctx, l.image, l.fork, l.vm, t.worker.Guest)
 		},
 	}
 }

@@ -50,6 +50,7 @@ func newStage(t *testing.T, f *scenarios.Fault, workload func(*stage) []scenario
 		t.Fatal(err)
 	}
 	s.machine.OnDial = func(ctx context.Context, _ int) (net.Conn, error) { return s.guest.Dial(ctx) }
+	img := &images.Image{ID: "image", LoginKey: s.guest.Login, HostKey: s.guest.Host}
 	s.trial = &Trial{
 		bench:    &Bench{Checkpoints: &checkpoint.Cache{Kernels: &checkpoint.Kernels{}}},
 		spec:     trial.Spec{Version: trial.SpecVersion, Name: "scripted", Scenario: "name: scripted\n", OpenZFS: "2.3.2", Arm: "arm", Number: 1, Seed: 1},
@@ -58,8 +59,8 @@ func newStage(t *testing.T, f *scenarios.Fault, workload func(*stage) []scenario
 			Scenario: "scripted", Arm: scenarios.Arm{Name: "arm"}, Pool: scenarios.Pool{Name: "tank"}, Fault: f,
 			Workload: workload(s), Limit: 24 * time.Hour,
 		},
-		image: &images.Image{ID: "image", LoginKey: s.guest.Login, HostKey: s.guest.Host},
-		fork:  &machine.Checkpoint{Dir: t.TempDir(), Scale: 1},
+		image: img, later: img,
+		fork: &machine.Checkpoint{Dir: t.TempDir(), Scale: 1},
 	}
 	return s
 }

@@ -38,7 +38,8 @@ func (b *Bench) Instant(ctx context.Context, spec trial.Spec) (Structure, *check
 	if err != nil {
 		return Structure{}, nil, err
 	}
-	img, err := b.Image(ctx, spec)
+	first, _ := spec.Images()
+	img, err := b.Image(ctx, first)
 	if err != nil {
 		return Structure{}, nil, err
 	}

@@ -22,7 +22,7 @@ import (
 // Candidate is one state of OpenZFS: commits that make the same modules and the same userland.
 type Candidate struct {
 	// Image has the ID that its content will have: it is known before the image is built.
-	Image   campaign.Image  `json:"image"`
+	Image   trial.Image     `json:"image"`
 	Commits []report.Commit `json:"commits,omitempty"` // oldest first; none for a package
 }
 

@@ -69,7 +69,7 @@ func newBisect(t *testing.T, n int, change func(*Bisect)) *Bisect {
 	}
 	for i := range n {
 		b.Candidates = append(b.Candidates, Candidate{
-			Image:   campaign.Image{ID: fmt.Sprintf("image-%d", i), OpenZFS: fmt.Sprintf("2.3.%d", i)},
+			Image:   trial.Image{ID: fmt.Sprintf("image-%d", i), OpenZFS: fmt.Sprintf("2.3.%d", i)},
 			Commits: []report.Commit{{Hash: fmt.Sprintf("%02d", i) + strings.Repeat("f", 38), Subject: fmt.Sprintf("change %d", i)}},
 		})
 	}
@@ -376,7 +376,7 @@ func TestNames(t *testing.T) {
 		t.Errorf("repeat %q", got)
 	}
 	q := &campaign.Questions{
-		Asked: []campaign.Asked{b.Asked}, Images: []campaign.Image{b.Candidates[2].Image}, Driver: b.Driver, Accel: b.Accel, Seed: b.Seed,
+		Asked: []campaign.Asked{b.Asked}, Images: []trial.Image{b.Candidates[2].Image}, Driver: b.Driver, Accel: b.Accel, Seed: b.Seed,
 	}
 	if err := q.Plan(); err != nil {
 		t.Fatal(err)

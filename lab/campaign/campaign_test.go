@@ -66,7 +66,7 @@ func newStage(t *testing.T, fork func(n int, m *scripttest.Machine)) *stage {
 	}}
 	img := &images.Image{ID: "image", OpenZFS: "2.3.2"}
 	q := &Questions{
-		Asked: Ask([]*scenarios.Scenario{s}), Images: []Image{{img.ID, img.OpenZFS}}, Driver: driver.Name(), Accel: string(driver.Accel()),
+		Asked: Ask([]*scenarios.Scenario{s}), Images: []trial.Image{{ID: img.ID, OpenZFS: img.OpenZFS}}, Driver: driver.Name(), Accel: string(driver.Accel()),
 	}
 	if err := q.Plan(); err != nil {
 		t.Fatal(err)
@@ -76,7 +76,7 @@ func newStage(t *testing.T, fork func(n int, m *scripttest.Machine)) *stage {
 		Search: q, Jobs: 1, Stream: &Stream{},
 		Options: func(w Want) bench.Options { return bench.Options{Bundle: filepath.Join(dir, w.Bundle)} },
 		Bench: On{&bench.Bench{
-			Driver: driver, Image: func(context.Context, trial.Spec) (*images.Image, error) { return img, nil },
+			Driver: driver, Image: func(context.Context, trial.Image) (*images.Image, error) { return img, nil },
 			Checkpoints: &checkpoint.Cache{
 				Dir: t.TempDir(), Driver: driver, Kernels: &checkpoint.Kernels{}, Progress: func(string, time.Duration) {},
 				Open: func(dir string) (*machine.Checkpoint, error) {
@@ -190,7 +190,7 @@ func TestArms(t *testing.T) {
 func TestRepeat(t *testing.T) {
 	c := Questions{Seed: 7, Flags: " --driver libvirt"}
 	for file, want := range map[string]string{"mine.yaml": "mine", "./mine.yaml": "./mine.yaml"} {
-		p := c.want(&scenarios.Scenario{Name: "mine", File: file}, Image{OpenZFS: "2.3.9"}, "flip", 4)
+		p := c.want(&scenarios.Scenario{Name: "mine", File: file}, trial.Image{OpenZFS: "2.3.9"}, "flip", 4)
 		if want = "vdevil run " + want + " --zfs 2.3.9 --seed 7 --only flip/4 --driver libvirt"; p.Repeat != want {
 			t.Errorf("%s: %q, want %q", file, p.Repeat, want)
 		}

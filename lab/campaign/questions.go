@@ -19,7 +19,7 @@ import (
 type Questions struct {
 	Asked []Asked `json:"scenarios"`
 	// Images are the OpenZFS versions to ask.
-	Images []Image `json:"images"`
+	Images []trial.Image `json:"images"`
 	// Driver and Accel are what the trials are to be done with.
 	Driver string `json:"driver"`
 	Accel  string `json:"accel"`
@@ -50,12 +50,6 @@ func Ask(all []*scenarios.Scenario) (asked []Asked) {
 		asked = append(asked, Asked{s.File, s.Source})
 	}
 	return asked
-}
-
-// Image is one with its OpenZFS.
-type Image struct {
-	ID      string `json:"id"`
-	OpenZFS string `json:"openzfs"`
 }
 
 // Pick names one trial.
@@ -145,7 +139,7 @@ func (q *Questions) number(round int) int {
 	return round
 }
 
-func (q *Questions) want(s *scenarios.Scenario, img Image, arm string, number int) Want {
+func (q *Questions) want(s *scenarios.Scenario, img trial.Image, arm string, number int) Want {
 	w := Frame{Driver: q.Driver, Accel: q.Accel, Seed: q.Seed}.Want(s, img, arm, number)
 	w.Bundle = filepath.Join(s.Name+"-"+img.OpenZFS, BundleOf(arm, number))
 	w.Repeat = Repeat(s, img.OpenZFS, q.Seed, arm, number) + q.Flags
@@ -159,7 +153,7 @@ type Frame struct {
 }
 
 // Want is the trial of that number of an arm, in an image. Its ID is the same whichever search asks for it.
-func (f Frame) Want(s *scenarios.Scenario, img Image, arm string, number int) Want {
+func (f Frame) Want(s *scenarios.Scenario, img trial.Image, arm string, number int) Want {
 	return WantOf(trial.Spec{
 		Version: trial.SpecVersion, Name: s.Name, Scenario: s.Source, Arm: arm, Number: number, Seed: seed(f.Seed, s.Name, img.OpenZFS, arm, number),
 		Image: img.ID, OpenZFS: img.OpenZFS, Driver: f.Driver, Accel: f.Accel,

@@ -24,7 +24,7 @@ import (
 type Request struct {
 	Asked campaign.Asked `json:"scenario"`
 	Arm   string         `json:"arm"`
-	Image campaign.Image `json:"image"`
+	Image trial.Image    `json:"image"`
 	// Driver and Accel are what the guests run on.
 	Driver string `json:"driver"`
 	Accel  string `json:"accel"`

@@ -33,11 +33,11 @@ type Search struct {
 	Long   int `json:"long,omitempty"`
 	Trials int `json:"trials"` // on each image
 	// Minimize has the fewest operations looked for that do what was found, where the program does it again with another seed.
-	Minimize bool             `json:"minimize,omitempty"`
-	Images   []campaign.Image `json:"images"`
-	Driver   string           `json:"driver"`
-	Accel    string           `json:"accel"`
-	Seed     uint64           `json:"seed"`
+	Minimize bool          `json:"minimize,omitempty"`
+	Images   []trial.Image `json:"images"`
+	Driver   string        `json:"driver"`
+	Accel    string        `json:"accel"`
+	Seed     uint64        `json:"seed"`
 
 	scenario *scenarios.Scenario
 	step     int
@@ -233,7 +233,7 @@ func (s *Search) minimizing(f found, done campaign.Results) *least {
 		Signature: first.Signature, Ends: func(r trial.Result) bool { return Group(r) == f.group },
 		// What came in each of few trials need not come in each.
 		Rate: 0.9 * float64(1+again.Hits) / float64(1+again.Trials), Confirm: confirm,
-		Image: campaign.Image{ID: f.want.Spec.Image, OpenZFS: f.want.Spec.OpenZFS}, Driver: s.Driver, Accel: s.Accel, Seed: s.Seed,
+		Image: trial.Image{ID: f.want.Spec.Image, OpenZFS: f.want.Spec.OpenZFS}, Driver: s.Driver, Accel: s.Accel, Seed: s.Seed,
 	}
 	if m.Signature == "" {
 		m.Outcomes = []string{string(first.Outcome)}

@@ -22,7 +22,7 @@ func search(t *testing.T, trials int) *Search {
 	}
 	s := &Search{
 		Asked: campaign.Ask(track)[0], Draw: 3, Count: 12, Trials: trials, Driver: "qemu", Accel: "tcg", Seed: 7,
-		Images: []campaign.Image{{ID: "a", OpenZFS: "2.3.2"}, {ID: "b", OpenZFS: "2.3.9"}},
+		Images: []trial.Image{{ID: "a", OpenZFS: "2.3.2"}, {ID: "b", OpenZFS: "2.3.9"}},
 	}
 	if err := s.Plan(); err != nil {
 		t.Fatal(err)

@@ -36,12 +36,12 @@ type Search struct {
 	// Ends, if it is set, says in their place whether a trial ended as it is to.
 	Ends func(trial.Result) bool `json:"-"`
 	// Rate is at what rate at least, Confirm how many trials the answer gets.
-	Rate    float64        `json:"rate"`
-	Confirm int            `json:"confirm"`
-	Image   campaign.Image `json:"image"`
-	Driver  string         `json:"driver"`
-	Accel   string         `json:"accel"`
-	Seed    uint64         `json:"seed"`
+	Rate    float64     `json:"rate"`
+	Confirm int         `json:"confirm"`
+	Image   trial.Image `json:"image"`
+	Driver  string      `json:"driver"`
+	Accel   string      `json:"accel"`
+	Seed    uint64      `json:"seed"`
 
 	scenario *scenarios.Scenario
 	program  ops.Program

@@ -41,7 +41,7 @@ func search(t *testing.T, program string, rate float64) *Search {
 	t.Helper()
 	s := &Search{
 		Asked: campaign.Asked{File: "storm.yaml", Text: file}, Arm: "legacy", Program: program, Signature: "a@b", Rate: rate, Confirm: 10,
-		Image: campaign.Image{ID: "i", OpenZFS: "2.3.2"}, Driver: "qemu", Accel: "tcg", Seed: 1,
+		Image: trial.Image{ID: "i", OpenZFS: "2.3.2"}, Driver: "qemu", Accel: "tcg", Seed: 1,
 	}
 	if err := s.Plan(); err != nil {
 		t.Fatal(err)

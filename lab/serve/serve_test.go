@@ -49,7 +49,7 @@ func begin(t testing.TB, s *store.Store, name string) *doing {
 		t.Fatal(err)
 	}
 	q := &campaign.Questions{
-		Asked: campaign.Ask(found), Images: []campaign.Image{{ID: "image", OpenZFS: "2.3.2"}}, Driver: "qemu", Accel: "tcg", Seed: 7, Trials: 6, Fixed: true,
+		Asked: campaign.Ask(found), Images: []trial.Image{{ID: "image", OpenZFS: "2.3.2"}}, Driver: "qemu", Accel: "tcg", Seed: 7, Trials: 6, Fixed: true,
 	}
 	if err := q.Plan(); err != nil {
 		t.Fatal(err)

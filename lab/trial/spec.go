@@ -26,7 +26,7 @@ type Spec struct {
 	Number   int    `json:"number"`
 	// Seed is the trial's own: all its random choices come from it.
 	Seed uint64 `json:"seed"`
-	// Image is the ID by content of the guest's image, OpenZFS the version in it.
+	// Image is the ID by content of the guest's image, OpenZFS the version in it; or a pair of each, see Image.Then.
 	Image   string `json:"image"`
 	OpenZFS string `json:"openzfs"`
 	// Driver and Accel are what runs the guest. Rates of two accelerators do not compare.
@@ -63,6 +63,9 @@ func (s Spec) ID() string {
 	sum := sha256.Sum256(text)
 	return hex.EncodeToString(sum[:16])
 }
+
+// Images are those of the machine that the trial begins with, and of those that come after a reboot.
+func (s Spec) Images() (first, later Image) { return Image{s.Image, s.OpenZFS}.Both() }
 
 // Title names the trial for people.
 func (s Spec) Title() string {

@@ -104,6 +104,18 @@ func TestIDs(t *testing.T) {
 	}
 }
 
+// TestImages expects a pair to be told apart, and one image to be both.
+func TestImages(t *testing.T) {
+	one, two := Image{"2.3.2-a-b", "2.3.2"}, Image{"tree-c", "2.4.99-gabc"}
+	pair := one.Then(two)
+	if first, later := (Spec{Image: pair.ID, OpenZFS: pair.OpenZFS}).Images(); first != one || later != two {
+		t.Errorf("of %v: %v, %v", pair, first, later)
+	}
+	if first, later := whole().Images(); first != one || later != one {
+		t.Errorf("of one: %v, %v", first, later)
+	}
+}
+
 // TestSpecRoundTrip expects every field to survive the JSON form, in a spec with all of them and in one with few.
 func TestSpecRoundTrip(t *testing.T) {
 	scenario := whole()

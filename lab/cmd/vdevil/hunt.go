@@ -36,14 +36,16 @@ func (a *app) huntCommand() *cobra.Command {
 		Short: "Try operations that nobody wrote, and put what goes wrong into groups",
 		Long: `Hunt makes programs of operations, of a few features that have met seldom so far, every second one longer and of half of all, and
 tries each on every version: does the kernel fall over, does what must be refused succeed or the other way round, are files what was written, does the space add up on the
-disks. Trials that end alike are one finding, which names the features that all of them have and the scenarios that know such an end. The first
-program of a finding is tried twice more, with other seeds; what comes again is made as small as it gets, beside the programs that follow.
+disks. With a version FIRST:LATER the programs run on FIRST, and then a machine with LATER imports the pool and reads it. Trials that end
+alike are one finding, which names the features that all of them have and the scenarios that know such an end. The first program of a
+finding is tried twice more, with other seeds; what comes again is made as small as it gets, beside the programs that follow.
 
 A hunt is a campaign: vdevil resume goes on with one that was broken off, vdevil show tells what one has found, and vdevil minimize
 takes a trial of it and writes a scenario with controls. The exit status is 1 when anything was found.`,
 		Example: `  vdevil hunt --budget 20m
   vdevil hunt --zfs 2.3.9,2.4.4 --exact --budget 8h --name night
   vdevil hunt --faults power --exact --budget 1h
+  vdevil hunt --zfs 2.3.9:2.4.4 --exact --budget 1h
   vdevil hunt --features dedup,gang,snapshot --draw 2 --trials 50 --seed 1
   vdevil minimize night/hunt/mirror-legacy-dedup/17`,
 		Args: cobra.NoArgs,
@@ -51,7 +53,7 @@ takes a trial of it and writes a scenario with controls. The exit status is 1 wh
 	}
 	flags := cmd.Flags()
 	flags.SortFlags = false
-	flags.StringSliceVar(&f.versions, "zfs", nil, "OpenZFS `VERSION[,VERSION]` to hunt on (default: the one that image list marks)")
+	flags.StringSliceVar(&f.versions, "zfs", nil, "OpenZFS `VERSION[,VERSION]` to hunt on, or FIRST:LATER (default: the one that image list marks)")
 	flags.StringSliceVar(&f.features, "features", nil, "only these `FEATURE[,FEATURE]` (default: those of the scenario)")
 	flags.UintVar(&f.draw, "draw", 3, "so many `N` features in a program")
 	flags.UintVar(&f.count, "operations", 12, "so many `N` operations in a program, beside those that features begin with")
@@ -69,9 +71,12 @@ takes a trial of it and writes a scenario with controls. The exit status is 1 wh
 var faulty = map[string]string{"none": "random-operations", "power": "random-cuts", "memory": "random-bits"}
 
 func (a *app) hunt(ctx context.Context, f huntFlags) error {
+	later := func(word string) bool { return len(lab.Pair(word)) > 1 }
 	switch with, known := faulty[f.faults]; {
 	case !known:
 		return usage(fmt.Errorf("--faults: %q is unknown; write none, power or memory", f.faults))
+	case f.scenario == "" && f.faults == "none" && slices.ContainsFunc(f.versions, later):
+		f.scenario = "random-moves"
 	case f.scenario == "":
 		f.scenario = with
 	case f.faults != "none":
@@ -94,7 +99,7 @@ func (a *app) hunt(ctx context.Context, f huntFlags) error {
 	if f.draw == 0 || f.count == 0 || f.trials == 0 {
 		return usage(errors.New("--draw, --operations and --trials: write 1 at least"))
 	}
-	if err := f.checkVersions(f.versions...); err != nil {
+	if err := f.checkPairs(f.versions...); err != nil {
 		return err
 	}
 	var s hunt.Summary

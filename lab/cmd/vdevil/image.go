@@ -18,6 +18,15 @@ import (
 	"github.com/vdevil/vdevil/lab/report"
 )
 
+// checkPairs is checkVersions of words for trials, each a version or a pair FIRST:LATER.
+func (f *labFlags) checkPairs(words ...string) error {
+	var all []string
+	for _, w := range words {
+		all = append(all, lab.Pair(w)...)
+	}
+	return f.checkVersions(all...)
+}
+
 // checkVersions refuses words that can be seen to name no version of OpenZFS.
 func (f *labFlags) checkVersions(words ...string) error {
 	recipes, err := images.Recipes()

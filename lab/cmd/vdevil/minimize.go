@@ -136,7 +136,7 @@ func (a *app) minimize(ctx context.Context, f minimizeFlags, word string) error 
 		return err
 	}
 	if r.Version != "" {
-		if err := f.checkVersions(r.Version); err != nil {
+		if err := f.checkPairs(r.Version); err != nil {
 			return err
 		}
 	}

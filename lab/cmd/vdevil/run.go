@@ -207,6 +207,7 @@ the scenario under way without a verdict, and exits with 3.`,
   vdevil run blkptr-dva-flip --zfs 2.1.11,2.3.2 --seed 1
   vdevil run legacy-dedup-gang --zfs zfs-2.3.1,zfs-2.3.5 --source ~/zfs
   vdevil run blkptr-dva-flip --zfs ./zfs --trials 1
+  vdevil run forged-duplicate-free --zfs 2.3.2:2.4.4
   git bisect run vdevil run legacy-dedup-gang --zfs . --bisect
   vdevil run blkptr-dva-flip --seed 1 --only flip/3 --keep all
   vdevil run ./my-scenario.yaml --trials 3
@@ -222,7 +223,7 @@ the scenario under way without a verdict, and exits with 3.`,
 	}
 	flags := cmd.Flags()
 	flags.SortFlags = false
-	flags.StringSliceVar(&f.versions, "zfs", nil, "OpenZFS `VERSION[,VERSION]` to run on: of image list, a revision of --source, or a checkout as ./DIR (default: the one that image list marks)")
+	flags.StringSliceVar(&f.versions, "zfs", nil, "OpenZFS `VERSION[,VERSION]` to run on: of image list, a revision of --source, or a checkout as ./DIR; FIRST:LATER is for scenarios with a reboot, after which it is LATER (default: the one that image list marks)")
 	flags.UintVar(&f.trials, "trials", 0, "`N` trials of the largest arm, the others in proportion, however soon it is known (default: at most the scenario's)")
 	flags.BoolVar(&f.fixed, "fixed", false, "do all of the scenario's trials, however soon it is known")
 	flags.UintVar(&f.jobs, "jobs", 0, "trials at once (default: one for each CPU, more while CPUs are idle)")
@@ -298,7 +299,7 @@ func (f *runFlags) check(asked []*scenarios.Scenario) error {
 			return usage(fmt.Errorf("--only: %w", err))
 		}
 	}
-	if err := f.checkVersions(f.versions...); err != nil {
+	if err := f.checkPairs(f.versions...); err != nil {
 		return err
 	}
 	recipes, err := images.Recipes()

@@ -38,7 +38,7 @@ func rememberHits(t *testing.T, d host.Dirs, name string, trials int, part campa
 		t.Fatal(err)
 	}
 	q := &campaign.Questions{
-		Asked: campaign.Ask(found), Images: []campaign.Image{{ID: "image", OpenZFS: "2.3.2"}}, Driver: "qemu", Accel: "tcg", Seed: 7,
+		Asked: campaign.Ask(found), Images: []trial.Image{{ID: "image", OpenZFS: "2.3.2"}}, Driver: "qemu", Accel: "tcg", Seed: 7,
 		Trials: trials, Fixed: true,
 	}
 	if err := q.Plan(); err != nil {
