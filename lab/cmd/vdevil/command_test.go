@@ -125,6 +125,7 @@ func TestWrongUsage(t *testing.T) {
 		{"hunt --faults disk", `--faults: "disk" is unknown; write none, power or memory`},
 		{"hunt --faults power --scenario random-bits", "--faults and --scenario: the scenario says which fault there is"},
 		{"hunt --zfs 2.3.1", `no recipe for OpenZFS "2.3.1"`},
+		{"hunt --zfs 2.3.2:2.3.1", `no recipe for OpenZFS "2.3.1"`},
 		{"minimize", "accepts 1 arg(s), received 0"},
 		{"minimize blkptr-dva-flip", "the workload of blkptr-dva-flip has no step operations; of one with generate, name a trial"},
 		{"minimize random-operations", "the workload of random-operations has no step operations; of one with generate, name a trial"},

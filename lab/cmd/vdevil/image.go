@@ -20,7 +20,7 @@ import (
 
 // checkPairs is checkVersions of words for trials, each a version or a pair FIRST:LATER.
 func (f *labFlags) checkPairs(words ...string) error {
-	var all []string
+	all := make([]string, 0, 2*len(words))
 	for _, w := range words {
 		all = append(all, lab.Pair(w)...)
 	}
