@@ -21,7 +21,8 @@ type Subject struct {
 	// Pool is the name of the pool, Disks are those that it lies on.
 	Pool  string
 	Disks []machine.Disk
-	// Booted is a guest of the same OpenZFS and with such disks, which has no pool and has seen no fault. Keys let into it.
+	// Booted is a guest of the trial's OpenZFS, of a pair the later one, and with such disks, which has no pool and has seen no fault. Keys
+	// let into it.
 	Booted *machine.Checkpoint
 	Keys   guest.Keys
 }
