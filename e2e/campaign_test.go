@@ -124,7 +124,9 @@ func campaignSpecs(b *bench) {
 			Eventually(ctx, night).Should(gexec.Exit(notHeld))
 			var s hunt.Summary
 			Expect(json.Unmarshal(night.Out.Contents(), &s)).To(Succeed())
-			Expect(s).To(And(HaveField("Trials", 8), HaveField("Invalid", 0)))
+			Expect(s.Code).To(ConsistOf(And(HaveField("Functions", BeNumerically(">", 5000)), HaveField("Reached", BeNumerically(">", 1000)))))
+			Expect(s).To(And(HaveField("Trials", 8+s.Code[0].Followed), HaveField("Invalid", 0)))
+			Expect(os.ReadFile(filepath.Join(s.Findings[0].First.Bundle, "functions.txt"))).To(ContainSubstring("\nzpl_clone_file_range_impl\n"))
 			Expect(s.Findings).To(ContainElement(And(
 				HaveField("Outcome", trial.Corrupt), HaveField("Features", ConsistOf(ops.Feature("hole"), ops.Feature("reflink"))),
 				HaveField("Again", HaveField("Hits", BeNumerically(">", 0))),

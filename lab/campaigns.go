@@ -17,6 +17,7 @@ import (
 	"github.com/vdevil/vdevil/lab/crash"
 	"github.com/vdevil/vdevil/lab/host"
 	"github.com/vdevil/vdevil/lab/hunt"
+	"github.com/vdevil/vdevil/lab/machine"
 	"github.com/vdevil/vdevil/lab/minimize"
 	"github.com/vdevil/vdevil/lab/report"
 	"github.com/vdevil/vdevil/lab/report/bitmap"
@@ -445,9 +446,10 @@ func (l *Lab) bundles(c store.Campaign) string {
 // options are those of a campaign's trials.
 func (l *Lab) options(c store.Campaign, keep Keep) func(campaign.Want) bench.Options {
 	dir := l.bundles(c)
+	code := c.Kind == KindHunt && l.driver.Can(machine.TracesCode)
 	return func(w campaign.Want) bench.Options {
 		bundle := filepath.Join(dir, w.Bundle)
-		return bench.Options{Bundle: bundle, Repeat: repeatBundle(bundle), Keep: func(s *scenarios.Scenario, r trial.Result) bool {
+		return bench.Options{Bundle: bundle, Repeat: repeatBundle(bundle), Code: code, Keep: func(s *scenarios.Scenario, r trial.Result) bool {
 			return keep == KeepAll || keep == KeepFailed && !verdict.AsExpected(s, r)
 		}}
 	}

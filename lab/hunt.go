@@ -8,6 +8,7 @@ import (
 
 	"github.com/vdevil/vdevil/lab/campaign"
 	"github.com/vdevil/vdevil/lab/hunt"
+	"github.com/vdevil/vdevil/lab/machine"
 	"github.com/vdevil/vdevil/lab/ops"
 	"github.com/vdevil/vdevil/lab/store"
 	"github.com/vdevil/vdevil/scenarios"
@@ -33,7 +34,7 @@ func (l *Lab) Hunt(ctx context.Context, r HuntRequest) (hunt.Summary, error) {
 	}
 	s := &hunt.Search{
 		Asked: campaign.Ask([]*scenarios.Scenario{r.Scenario})[0], Features: r.Features, Draw: r.Draw, Count: r.Count, Long: r.Long, Trials: r.Trials, Minimize: r.Minimize,
-		Driver: l.driver.Name(), Accel: string(l.driver.Accel()), Seed: r.Seed,
+		Driver: l.driver.Name(), Accel: string(l.driver.Accel()), Seed: r.Seed, Follow: l.driver.Can(machine.TracesCode),
 	}
 	for _, v := range r.Versions {
 		img, err := l.asked(ctx, v)

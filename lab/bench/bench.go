@@ -196,6 +196,8 @@ type Options struct {
 	Entered func(*machine.Console)
 	// Visits look at the machine in the course of a trial whose guest counts its time.
 	Visits []Visit
+	// Code has the result say to what functions of the modules the trial came. It takes a driver that can tell.
+	Code bool
 	// Keep decides, when the outcome is known, whether the disks stay in the bundle. Nil keeps none.
 	Keep func(*scenarios.Scenario, trial.Result) bool
 }
@@ -212,7 +214,7 @@ func (t *Trial) Do(ctx context.Context, o Options) (_ trial.Result, err error) {
 	r.Result = trial.Result{
 		Arm: arm.Name, Control: arm.Control, Number: t.spec.Number, Seed: t.spec.Seed, Started: r.begun.UTC(), Bundle: o.Bundle, Repeat: o.Repeat,
 	}
-	one := &run{Trial: t, next: o.Next, entered: o.Entered, visits: o.Visits, over: make(chan struct{})}
+	one := &run{Trial: t, next: o.Next, entered: o.Entered, visits: o.Visits, code: o.Code, over: make(chan struct{})}
 	defer func() { err = errors.Join(err, one.close()) }()
 	err = one.begin(ctx, r)
 	r.lap("fork")
@@ -223,6 +225,12 @@ func (t *Trial) Do(ctx context.Context, o Options) (_ trial.Result, err error) {
 		r.invalid(err)
 	} else {
 		one.drive(ctx, r)
+		if o.Code {
+			if r.Code, err = one.reached(ctx); err != nil {
+				r.invalid(err)
+			}
+			r.lap("code")
+		}
 		one.audit(ctx, r)
 		r.lap("judge")
 		if one.resolved.Machine.Clock == scenarios.Counted {

@@ -27,6 +27,7 @@ import (
 //	output.txt       what the commands of the scenario printed, with times, if there were any
 //	injections.json  what the fault changed, byte for byte
 //	stack.txt        the messages that decided, with their stacks; of a hang at least what the kernel answered about its threads
+//	functions.txt    to what functions of the modules the trial came, if that was asked for
 //	outcome.json     what happened
 //	disk-*.raw       the data disks, if they were kept
 type bundle struct {
@@ -83,8 +84,14 @@ func (b *bundle) write(ctx context.Context, lives []*life, r *result, output []b
 			err = errors.Join(err, b.disks(ctx, vm))
 		}
 	}
+	outcome := r.Result
+	if c := r.Code; c != nil {
+		err = errors.Join(err, b.file("functions.txt", []byte(strings.Join(c.First, "\n")+"\n")))
+		outcome.Code = &trial.Code{Functions: c.Functions, Reached: c.Reached} // who was first is not this trial's to say
+	}
+	outcome.Evidence = b.evidence
 	r.Evidence = b.evidence
-	return errors.Join(err, b.json("outcome.json", r.Result))
+	return errors.Join(err, b.json("outcome.json", outcome))
 }
 
 // disks keeps those of a machine, as they are when it has been switched off.

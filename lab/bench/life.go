@@ -28,6 +28,7 @@ type life struct {
 	stop  context.CancelFunc // of the watch
 	// crashed is closed when the console tells of a crash, and a counted guest stands.
 	crashed chan struct{}
+	tracing *tracing // nil of a trial whose code nobody asks for
 	// expected is set while the machine may end without ending the trial, off when it was switched off by the lab.
 	expected, off atomic.Bool
 
@@ -52,14 +53,18 @@ func (t *run) all() []*life {
 
 // enter makes a machine the one at work and begins to watch it, from its own first byte: what the guest printed before its
 // checkpoint is history. A trial that is over closes it: a step may come too late.
-func (t *run) enter(vm machine.Machine, img *images.Image, fork *machine.Checkpoint) error {
+func (t *run) enter(ctx context.Context, vm machine.Machine, img *images.Image, fork *machine.Checkpoint) error {
+	traced, err := t.follow(ctx, vm)
+	if err != nil {
+		return errors.Join(err, vm.Close())
+	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if t.closed {
 		return errors.Join(errOver, vm.Close())
 	}
 	ctx, stop := context.WithCancel(context.Background()) // ends with the life, see close
-	l := &life{vm: vm, image: img, fork: fork, watch: watchConsole(ctx, vm, vm.Console().Start()), stop: stop, crashed: make(chan struct{})}
+	l := &life{vm: vm, tracing: traced, image: img, fork: fork, watch: watchConsole(ctx, vm, vm.Console().Start()), stop: stop, crashed: make(chan struct{})}
 	t.lives = append(t.lives, l)
 	if t.entered != nil {
 		t.entered(vm.Console())
@@ -212,7 +217,7 @@ func (t *run) reboot(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := t.enter(vm, t.later, t.booted); err != nil {
+	if err := t.enter(ctx, vm, t.later, t.booted); err != nil {
 		return err
 	}
 	if err := errors.Join(t.connect(ctx, t.now()), t.stir(ctx)); err != nil {

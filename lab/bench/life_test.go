@@ -127,7 +127,7 @@ func TestRebootFails(t *testing.T) {
 func TestRebootAwaitsTheFault(t *testing.T) {
 	s := newStage(t, nil, hanging)
 	one := &run{Trial: s.trial, over: make(chan struct{})}
-	if err := one.enter(s.machine, s.trial.image, s.trial.fork); err != nil {
+	if err := one.enter(t.Context(), s.machine, s.trial.image, s.trial.fork); err != nil {
 		t.Fatal(err)
 	}
 	defer one.close()
@@ -167,7 +167,7 @@ func TestRebootAwaitsTheFault(t *testing.T) {
 func TestTooLate(t *testing.T) {
 	s := newStage(t, nil, hanging)
 	one := &run{Trial: s.trial, over: make(chan struct{})}
-	if err := one.enter(s.machine, s.trial.image, s.trial.fork); err != nil {
+	if err := one.enter(t.Context(), s.machine, s.trial.image, s.trial.fork); err != nil {
 		t.Fatal(err)
 	}
 	first := one.now()
@@ -175,7 +175,7 @@ func TestTooLate(t *testing.T) {
 		t.Fatal(err)
 	}
 	late := s.second()
-	if err := one.enter(late, s.trial.image, s.trial.fork); !errors.Is(err, errOver) || len(one.all()) != 1 {
+	if err := one.enter(t.Context(), late, s.trial.image, s.trial.fork); !errors.Is(err, errOver) || len(one.all()) != 1 {
 		t.Errorf("%d machines, %v", len(one.all()), err)
 	}
 	<-late.Done()

@@ -28,6 +28,7 @@ type run struct {
 	next    int                    // trials of the checkpoint that will follow
 	entered func(*machine.Console) // see Options
 	visits  []Visit                // see Options
+	code    bool                   // see Options
 	scale   machine.Scale
 	worker  drive.Worker
 	over    chan struct{} // closed when a machine has crashed or ended that was not expected to
@@ -63,7 +64,7 @@ func (t *run) begin(ctx context.Context, r *result) error {
 	if err != nil {
 		return err
 	}
-	if err := t.enter(vm, t.image, t.fork); err != nil || t.before == nil {
+	if err := t.enter(ctx, vm, t.image, t.fork); err != nil || t.before == nil {
 		return err
 	}
 	if r.Injections, err = t.before(ctx, vm); err != nil {

@@ -24,6 +24,11 @@ type Search interface {
 	Next(done Results) (want []Want, news []Event)
 }
 
+// Noter is a Search that has something to note in a result before that is remembered: what it says of those before.
+type Noter interface {
+	Note(done Results, w Want, r *trial.Result)
+}
+
 // Results are those of the trials that came to their end, by the ID of their spec.
 type Results map[string]trial.Result
 
@@ -204,6 +209,9 @@ func (r *Runner) take(ctx context.Context, e end, u *under, done Results) (err e
 	}
 	switch {
 	case e.err == nil:
+		if n, ok := r.Search.(Noter); ok {
+			n.Note(done, e.want, &e.result)
+		}
 		done[e.want.ID] = e.result
 		if r.Store != nil {
 			err = r.Store.Put(context.WithoutCancel(ctx), e.want.ID, e.want.Spec, e.result)

@@ -25,6 +25,7 @@ type Kernels struct {
 	mu      sync.Mutex
 	types   map[string]*kernel.Types // by ID of the image
 	layouts map[string]kernel.Layout // by directory of the checkpoint
+	code    map[string]*kernel.Code  // by ID of the image
 }
 
 // Open gives the kernel of a fork. The guest must run: it is asked, unless another fork of its checkpoint has answered
@@ -44,16 +45,35 @@ func (k *Kernels) Open(ctx context.Context, img *images.Image, cp *machine.Check
 // Kernel gives the kernel of a fork. A guest that counts its time is not asked itself, as what it does later would be at another time: a
 // fork beside it is.
 func (c *Cache) Kernel(ctx context.Context, img *images.Image, cp *machine.Checkpoint, vm machine.Machine, g *guest.Guest) (*kernel.Kernel, error) {
-	if g.Counted() && !c.Kernels.knows(cp) {
-		err := c.Beside(ctx, img, cp, func(other *guest.Guest) error {
-			_, err := c.Kernels.layoutOf(ctx, cp, other)
-			return err
-		})
-		if err != nil {
+	if g.Counted() {
+		if _, err := c.layout(ctx, img, cp); err != nil {
 			return nil, err
 		}
 	}
 	return c.Kernels.Open(ctx, img, cp, vm, g)
+}
+
+// layout asks a fork of its own where the forks of a checkpoint have their modules, unless that is known.
+func (c *Cache) layout(ctx context.Context, img *images.Image, cp *machine.Checkpoint) (layout kernel.Layout, err error) {
+	if c.Kernels.knows(cp) {
+		return c.Kernels.layoutOf(ctx, cp, nil)
+	}
+	err = c.Beside(ctx, img, cp, func(other *guest.Guest) error {
+		layout, err = c.Kernels.layoutOf(ctx, cp, other)
+		return err
+	})
+	return layout, err
+}
+
+// Code says where the functions of an image's modules are, and where the forks of a checkpoint have the modules. No fork that somebody
+// uses is asked: it may have crashed.
+func (c *Cache) Code(ctx context.Context, img *images.Image, cp *machine.Checkpoint) (*kernel.Code, kernel.Layout, error) {
+	code, err := c.Kernels.codeOf(img)
+	if err != nil {
+		return nil, kernel.Layout{}, err
+	}
+	layout, err := c.layout(ctx, img, cp)
+	return code, layout, err
 }
 
 // Beside asks the guest of a fork that is thrown away.
@@ -98,6 +118,29 @@ func (k *Kernels) layoutOf(ctx context.Context, cp *machine.Checkpoint, g *guest
 	return layout, nil
 }
 
+// codeOf reads where the functions of an image's modules are, once, which takes less than a tenth of a second.
+func (k *Kernels) codeOf(img *images.Image) (*kernel.Code, error) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if code := k.code[img.ID]; code != nil {
+		return code, nil
+	}
+	code, err := kernel.ReadCode(modules(img)...)
+	if err != nil {
+		return nil, err
+	}
+	if k.code == nil {
+		k.code = map[string]*kernel.Code{}
+	}
+	k.code[img.ID] = code
+	return code, nil
+}
+
+// modules are the files of those that are looked into.
+func modules(img *images.Image) []string {
+	return []string{filepath.Join(img.Modules, "zfs.ko"), filepath.Join(img.Modules, "spl.ko")}
+}
+
 // typesOf loads the types of an image once. That is work for this computer alone, some seconds of it, which goes on for the
 // others when whoever asked first has ended.
 func (k *Kernels) typesOf(ctx context.Context, img *images.Image) (*kernel.Types, error) {
@@ -120,7 +163,7 @@ func (k *Kernels) typesOf(ctx context.Context, img *images.Image) (*kernel.Types
 }
 
 func (k *Kernels) load(ctx context.Context, img *images.Image) (*kernel.Types, error) {
-	types, err := kernel.LoadTypes(ctx, k.Dir, filepath.Join(img.Modules, "zfs.ko"), filepath.Join(img.Modules, "spl.ko"))
+	types, err := kernel.LoadTypes(ctx, k.Dir, modules(img)...)
 	if err != nil {
 		return nil, err
 	}

@@ -33,15 +33,18 @@ type Search struct {
 	Long   int `json:"long,omitempty"`
 	Trials int `json:"trials"` // on each image
 	// Minimize has the fewest operations looked for that do what was found, where the program does it again with another seed.
-	Minimize bool          `json:"minimize,omitempty"`
-	Images   []trial.Image `json:"images"`
-	Driver   string        `json:"driver"`
-	Accel    string        `json:"accel"`
-	Seed     uint64        `json:"seed"`
+	Minimize bool `json:"minimize,omitempty"`
+	// Follow has a program that came to code to which none had come before followed by another one of the same features, until that brings
+	// nothing new. The first programs, which come to code by being the first, are not followed.
+	Follow bool          `json:"follow,omitempty"`
+	Images []trial.Image `json:"images"`
+	Driver string        `json:"driver"`
+	Accel  string        `json:"accel"`
+	Seed   uint64        `json:"seed"`
 
 	scenario *scenarios.Scenario
 	step     int
-	plans    []plan
+	plans    [][]plan // each on one image, with those that follow it
 	news     []campaign.Event
 	least    map[key]*least
 }
@@ -57,7 +60,10 @@ type least struct {
 
 // plan is one program on one image.
 type plan struct {
+	n        int // the number of the program, from 0, and how many there are before it that it follows
+	depth    int
 	features []ops.Feature
+	image    trial.Image
 	want     campaign.Want
 	// again are trials of the same program with other seeds, for when it has found something new.
 	again [repeats]campaign.Want
@@ -91,53 +97,117 @@ func (s *Search) Plan() error {
 		s.Features = first.Workload[s.step].Generate.Features
 	}
 	s.Draw = min(s.Draw, len(s.Features))
-	groups := s.groups()
-	for n := range s.Trials {
-		features := groups[n%len(groups)]
-		turn := n
-		if s.Long > 0 { // a short one and a long one of each
-			turn /= 2
-		}
-		arm := read.Arms[turn%len(read.Arms)]
-		r, err := read.ForArm(arm.Name)
-		if err != nil {
-			return err
-		}
-		count := s.Count
-		if s.long(n) {
-			count = s.Long
-		}
+	for n, features := range s.groups() {
 		// The same program is tried on all versions.
-		program, err := drive.Program(scenarios.Step{Generate: &scenarios.Generate{Count: count, Features: features}},
-			r.Pool.Name, r.Machine.Names(), r.Pool.Layout, s.Seed+uint64(n))
+		plans, err := s.program(plan{n: n, features: features}, s.Images)
 		if err != nil {
 			return err
 		}
-		text, err := read.Rewrite(scenarios.Rewriting{
-			Name: Name, Question: read.Question, Arm: arm.Name, Step: s.step, Program: program.String(), Trials: 1, Expect: read.Expect,
-		})
-		if err != nil {
-			return err
-		}
-		one, err := scenarios.Parse(Name+".yaml", []byte(text))
-		if err != nil {
-			return fmt.Errorf("%w\n%s", err, text)
-		}
-		for _, img := range s.Images {
-			frame := campaign.Frame{Driver: s.Driver, Accel: s.Accel, Seed: s.Seed}
-			want := func(number int) campaign.Want {
-				w := frame.Want(one, img, arm.Name, number)
-				w.Bundle = filepath.Join(Name+"-"+img.OpenZFS, campaign.BundleOf(arm.Name, number))
-				return w
-			}
-			p := plan{features: features, want: want(n + 1)}
-			for i := range p.again {
-				p.again[i] = want(n + 1 + (i+1)*s.Trials)
-			}
-			s.plans = append(s.plans, p)
+		for _, p := range plans {
+			s.plans = append(s.plans, []plan{p})
 		}
 	}
 	return nil
+}
+
+// program makes one, for some images. Its number gives its seed.
+func (s *Search) program(p plan, images []trial.Image) (plans []plan, err error) {
+	turn, count := p.n, s.Count
+	if s.Long > 0 { // a short one and a long one of each
+		turn /= 2
+	}
+	if s.long(p.n) {
+		count = s.Long
+	}
+	arm := s.scenario.Arms[turn%len(s.scenario.Arms)].Name
+	r, err := s.scenario.ForArm(arm)
+	if err != nil {
+		return nil, err
+	}
+	number := p.n + p.depth*(1+repeats)*s.Trials
+	program, err := drive.Program(scenarios.Step{Generate: &scenarios.Generate{Count: count, Features: p.features}},
+		r.Pool.Name, r.Machine.Names(), r.Pool.Layout, s.Seed+uint64(number))
+	if err != nil {
+		return nil, err
+	}
+	text, err := s.scenario.Rewrite(scenarios.Rewriting{
+		Name: Name, Question: s.scenario.Question, Arm: arm, Step: s.step, Program: program.String(), Trials: 1, Expect: s.scenario.Expect,
+	})
+	if err != nil {
+		return nil, err
+	}
+	one, err := scenarios.Parse(Name+".yaml", []byte(text))
+	if err != nil {
+		return nil, fmt.Errorf("%w\n%s", err, text)
+	}
+	for _, img := range images {
+		frame := campaign.Frame{Driver: s.Driver, Accel: s.Accel, Seed: s.Seed}
+		want := func(number int) campaign.Want {
+			w := frame.Want(one, img, arm, number)
+			w.Bundle = filepath.Join(Name+"-"+img.OpenZFS, campaign.BundleOf(arm, number))
+			return w
+		}
+		p.image, p.want = img, want(number+1)
+		for i := range p.again {
+			p.again[i] = want(number + 1 + (i+1)*s.Trials)
+		}
+		plans = append(plans, p)
+	}
+	return plans, nil
+}
+
+// programs are all that are to be tried, those that follow others included, as far as that is known.
+func (s *Search) programs(done campaign.Results) (all []plan) {
+	for i, chain := range s.plans {
+		n := 1
+		for s.followed(chain[n-1], done) {
+			if n == len(chain) {
+				next := chain[n-1]
+				next.depth++
+				plans, err := s.program(next, []trial.Image{next.image})
+				if err != nil {
+					panic(fmt.Sprintf("a program like that of %s, which Plan wrote: %v", next.want.Spec.Title(), err))
+				}
+				chain = append(chain, plans...)
+				s.plans[i] = chain
+			}
+			n++
+		}
+		all = append(all, chain[:n]...)
+	}
+	return all
+}
+
+// followed says whether a program is to be followed by another one. In the first ones each feature has its turn.
+func (s *Search) followed(p plan, done campaign.Results) bool {
+	r, ok := done[p.want.ID]
+	return ok && s.Follow && p.n >= len(s.Features) && r.Code != nil && len(r.Code.First) > 0
+}
+
+// Note implements campaign.Noter: of the functions that a program came to it leaves those to which none before came on that version.
+// Trials that repeat a program, or a part of one, have none.
+func (s *Search) Note(done campaign.Results, w campaign.Want, r *trial.Result) {
+	if r.Code == nil {
+		return
+	}
+	first := r.Code.First
+	r.Code.First = nil
+	seen := map[string]bool{}
+	own := false
+	for _, p := range s.programs(done) {
+		if p.want.Spec.OpenZFS != w.Spec.OpenZFS {
+			continue
+		}
+		own = own || p.want.ID == w.ID
+		if other, ok := done[p.want.ID]; ok && other.Code != nil {
+			for _, name := range other.Code.First {
+				seen[name] = true
+			}
+		}
+	}
+	if own {
+		r.Code.First = slices.DeleteFunc(first, func(name string) bool { return seen[name] })
+	}
 }
 
 // long says whether a program is a long one.
@@ -184,10 +254,10 @@ func (s *Search) groups() (all [][]ops.Feature) {
 
 func pair(a, b ops.Feature) [2]ops.Feature { return [2]ops.Feature{min(a, b), max(a, b)} }
 
-// Next implements campaign.Search: what was found is tried again, and then comes all that was not done yet, in order. While the fewest
-// operations of something are looked for, that takes turns with the programs.
+// Next implements campaign.Search: what was found is tried again, and then comes all that was not done yet, in order. Trials that look for
+// the fewest operations of something, and programs that follow others, take turns with the rest.
 func (s *Search) Next(done campaign.Results) (want []campaign.Want, news []campaign.Event) {
-	var fewer, programs []campaign.Want
+	var fewer, following, programs []campaign.Want
 	for _, f := range s.first(done) {
 		for _, w := range f.again {
 			if _, ok := done[w.ID]; !ok {
@@ -205,15 +275,30 @@ func (s *Search) Next(done campaign.Results) (want []campaign.Want, news []campa
 			fewer = append(fewer, w...)
 		}
 	}
-	for _, p := range s.plans {
-		if _, ok := done[p.want.ID]; !ok {
+	for _, p := range s.programs(done) {
+		_, ok := done[p.want.ID]
+		switch {
+		case ok:
+		case p.depth > 0:
+			following = append(following, p.want)
+		default:
 			programs = append(programs, p.want)
 		}
 	}
-	for i := range max(len(fewer), len(programs)) {
-		want = slices.Concat(want, fewer[min(i, len(fewer)):min(i+1, len(fewer))], programs[min(i, len(programs)):min(i+1, len(programs))])
+	return slices.Concat(want, inTurns(fewer, following, programs)), s.news
+}
+
+// inTurns takes one of each list, as long as it has some.
+func inTurns(lists ...[]campaign.Want) (all []campaign.Want) {
+	for i, some := 0, true; some; i++ {
+		some = false
+		for _, list := range lists {
+			if i < len(list) {
+				all, some = append(all, list[i]), true
+			}
+		}
 	}
-	return want, s.news
+	return all
 }
 
 // minimizing is the search for the fewest operations of a finding, nil if there is to be none, or not yet.
@@ -266,12 +351,9 @@ func (f found) tried(done campaign.Results) (n Again) {
 
 // first gives them in the order of their trials' ends.
 func (s *Search) first(done campaign.Results) (all []found) {
-	ended := slices.Collect(func(yield func(plan) bool) {
-		for _, p := range s.plans {
-			if _, ok := done[p.want.ID]; ok && !yield(p) {
-				return
-			}
-		}
+	ended := slices.DeleteFunc(s.programs(done), func(p plan) bool {
+		_, ok := done[p.want.ID]
+		return !ok
 	})
 	end := func(p plan) int64 {
 		r := done[p.want.ID]
@@ -334,6 +416,17 @@ type Summary struct {
 	Findings []Finding `json:"findings"`
 	// Pairs are how often two features were in a program, the rarest first.
 	Pairs []Pair `json:"pairs"`
+	// Code is how much of each version's code the programs came to; nil where the machines could not tell.
+	Code []Code `json:"code,omitempty"`
+}
+
+// Code is to how many functions of a version's modules some program came.
+type Code struct {
+	OpenZFS   string `json:"openzfs"`
+	Functions int    `json:"functions"`
+	Reached   int    `json:"reached"`
+	// Followed is how many programs there were because the one before came to code first.
+	Followed int `json:"followed"`
 }
 
 // Finding is a group of trials that ended alike.
@@ -368,7 +461,8 @@ type Pair struct {
 
 // Summary tells what the trials so far have found. Track is the record of what is known.
 func (s *Search) Summary(done campaign.Results, track []*scenarios.Scenario) (Summary, error) {
-	sum := Summary{Planned: len(s.plans), Findings: []Finding{}}
+	programs := s.programs(done)
+	sum := Summary{Planned: len(programs), Findings: []Finding{}, Code: s.code(programs, done)}
 	index := map[key]int{}
 	met := map[[2]ops.Feature]int{}
 	for i, a := range s.Features {
@@ -376,7 +470,7 @@ func (s *Search) Summary(done campaign.Results, track []*scenarios.Scenario) (Su
 			met[pair(a, b)] = 0
 		}
 	}
-	for _, p := range s.plans {
+	for _, p := range programs {
 		r, ok := done[p.want.ID]
 		if !ok {
 			continue
@@ -425,6 +519,24 @@ func (s *Search) Summary(done campaign.Results, track []*scenarios.Scenario) (Su
 		return cmp.Or(cmp.Compare(a.Times, b.Times), cmp.Compare(a.A, b.A), cmp.Compare(a.B, b.B))
 	})
 	return sum, nil
+}
+
+// code is how much of each version's code the programs came to.
+func (s *Search) code(programs []plan, done campaign.Results) (all []Code) {
+	for _, img := range s.Images {
+		c := Code{OpenZFS: img.OpenZFS}
+		for _, p := range programs {
+			if r, ok := done[p.want.ID]; ok && p.image == img && r.Code != nil {
+				c.Functions = r.Code.Functions
+				c.Reached += len(r.Code.First)
+				c.Followed += min(p.depth, 1)
+			}
+		}
+		if c.Functions > 0 {
+			all = append(all, c)
+		}
+	}
+	return all
 }
 
 // knownTo are the scenarios of the record that expect a trial to end so, by its signature.
@@ -477,6 +589,9 @@ func (s Summary) Write(w io.Writer) error {
 	}
 	if n := len(s.Pairs); n > 0 {
 		fmt.Fprintf(&b, "\n%d pairs of features have met %d to %d times\n", n, s.Pairs[0].Times, s.Pairs[n-1].Times)
+	}
+	for _, c := range s.Code {
+		fmt.Fprintf(&b, "%d of %d functions of OpenZFS %s were come to; %d programs followed one that was the first at some\n", c.Reached, c.Functions, c.OpenZFS, c.Followed)
 	}
 	_, err := io.WriteString(w, b.String())
 	return err

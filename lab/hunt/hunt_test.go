@@ -96,7 +96,8 @@ func TestLong(t *testing.T) {
 		t.Fatal(err)
 	}
 	long := map[string]int{}
-	for n, p := range s.plans {
+	for n, chain := range s.plans {
+		p := chain[0]
 		_, r, err := p.want.Spec.Resolve()
 		if err != nil {
 			t.Fatal(err)
@@ -227,7 +228,7 @@ func TestFewest(t *testing.T) {
 			t.Fatal(err)
 		}
 		result := trial.Result{Arm: w.Spec.Arm, Number: w.Spec.Number, Started: time.Unix(int64(n), 0), Outcome: trial.Masked}
-		program := slices.ContainsFunc(s.plans, func(p plan) bool { return p.want.ID == w.ID })
+		program := slices.ContainsFunc(s.programs(done), func(p plan) bool { return p.want.ID == w.ID })
 		switch {
 		case program && w.Spec.Number == 9: // a panic that does not come again
 			result.Outcome, result.Signature = trial.Oops, "oops:x@y"
@@ -263,5 +264,106 @@ func TestFewest(t *testing.T) {
 	var b bytes.Buffer
 	if err := sum.Write(&b); err != nil || !strings.Contains(b.String(), " operations do it, 5 of 5 trials:\n    # OpenZFS 2.3.2; latent\n") {
 		t.Errorf("%v\n%s", err, b.String())
+	}
+}
+
+// TestFollowed expects a program that came to code first to be followed by others of the same features, until one brings nothing new, and
+// what only repeats a program to be first nowhere.
+func TestFollowed(t *testing.T) {
+	asked := search(t, 1).Asked
+	s := &Search{
+		Asked: asked, Features: []ops.Feature{"dedup", "reflink", "snapshot"}, Draw: 2, Count: 12, Trials: 8, Follow: true,
+		Driver: "qemu", Accel: "tcg", Seed: 7, Images: []trial.Image{{ID: "a", OpenZFS: "2.3.2"}, {ID: "b", OpenZFS: "2.3.9"}},
+	}
+	if err := s.Plan(); err != nil {
+		t.Fatal(err)
+	}
+	done := campaign.Results{}
+	put := func(w campaign.Want, functions ...string) []string {
+		t.Helper()
+		r := trial.Result{
+			Arm: w.Spec.Arm, Number: w.Spec.Number, Outcome: trial.Masked, Started: time.Unix(int64(len(done)), 0),
+			Code: &trial.Code{Functions: 9, Reached: len(functions), First: functions},
+		}
+		s.Note(done, w, &r)
+		done[w.ID] = r
+		return r.Code.First
+	}
+	base, _ := s.Next(done)
+	if len(base) != 16 {
+		t.Fatalf("%d programs", len(base))
+	}
+	put(base[0], "a", "b")
+	if want, _ := s.Next(done); len(want) != 15 || want[0].Spec.Number != 1 {
+		t.Fatalf("one of the first programs is followed: %d are wanted", len(want))
+	}
+	features := func(w campaign.Want) []ops.Feature {
+		for _, p := range s.programs(done) {
+			if p.want.ID == w.ID {
+				return p.features
+			}
+		}
+		return nil
+	}
+	// The fourth program on the first version, of which nothing is new on the second.
+	if first := put(base[6], "a", "b", "c"); !slices.Equal(first, []string{"c"}) {
+		t.Fatalf("it was the first at %v", first)
+	}
+	want, _ := s.Next(done)
+	next := want[0]
+	if len(want) != 15 || next.Spec.Arm != base[6].Spec.Arm || next.Spec.OpenZFS != "2.3.2" || next.Spec.Scenario == base[6].Spec.Scenario ||
+		!slices.Equal(features(next), features(base[6])) || want[1].ID != base[1].ID {
+		t.Fatalf("%d programs are wanted, the first is %s of %v", len(want), next.Spec.Title(), features(next))
+	}
+	numbers := map[int]bool{}
+	for _, p := range s.programs(done) {
+		for _, w := range append(p.again[:], p.want) {
+			if w.Spec.OpenZFS == "2.3.2" && numbers[w.Spec.Number] {
+				t.Errorf("%s is there twice", w.Spec.Title())
+			}
+			numbers[w.Spec.Number] = numbers[w.Spec.Number] || w.Spec.OpenZFS == "2.3.2"
+		}
+	}
+	put(next, "d")
+	want, _ = s.Next(done)
+	if len(want) != 15 || want[0].Spec.Number == next.Spec.Number || !slices.Equal(features(want[0]), features(base[6])) {
+		t.Fatalf("what follows the one that follows is %s", want[0].Spec.Title())
+	}
+	last := want[0]
+	if first := put(last, "a", "d"); len(first) != 0 {
+		t.Errorf("it was the first at %v", first)
+	}
+	if first := put(s.plans[6][0].again[0], "e"); first != nil {
+		t.Errorf("what repeats a program was the first at %v", first)
+	}
+	if first := put(base[7], "a"); !slices.Equal(first, []string{"a"}) { // on the other version
+		t.Errorf("it was the first at %v", first)
+	}
+	sum, err := s.Summary(done, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if sum.Trials != 5 || sum.Planned != 19 || !slices.Equal(sum.Code, []Code{{"2.3.2", 9, 4, 2}, {"2.3.9", 9, 1, 0}}) {
+		t.Errorf("%+v", sum)
+	}
+	var b strings.Builder
+	if err := sum.Write(&b); err != nil || !strings.Contains(b.String(), "\n4 of 9 functions of OpenZFS 2.3.2 were come to; 2 programs followed one that was the first at some\n") {
+		t.Errorf("%v\n%s", err, b.String())
+	}
+	again := &Search{}
+	text, err := json.Marshal(s)
+	if err == nil {
+		err = json.Unmarshal(text, again)
+	}
+	if err == nil {
+		err = again.Plan()
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	left, _ := s.Next(done)
+	resumed, _ := again.Next(done)
+	if !slices.EqualFunc(left, resumed, func(a, b campaign.Want) bool { return a.ID == b.ID }) {
+		t.Errorf("read back, %d trials are wanted in place of %d", len(resumed), len(left))
 	}
 }

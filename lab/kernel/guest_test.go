@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"path/filepath"
 	"reflect"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -72,6 +73,7 @@ func TestGuest(t *testing.T) {
 	layout := readLayout(ctx, t, g)
 	k := kernel.New(m, types, layout)
 	checkSymbols(t, k, g)
+	checkCode(t, k, layout, img)
 
 	// Txgs go on, and memory has them before the disks do, so the guest is asked before and afterwards.
 	const ask = `zpool sync tank && awk '$3 == "C" {txg = $1} END {print txg}' /proc/spl/kstat/zfs/tank/txgs`
@@ -130,6 +132,33 @@ func readLayout(ctx context.Context, t *testing.T, g *guest.Guest) kernel.Layout
 		t.Errorf("%s is not the layout that it was made from: %v", text, err)
 	}
 	return layout
+}
+
+// checkCode looks for functions by addresses in their code.
+func checkCode(t *testing.T, k *kernel.Kernel, layout kernel.Layout, img *images.Image) {
+	t.Helper()
+	code, err := kernel.ReadCode(modules(img)...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := []string{"metaslab_free_concrete", "spl_kmem_cache_alloc", "zio_free_sync"}
+	addresses := []uint64{layout.Symbols["_stext"]}
+	for i, name := range want {
+		addr, err := k.Addr(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		addresses = append(addresses, addr+uint64(i))
+	}
+	if got, err := code.Reached(layout, addresses); err != nil || !slices.Equal(got, want) {
+		t.Errorf("the addresses lie in %v, %v", got, err)
+	}
+	if n := code.Functions(); n < 5000 {
+		t.Errorf("there are %d functions", n)
+	}
+	if got, err := code.Reached(kernel.Layout{}, addresses); err == nil {
+		t.Errorf("without a module in memory they lie in %v", got)
+	}
 }
 
 // checkSymbols compares addresses with those of the guest.

@@ -49,6 +49,7 @@ const (
 	HoldsCPUs     Ability = "hold one CPU while others run"              // Holder
 	ReportsMemory Ability = "report damaged memory to its guest"         // MCEInjector
 	CountsTime    Ability = "count its guest's time in instructions"     // Config.Clock
+	TracesCode    Ability = "tell what code its guest comes to"          // CodeTracer
 )
 
 // Clock is what the time of a guest follows.
@@ -246,6 +247,14 @@ type Ringer interface {
 	// SetTicks gives it, in place of the alarm, a timer of which the guest does not know, which is due from an instant on as often as
 	// that, so that the time does not jump further.
 	SetTicks(ctx context.Context, from, every time.Duration) error
+}
+
+// CodeTracer is a Machine that can tell what code its guest comes to, which an emulated CPU translates before it executes it.
+type CodeTracer interface {
+	// TraceCode calls see with the virtual address of each piece of code that a CPU comes to for the first time in this machine, which ends
+	// at a branch or before; of some again. See is called by one goroutine. What runs already as it begins may have been missed. Stop
+	// returns when all that was come to before it has been seen, also of a machine that has ended.
+	TraceCode(ctx context.Context, see func(addr uint64)) (stop func(ctx context.Context) error, err error)
 }
 
 // Stepper is a Debugger of a machine with one CPU that can execute single instructions.

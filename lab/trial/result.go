@@ -37,6 +37,8 @@ type Result struct {
 	State *State `json:"state,omitempty"`
 	// Exact is what every repeat of a trial gives whose guest counts its time; nil of others.
 	Exact *Exact `json:"exact,omitempty"`
+	// Code is to what functions the trial came; nil where that was not asked for.
+	Code *Code `json:"code,omitempty"`
 	// Repeat is the command that does this trial again.
 	Repeat string `json:"repeat"`
 	// Workload is what the workloads say they have done.
@@ -61,6 +63,15 @@ type Exact struct {
 	Checkpoint string `json:"checkpoint"`
 	// SHA256 is that of all that the consoles said since, and of the data disks at the end.
 	SHA256 string `json:"sha256"`
+}
+
+// Code is to what functions of OpenZFS's modules a trial came.
+type Code struct {
+	// Functions is how many there are, Reached to how many of them the trial came.
+	Functions int `json:"functions"`
+	Reached   int `json:"reached"`
+	// First are those of them, in order, to which no trial of its campaign on that version had come before; all of a trial by itself.
+	First []string `json:"first,omitempty"`
 }
 
 // Workload is the span from the beginning of the workload to its end, or to that of the guest.

@@ -38,7 +38,9 @@ func (a *app) huntCommand() *cobra.Command {
 tries each on every version: does the kernel fall over, does what must be refused succeed or the other way round, are files what was written, does the space add up on the
 disks. With a version FIRST:LATER the programs run on FIRST, and then a machine with LATER imports the pool and reads it. Trials that end
 alike are one finding, which names the features that all of them have and the scenarios that know such an end. The first program of a
-finding is tried twice more, with other seeds; what comes again is made as small as it gets, beside the programs that follow.
+finding is tried twice more, with other seeds; what comes again is made as small as it gets, beside the programs that follow. A program that
+came to a function of OpenZFS to which none had come before is followed by another one of its features, until that brings nothing new;
+which functions, is in functions.txt of a trial's bundle. A guest whose CPUs are emulated tells this, KVM does not.
 
 A hunt is a campaign: vdevil resume goes on with one that was broken off, vdevil show tells what one has found, and vdevil minimize
 takes a trial of it and writes a scenario with controls. The exit status is 1 when anything was found.`,
@@ -58,7 +60,7 @@ takes a trial of it and writes a scenario with controls. The exit status is 1 wh
 	flags.UintVar(&f.draw, "draw", 3, "so many `N` features in a program")
 	flags.UintVar(&f.count, "operations", 12, "so many `N` operations in a program, beside those that features begin with")
 	flags.UintVar(&f.long, "long", 40, "so many `N` in every second program, which is of half the features; 0 for none")
-	flags.UintVar(&f.trials, "trials", 1000, "at most so many `N` programs")
+	flags.UintVar(&f.trials, "trials", 1000, "at most so many `N` programs, beside those that follow others")
 	flags.BoolVar(&f.minimize, "minimize", true, "look for the fewest operations of what was found")
 	flags.StringVar(&f.faults, "faults", "none", "`none|power|memory`: nothing but the operations, a power cut after the last one, or a bit that flips in the memory of ZFS")
 	flags.StringVar(&f.scenario, "scenario", "", "the `SCENARIO` with pools, a fault perhaps, and what comes after the operations (default: that of --faults)")

@@ -37,6 +37,7 @@ func Run(t *testing.T, b Bench) {
 	t.Run("pause", s.pause)
 	t.Run("memory", s.memory)
 	t.Run("code trigger", s.trigger)
+	t.Run("code", s.code)
 	t.Run("live checkpoint", s.live)
 	t.Run("exchanged disks", s.disks)
 	t.Run("a disk of an NBD server", s.network)

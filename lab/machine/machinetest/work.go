@@ -129,6 +129,48 @@ func (s suite) trigger(t *testing.T) {
 	}
 }
 
+// code has a guest start a program, and looks for what its kernel does then. A CPU that is not emulated translates no code.
+func (s suite) code(t *testing.T) {
+	driver := s.Lab.Driver()
+	if can := driver.Can(machine.TracesCode); can != (driver.Accel() == machine.TCG) {
+		t.Fatalf("whether the driver can trace code: %v, with %s", can, driver.Accel())
+	}
+	m := s.fork(t, machine.ForkOptions{})
+	g := s.connect(t, m)
+	symbols, err := g.Symbols(t.Context(), symbol)
+	if err != nil {
+		t.Fatal(err)
+	}
+	seen := map[uint64]bool{}
+	stop, err := m.(machine.CodeTracer).TraceCode(limited(t), func(addr uint64) { seen[addr] = true })
+	if err != nil {
+		t.Fatal(err)
+	}
+	run(t, g, "/bin/true")
+	if err := stop(limited(t)); err != nil {
+		t.Fatal(err)
+	}
+	if seen[symbols[symbol]] != driver.Can(machine.TracesCode) {
+		t.Errorf("%s at %#x is among %d addresses that were seen: %v", symbol, symbols[symbol], len(seen), seen[symbols[symbol]])
+	}
+	before := len(seen)
+	run(t, g, "ls -l /proc/self/fd")
+	if len(seen) != before {
+		t.Error("what comes after the end of the trace is seen")
+	}
+	off := s.fork(t, machine.ForkOptions{})
+	stop, err = off.(machine.CodeTracer).TraceCode(limited(t), func(uint64) {})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := off.PowerOff(); err != nil {
+		t.Fatal(err)
+	}
+	if err := stop(limited(t)); err != nil {
+		t.Errorf("of a machine that has ended: %v", err)
+	}
+}
+
 // freeze takes a checkpoint that is removed with the test.
 func (s suite) freeze(t *testing.T, m machine.Machine) *machine.Checkpoint {
 	t.Helper()

@@ -107,7 +107,8 @@ func (d *Driver) Accel() machine.Accel { return d.opts.Accel }
 
 // Can asks the launcher, but for what no KVM guest can.
 func (d *Driver) Can(a machine.Ability) bool {
-	return d.launcher.Can(a) && (a != machine.CountsTime || d.opts.Accel == machine.TCG)
+	emulated := a == machine.CountsTime || a == machine.TracesCode
+	return d.launcher.Can(a) && (!emulated || d.opts.Accel == machine.TCG)
 }
 
 // Version is the launcher's.

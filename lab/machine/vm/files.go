@@ -50,6 +50,9 @@ func (f Files) Socket(name string) string { return filepath.Join(f.Run, name+".s
 // theirs is the path of a UNIX socket that QEMU makes as it runs, in the one directory in which it can.
 func (f Files) theirs(name string) string { return filepath.Join(f.Run, "in", name+".sock") }
 
+// code is the pipe that QEMU writes to where it is asked what code its guest comes to.
+func (f Files) code() string { return filepath.Join(f.Run, "in", "code") }
+
 func (f Files) ram() string      { return filepath.Join(f.Dir, "ram") }
 func (f Files) state() string    { return filepath.Join(f.Dir, "state") }
 func (f Files) manifest() string { return filepath.Join(f.Dir, "checkpoint.json") }
