@@ -136,17 +136,16 @@ func (s suite) code(t *testing.T) {
 		t.Fatalf("whether the driver can trace code: %v, with %s", can, driver.Accel())
 	}
 	m := s.fork(t, machine.ForkOptions{})
-	g := s.connect(t, m)
-	symbols, err := g.Symbols(t.Context(), symbol)
-	if err != nil {
-		t.Fatal(err)
-	}
 	seen := map[uint64]bool{}
 	stop, err := m.(machine.CodeTracer).TraceCode(limited(t), func(addr uint64) { seen[addr] = true })
 	if err != nil {
 		t.Fatal(err)
 	}
-	run(t, g, "/bin/true")
+	g := s.connect(t, m)
+	symbols, err := g.Symbols(t.Context(), symbol) // which starts some
+	if err != nil {
+		t.Fatal(err)
+	}
 	if err := stop(limited(t)); err != nil {
 		t.Fatal(err)
 	}
