@@ -142,14 +142,14 @@ func checkCode(t *testing.T, k *kernel.Kernel, layout kernel.Layout, img *images
 		t.Fatal(err)
 	}
 	want := []string{"metaslab_free_concrete", "spl_kmem_cache_alloc", "zio_free_sync"}
-	addresses := []uint64{layout.Symbols["_stext"]}
+	addresses := make([]uint64, len(want), len(want)+1)
 	for i, name := range want {
-		addr, err := k.Addr(name)
-		if err != nil {
+		if addresses[i], err = k.Addr(name); err != nil {
 			t.Fatal(err)
 		}
-		addresses = append(addresses, addr+uint64(i))
+		addresses[i] += uint64(i)
 	}
+	addresses = append(addresses, layout.Symbols["_stext"])
 	if got, err := code.Reached(layout, addresses); err != nil || !slices.Equal(got, want) {
 		t.Errorf("the addresses lie in %v, %v", got, err)
 	}

@@ -87,7 +87,7 @@ func (b *bell) control(ctx context.Context, m *vm, command string) error {
 		go b.run()
 		return nil
 	}
-	return m.execute(ctx, command, nil, nil)
+	return m.execute(ctx, command, nil)
 }
 
 // Elapsed is as the guest's HPET has it.

@@ -84,7 +84,7 @@ func (m *vm) logTo(ctx context.Context, path string) error {
 }
 
 func (m *vm) traceBlocks(ctx context.Context) error {
-	return m.execute(ctx, "trace-event-set-state", map[string]any{"name": "translate_block", "enable": true}, nil)
+	return m.execute(ctx, "trace-event-set-state", map[string]any{"name": "translate_block", "enable": true})
 }
 
 const (

@@ -138,8 +138,8 @@ func (m *vm) lastWords() []byte {
 }
 
 // execute runs a monitor command.
-func (m *vm) execute(ctx context.Context, command string, args, result any) error {
-	if err := m.process.Execute(ctx, command, args, result); err != nil {
+func (m *vm) execute(ctx context.Context, command string, args any) error {
+	if err := m.process.Execute(ctx, command, args, nil); err != nil {
 		return m.explain("monitor command "+command, err)
 	}
 	return nil
@@ -195,7 +195,7 @@ func (m *vm) control(ctx context.Context, command string) error {
 	if m.debugged() {
 		return fmt.Errorf("%s: the CPUs of machine %s are its debugger's", command, m.ID())
 	}
-	return m.execute(ctx, command, nil, nil)
+	return m.execute(ctx, command, nil)
 }
 
 func (m *vm) debugged() bool {
@@ -271,7 +271,7 @@ func (m *vm) SysRq(ctx context.Context, key rune) error {
 	for i, code := range codes {
 		keys[i] = map[string]string{"type": "qcode", "data": code}
 	}
-	return m.execute(ctx, "send-key", map[string]any{"keys": keys, "hold-time": pressed}, nil)
+	return m.execute(ctx, "send-key", map[string]any{"keys": keys, "hold-time": pressed})
 }
 
 // debugger is a gdb client that tells the machine when it goes.
