@@ -96,6 +96,10 @@ func (d *decoder) version(n *node, v string) {
 	}
 }
 
+// countedDisks is how many data disks can be memory. QEMU 7.2 tells the guest of its pieces in no order, and with more than these the root
+// disk is not the first.
+const countedDisks = 4
+
 func (d *decoder) machine(n *node) (m Machine) {
 	const disks = "{v0: 512MiB, v1: 512MiB}"
 	f := d.fields(n, "machine", "machine: {cpus: 2, memory: 1GiB, disks: {v0: 512MiB}}", "cpus", "memory", "disks", "clock")
@@ -121,6 +125,9 @@ func (d *decoder) machine(n *node) (m Machine) {
 		}
 		if m.Clock == Counted && size%(2<<20) != 0 {
 			d.errorf(e.line, "disks of machine: %s is not a whole number of pages of 2MiB, as memory is", "write %s", formatSize(size), formatSize(size+2<<20-size%(2<<20)))
+		}
+		if m.Clock == Counted && len(m.Disks) == countedDisks {
+			d.errorf(e.line, "disks of machine: a guest that counts its time has at most %d", "write fewer", countedDisks)
 		}
 		m.Disks = append(m.Disks, DataDisk{Name: e.key, Size: size})
 	}

@@ -266,6 +266,9 @@ func TestErrors(t *testing.T) {
 		{"half a page", []string{"cpus: 2", "cpus: 1", "v1: 512MiB}}", "v1: 65MiB}, clock: icount}"}, []string{
 			`good.yaml:6: disks of machine: 65MiB is not a whole number of pages of 2MiB, as memory is; write 66MiB`,
 		}},
+		{"more disks than can be memory", []string{"cpus: 2", "cpus: 1", "v1: 512MiB}}", "v1: 512MiB, v2: 512MiB, v3: 512MiB, v4: 512MiB}, clock: icount}"}, []string{
+			`good.yaml:6: disks of machine: a guest that counts its time has at most 4; write fewer`,
+		}},
 		{"a matrix alone, without a control arm", []string{good[strings.Index(good, "arms:"):strings.Index(good, "trials: 10")], "matrix: [{a: {}, b: {label: y}}]\n", "rot: healed", "a: healed"}, []string{
 			`good.yaml:34: there is no control arm; write one with control: true, or no_control: "why there is nothing to take away"`,
 		}},

@@ -27,8 +27,20 @@ func Program(s scenarios.Step, pool string, disks, layout []string, seed uint64)
 		rand.New(rand.NewPCG(seed, 1)).Shuffle(len(features), func(i, j int) { features[i], features[j] = features[j], features[i] })
 		features = features[:s.Generate.Draw]
 	}
-	spare := slices.DeleteFunc(slices.Clone(disks), func(d string) bool { return slices.Contains(layout, d) })
-	return ops.Generate(seed, features, s.Generate.Count, place, spare), nil
+	inUse, spare := split(disks, layout)
+	return ops.Generate(seed, features, s.Generate.Count, place, inUse, spare), nil
+}
+
+// split parts the disks of a machine into those that a pool has and the others.
+func split(disks, layout []string) (inUse, spare []string) {
+	for _, d := range disks {
+		if slices.Contains(layout, d) {
+			inUse = append(inUse, d)
+		} else {
+			spare = append(spare, d)
+		}
+	}
+	return inUse, spare
 }
 
 // operations does a program and compares what becomes of each operation with what the model foretells. One that goes otherwise does not
@@ -40,7 +52,8 @@ func (w *Worker) operations(ctx context.Context, s scenarios.Step) error {
 	}
 	place := ops.Place{Pool: w.Pool, Seed: w.Seed, Disk: guest.DiskPath}
 	if w.model == nil {
-		w.model = ops.NewModel(place, slices.DeleteFunc(slices.Clone(w.Disks), func(d string) bool { return !slices.Contains(w.Layout, d) })...)
+		inUse, _ := split(w.Disks, w.Layout)
+		w.model = ops.NewModel(place, inUse...)
 	}
 	requests := make([]ops.Request, len(program))
 	for i, o := range program {

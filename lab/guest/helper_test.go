@@ -29,7 +29,7 @@ func TestDo(t *testing.T) {
 	g := connect(t, s, s.machine())
 	place := ops.Place{Pool: "tmp", Seed: 7}
 	name := filepath.Base(dir)
-	p := ops.Generate(5, []ops.Feature{"hole", "map", "names", "reflink", "syncing"}, 300, place, nil)
+	p := ops.Generate(5, []ops.Feature{"hole", "map", "names", "reflink", "syncing"}, 300, place, nil, nil)
 	p, err = ops.Parse(strings.NewReplacer("/tmp/a/", dir+"/", "tmp/a", "tmp/"+name).Replace(p.String()))
 	if err != nil {
 		t.Fatal(err)

@@ -52,7 +52,7 @@ func search(t *testing.T, program string, rate float64) *Search {
 // storm is a program of 60 operations. Those that matter are a few: the rest fills or depends on them.
 func storm(t *testing.T) string {
 	t.Helper()
-	p := ops.Generate(5, []ops.Feature{"clone", "hole", "names", "scrub"}, 55, ops.Place{Pool: "tank"}, nil)
+	p := ops.Generate(5, []ops.Feature{"clone", "hole", "names", "scrub"}, 55, ops.Place{Pool: "tank"}, nil, nil)
 	return p.String() + "create tank/x\nwrite /tank/x/f1 0 128K 1\nsnapshot tank/x@s1\nclone tank/y tank/x@s1\nsync\n"
 }
 

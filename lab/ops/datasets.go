@@ -50,7 +50,7 @@ var ofDatasets = []*kind{
 			if fate, why := m.onDataset(o); fate != Succeeds {
 				return fate, why
 			}
-			return m.newDataset(o.arg(1))
+			return m.beside(o.arg(1), o.arg(0))
 		},
 		done: func(m *Model, o Op) {
 			m.datasets[o.arg(1)] = m.datasets[o.arg(0)]
@@ -131,7 +131,7 @@ var ofDatasets = []*kind{
 			if s == nil {
 				return Refused, "there is no snapshot " + o.arg(1)
 			}
-			fate, why := m.newDataset(o.arg(0))
+			fate, why := m.beside(o.arg(0), o.arg(1))
 			if fate == Succeeds && (d.locked || d.rekeyed) {
 				return Either, "" // it is made, and that it cannot be mounted is an error
 			}
@@ -259,18 +259,40 @@ var ofDatasets = []*kind{
 			return Request{Do: "run", Command: [][]string{append(send, o.arg(0)), {"zfs", "receive", "-F", o.arg(1)}}}
 		},
 		foretell: (*Model).sending,
-		done: func(m *Model, o Op) {
-			from, s := m.find(o.arg(0))
-			received := &snapshot{name: s.name, stamp: s.stamp, files: frozen(s.files), holds: map[string]bool{}}
-			raw := from.encrypted && strings.Contains(o.arg(2), "w")
-			d := m.datasets[o.arg(1)]
-			if d == nil {
-				d = &dataset{encrypted: raw, locked: raw}
-				m.datasets[o.arg(1)] = d
-			}
-			d.snaps, d.files = append(d.snaps, received), frozen(s.files)
-		},
+		done:     func(m *Model, o Op) { m.received(o, strings.Contains(o.arg(2), "w")) },
 	},
+	{
+		form: "resend SNAPSHOT DATASET SIZE", does: "sends the whole of a snapshot, breaks off after so many bytes, and resumes", waits: true,
+		// With few bytes nothing is kept that could be gone on with, with many there is nothing left to send.
+		shell: func(o Op, _ Place) string {
+			return fmt.Sprintf("! zfs list %[2]s && { zfs send %[1]s | head -c %[3]d | zfs receive -s %[2]s; case $(zfs get -H -o value receive_resume_token %[2]s) in -) ;; '') zfs send %[1]s | zfs receive %[2]s ;; "+
+				"*) zfs send -t $(zfs get -H -o value receive_resume_token %[2]s) | zfs receive -s %[2]s ;; esac; }", o.arg(0), o.arg(1), o.size(2))
+		},
+		foretell: func(m *Model, o Op) (Fate, string) {
+			if fate, why := m.onSnapshot(o); fate != Succeeds {
+				return fate, why
+			}
+			fate, why := m.newDataset(o.arg(1))
+			if from, _ := m.find(o.arg(0)); fate == Succeeds && from.encrypted {
+				return Either, "" // the key may not be there
+			}
+			return fate, why
+		},
+		done: func(m *Model, o Op) { m.received(o, false) },
+	},
+}
+
+// received takes in a snapshot that was sent.
+func (m *Model) received(o Op, raw bool) {
+	from, s := m.find(o.arg(0))
+	raw = raw && from.encrypted
+	d := m.datasets[o.arg(1)]
+	if d == nil {
+		d = &dataset{encrypted: raw, locked: raw}
+		m.datasets[o.arg(1)] = d
+	}
+	d.snaps = append(d.snaps, &snapshot{name: s.name, stamp: s.stamp, files: frozen(s.files), holds: map[string]bool{}})
+	d.files = frozen(s.files)
 }
 
 func (m *Model) cloned(o Op) {
@@ -305,6 +327,9 @@ func (m *Model) sending(o Op) (Fate, string) {
 	}
 	from, s := m.find(o.arg(0))
 	to := m.datasets[o.arg(1)]
+	if fate, why := m.newDataset(o.arg(1)); to == nil && fate != Succeeds {
+		return fate, why
+	}
 	var base *snapshot
 	if name, since := strings.CutPrefix(o.arg(3), "@"); since {
 		if base = from.snap(name); base == nil {

@@ -2,6 +2,7 @@ package ops
 
 import (
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"slices"
 	"strconv"
@@ -76,7 +77,7 @@ var features = []struct {
 	}},
 	{name: "removal", gives: slices.Repeat([]func(*generator) []string{(*generator).spared}, 3)},
 	{name: "reimport", gives: []func(*generator) []string{func(*generator) []string { return []string{"reimport"} }}},
-	{name: "scrub", gives: []func(*generator) []string{func(*generator) []string { return []string{"scrub"} }}},
+	{name: "scrub", gives: []func(*generator) []string{func(g *generator) []string { return []string{g.one("scrub", "cancel-scrub")} }}},
 	{name: "trim", gives: []func(*generator) []string{func(g *generator) []string { return []string{g.one("trim", "trim", "trim", "trim", "initialize")} }}}, // initialize takes long
 	{name: "snapdir", gives: []func(*generator) []string{
 		(*generator).snapshot, func(g *generator) []string { return g.with("browse", g.m.Snapshots()) },
@@ -85,6 +86,22 @@ var features = []struct {
 	{name: "syncing", near: true, gives: slices.Repeat([]func(*generator) []string{
 		func(g *generator) []string { return []string{"begin-sync", g.one("0", "0", "300", "2000", "20000")} }, (*generator).read,
 	}, 3)},
+	{name: "disks", gives: slices.Repeat([]func(*generator) []string{(*generator).exchanged}, 3)},
+	{name: "expansion", gives: []func(*generator) []string{func(g *generator) []string { return g.with("expand", g.spare) }}},
+	{name: "pools", gives: []func(*generator) []string{(*generator).snapshot, (*generator).pooled, (*generator).pooled, (*generator).pooled}},
+	{name: "resume", gives: []func(*generator) []string{(*generator).snapshot, (*generator).resent, (*generator).destroy}},
+	{name: "moves", gives: []func(*generator) []string{(*generator).moved, (*generator).bookmarked}},
+	// A log space map is written back to the metaslabs after a transaction group or two.
+	{name: "flushing", begins: []string{"parameter zfs_unflushed_log_txg_max 1"}, gives: []func(*generator) []string{
+		(*generator).synced, func(g *generator) []string {
+			return []string{"parameter", "zfs_unflushed_log_txg_max", g.one("1", "2", "1000")}
+		},
+		func(g *generator) []string {
+			return []string{"parameter", "zfs_keep_log_spacemaps_at_export", g.one("0", "1")}
+		},
+	}},
+	// What ZFS can check itself: buffers that must not change, frees, histograms, metaslabs (zfs_debug.h).
+	{name: "checks", begins: []string{"parameter zfs_flags 464"}},
 	{name: "rewrite", gives: []func(*generator) []string{func(g *generator) []string { return []string{"rewrite", g.file()} }}},
 }
 
@@ -97,9 +114,9 @@ func Features() (names []Feature) {
 }
 
 // Generate makes a program of so many operations, and what features ask for before them. The same seed gives the same program. Spare are
-// disks that the pool does not have. Most operations can be done by what the ones before have left; a few must be refused.
-func Generate(seed uint64, wanted []Feature, count int, place Place, spare []string) Program {
-	g := &generator{r: rand.New(rand.NewPCG(seed, 0)), m: NewModel(place), spare: spare}
+// disks that the pool does not have, in use those that it has. Most operations can be done by what the ones before have left; a few must be refused.
+func Generate(seed uint64, wanted []Feature, count int, place Place, inUse, spare []string) Program {
+	g := &generator{r: rand.New(rand.NewPCG(seed, 0)), m: NewModel(place, inUse...), spare: spare}
 	first := []string{"create", place.Pool + "/a"}
 	gives := []func(*generator) []string{(*generator).written, (*generator).written, (*generator).filled, (*generator).removed, (*generator).removed, (*generator).synced}
 	for _, f := range features {
@@ -308,7 +325,8 @@ func (g *generator) held() []string {
 
 func (g *generator) clone() []string {
 	if names := g.m.Snapshots(); len(names) > 0 {
-		return []string{"clone", g.m.place.Pool + "/" + g.name("c"), g.one(names...)}
+		from := g.one(names...)
+		return []string{"clone", poolOf(from) + "/" + g.name("c"), from}
 	}
 	return nil
 }
@@ -349,6 +367,62 @@ func (g *generator) send() []string {
 		}
 	}
 	return []string{"send", snap, g.m.place.Pool + "/" + g.name("r"), flags, "-"}
+}
+
+// resent sends the whole of a snapshot in two parts.
+func (g *generator) resent() []string {
+	words := g.with("resend", g.m.Snapshots())
+	if words == nil {
+		return nil
+	}
+	return append(words, g.m.place.Pool+"/"+g.name("r"), g.one("10K", "50K", "200K", "1M"))
+}
+
+// pooled makes another pool, or sends something to it.
+func (g *generator) pooled() []string {
+	const other = "other"
+	if !g.m.pools[other] {
+		if len(g.spare) == 0 {
+			return nil
+		}
+		return []string{"pool", other, g.one(g.spare...)}
+	}
+	names := g.m.Snapshots()
+	if len(names) == 0 {
+		return nil
+	}
+	return []string{"send", g.one(names...), other + "/" + g.name("r"), g.one("-", "-L", "-Lec"), "-"}
+}
+
+// exchanged changes which disks a pool has, and leaves it as much room.
+func (g *generator) exchanged() []string {
+	if len(g.spare) == 0 {
+		return nil
+	}
+	disk, spare := g.one(slices.Sorted(maps.Keys(g.m.disks))...), g.one(g.spare...)
+	switch g.r.IntN(3) {
+	case 0:
+		return []string{"attach", disk, spare}
+	case 1:
+		return []string{"replace", disk, spare}
+	}
+	return []string{"detach", disk}
+}
+
+func (g *generator) moved() []string {
+	words := g.with("move", g.m.Datasets())
+	if words == nil {
+		return nil
+	}
+	return append(words, poolOf(words[1])+"/"+g.name("m"))
+}
+
+func (g *generator) bookmarked() []string {
+	words := g.with("bookmark", g.m.Snapshots())
+	if words == nil {
+		return nil
+	}
+	return append(words, g.name("b"))
 }
 
 // spared gives the pool a spare disk, or takes it away again.

@@ -16,13 +16,14 @@ type Model struct {
 	datasets   map[string]*dataset
 	checkpoint bool            // there is one, or may be
 	disks      map[string]bool // that the pool has been given
+	pools      map[string]bool // that there are besides
 	stamp      int             // the last one
 	told       map[string]bool // datasets that the oracle was told of
 }
 
 // NewModel is that of a pool without a dataset of its own, on some of the disks of a machine.
 func NewModel(place Place, disks ...string) *Model {
-	m := &Model{place: place, datasets: map[string]*dataset{}, disks: map[string]bool{}}
+	m := &Model{place: place, datasets: map[string]*dataset{}, disks: map[string]bool{}, pools: map[string]bool{}}
 	for _, d := range disks {
 		m.disks[d] = true
 	}
@@ -185,8 +186,10 @@ func (m *Model) Synced() {
 }
 
 // Cut is a power cut: a file that was touched since it was on the disks may be as it was, or there under another name, or not at all.
-// Datasets and snapshots are as they were, since what makes them waits for the disks.
+// Datasets and snapshots are as they were, since what makes them waits for the disks. Other pools are not imported any more.
 func (m *Model) Cut() {
+	clear(m.pools)
+	maps.DeleteFunc(m.datasets, func(name string, _ *dataset) bool { return poolOf(name) != m.place.Pool })
 	for _, d := range m.datasets {
 		for name := range d.touched {
 			d.lose(name)
@@ -400,10 +403,21 @@ func (m *Model) onSnapshot(o Op) (Fate, string) {
 }
 
 func (m *Model) newDataset(name string) (Fate, string) {
-	if m.datasets[name] != nil {
+	switch pool := poolOf(name); {
+	case pool != m.place.Pool && !m.pools[pool]:
+		return Refused, "there is no pool " + pool
+	case m.datasets[name] != nil:
 		return Refused, "there is a dataset " + name
 	}
 	return Succeeds, ""
+}
+
+// beside is newDataset for one that must be of the same pool as another one.
+func (m *Model) beside(name, other string) (Fate, string) {
+	if poolOf(name) != poolOf(other) {
+		return Refused, other + " is of another pool"
+	}
+	return m.newDataset(name)
 }
 
 // gone says why a snapshot cannot be destroyed, if it cannot.

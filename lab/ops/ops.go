@@ -184,5 +184,11 @@ func (o Op) rest(i int) []string { return o.Args[i:] }
 // datasetOf is the dataset of a file, whose path is made of pool, dataset and name.
 func datasetOf(file string) string { return strings.TrimPrefix(path.Dir(file), "/") }
 
+// poolOf is the pool of a dataset or a snapshot.
+func poolOf(dataset string) string {
+	pool, _, _ := strings.Cut(dataset, "/")
+	return pool
+}
+
 // mountpoint is where a dataset is.
 func mountpoint(dataset string) string { return "/" + dataset }

@@ -146,14 +146,18 @@ clone tank/c tank/a@s1
 promote tank/c
 rollback tank/c@s1
 send tank/c@s1 tank/r -Lec -
+resend tank/a@s1 tank/r3 50K
 move tank/r tank/r2
 destroy tank/r2
 destroy-snapshot tank/c@s1
 checkpoint
 discard
 scrub
+cancel-scrub
 trim
 initialize
+expand v3
+pool other v3
 prune 100
 add v3
 evacuate v3
@@ -235,6 +239,21 @@ clone tank/c tank/a@s1
 		{"add v3", "add v3", "be refused: the pool has the disk"},
 		{"add v3\nevacuate v3", "add v3", "succeed or be refused: "},
 		{"", "add v0", "be refused: the pool has the disk"},
+		{"", "detach v0", "succeed or be refused: "},
+		{"detach v0", "detach v1", "be refused: it is the last disk"},
+		{"", "pool tank v3", "be refused: there is a pool tank"},
+		{"", "pool other v0", "be refused: the pool has the disk"},
+		{"", "pool other v3", "succeed or be refused: "},
+		{"pool other v3", "pool other v4", "be refused: there is a pool other"},
+		{"", "send tank/a@s1 other/r - -", "be refused: there is no pool other"},
+		{"pool other v3", "send tank/a@s1 other/r - -", "succeed: "},
+		{"pool other v3", "clone other/d tank/a@s1", "be refused: tank/a@s1 is of another pool"},
+		{"pool other v3", "move tank/a other/a", "be refused: tank/a is of another pool"},
+		{"pool other v3\nsend tank/a@s1 other/r - -", "clone other/d other/r@s1", "succeed: "},
+		{"", "resend tank/a@s2 tank/r 50K", "succeed: "},
+		{"", "resend tank/a@s3 tank/r 50K", "be refused: there is no snapshot tank/a@s3"},
+		{"", "resend tank/a@s1 tank/c 50K", "be refused: there is a dataset tank/c"},
+		{"create tank/e encryption=on\nsnapshot tank/e@s", "resend tank/e@s tank/r 50K", "succeed or be refused: "},
 		{"move tank/a tank/b", "write /tank/a/f1 0 1 1", "be refused: no dataset tank/a is mounted"},
 		{"move tank/a tank/b", "destroy-snapshot tank/b@s1", "be refused: tank/c began as @s1"},
 	} {
@@ -268,6 +287,7 @@ reflink /tank/a/f4 /tank/c/f1
 !reflink /tank/a/f4 /tank/a/f1
 snapshot tank/c@s2
 send tank/c@s2 tank/r - -
+resend tank/c@s2 tank/r2 50K
 rename /tank/r/f5 /tank/r/f1
 fill /tank/a/f6 0 3 d
 !fill /tank/a/f6 0 1 e
@@ -279,21 +299,23 @@ snapshot tank/a@s4
 rollback tank/a@s3
 `)
 	want := map[string]string{
-		"/tank/a/f1":                  "a\x00\x00abbb",
-		"/tank/a/f2":                  "a\x00\x00abbb",
-		"/tank/a/f3":                  "\x00\x00c",
-		"/tank/a/f4":                  "",
-		"/tank/a/f7":                  "\x00" + string(oracle.Content(7, "9", 3)),
-		"/tank/a/.zfs/snapshot/s3/f7": "\x00" + string(oracle.Content(7, "9", 3)),
-		"/tank/a/.zfs/snapshot/s3/f1": "a\x00\x00abbb",
-		"/tank/a/.zfs/snapshot/s3/f2": "a\x00\x00abbb",
-		"/tank/a/.zfs/snapshot/s3/f3": "\x00\x00c",
-		"/tank/a/.zfs/snapshot/s3/f4": "",
-		"/tank/c/f1":                  "aaaaaaaa\x00\x00c",
-		"/tank/c/.zfs/snapshot/s1/f1": "aaaaaaaaaa",
-		"/tank/c/.zfs/snapshot/s2/f1": "aaaaaaaa\x00\x00c",
-		"/tank/r/f5":                  "aaaaaaaa\x00\x00c",
-		"/tank/r/.zfs/snapshot/s2/f1": "aaaaaaaa\x00\x00c",
+		"/tank/a/f1":                   "a\x00\x00abbb",
+		"/tank/a/f2":                   "a\x00\x00abbb",
+		"/tank/a/f3":                   "\x00\x00c",
+		"/tank/a/f4":                   "",
+		"/tank/a/f7":                   "\x00" + string(oracle.Content(7, "9", 3)),
+		"/tank/a/.zfs/snapshot/s3/f7":  "\x00" + string(oracle.Content(7, "9", 3)),
+		"/tank/a/.zfs/snapshot/s3/f1":  "a\x00\x00abbb",
+		"/tank/a/.zfs/snapshot/s3/f2":  "a\x00\x00abbb",
+		"/tank/a/.zfs/snapshot/s3/f3":  "\x00\x00c",
+		"/tank/a/.zfs/snapshot/s3/f4":  "",
+		"/tank/c/f1":                   "aaaaaaaa\x00\x00c",
+		"/tank/c/.zfs/snapshot/s1/f1":  "aaaaaaaaaa",
+		"/tank/c/.zfs/snapshot/s2/f1":  "aaaaaaaa\x00\x00c",
+		"/tank/r2/f1":                  "aaaaaaaa\x00\x00c",
+		"/tank/r2/.zfs/snapshot/s2/f1": "aaaaaaaa\x00\x00c",
+		"/tank/r/f5":                   "aaaaaaaa\x00\x00c",
+		"/tank/r/.zfs/snapshot/s2/f1":  "aaaaaaaa\x00\x00c",
 	}
 	got, exact := &oracle.Oracle{}, &oracle.Oracle{}
 	got.Record("/tank/a/f9", nil) // was there before
@@ -390,8 +412,8 @@ func TestGenerate(t *testing.T) {
 	for seed := range uint64(200) {
 		// What is encrypted is not promoted.
 		features := slices.DeleteFunc(Features(), func(f Feature) bool { return f == "encryption" && seed%2 == 0 })
-		p := Generate(seed, features, 40, place, []string{"v3"})
-		again := Generate(seed, features, 40, place, []string{"v3"})
+		p := Generate(seed, features, 40, place, []string{"v0"}, []string{"v3"})
+		again := Generate(seed, features, 40, place, []string{"v0"}, []string{"v3"})
 		back, err := Parse(p.String())
 		if err != nil || p.String() != again.String() || back.String() != p.String() {
 			t.Fatalf("seed %d: %v\n%s\n%s", seed, err, p, again)
@@ -411,14 +433,14 @@ func TestGenerate(t *testing.T) {
 		}
 	}
 	for _, w := range Words() {
-		if used[w] == 0 && !slices.Contains([]string{"attach", "bookmark", "detach", "move", "replace"}, w) {
+		if used[w] == 0 {
 			t.Errorf("%s was never generated", w)
 		}
 	}
 	if doable*100 < all*90 || doable == all {
 		t.Errorf("%d of %d operations can be done", doable, all)
 	}
-	for _, o := range Generate(1, []Feature{"hole"}, 100, place, nil) {
+	for _, o := range Generate(1, []Feature{"hole"}, 100, place, nil, nil) {
 		if !slices.Contains([]string{"create", "write", "fill", "remove", "sync", "fsync", "punch", "truncate"}, o.Word) {
 			t.Errorf("%s is no part of holes", o)
 		}

@@ -65,6 +65,11 @@ var ofPools = []*kind{
 		foretell: always,
 	},
 	{
+		form: "cancel-scrub", does: "begins a scrub and cancels it",
+		shell:    func(_ Op, p Place) string { return fmt.Sprintf("zpool scrub %[1]s && zpool scrub -s %[1]s", p.Pool) },
+		foretell: perhaps, // it may have come to its end
+	},
+	{
 		form: "trim", does: "trims the pool to the end",
 		shell:    func(_ Op, p Place) string { return "zpool trim -w " + p.Pool },
 		foretell: perhaps,
@@ -97,7 +102,7 @@ var ofPools = []*kind{
 			if !m.disks[o.arg(0)] {
 				return Refused, "the pool has no such disk"
 			}
-			return Either, ""
+			return m.spares(o)
 		},
 		done: func(m *Model, o Op) { delete(m.disks, o.arg(0)) },
 	},
@@ -112,8 +117,8 @@ var ofPools = []*kind{
 	{
 		form: "detach DISK", does: "takes a disk out of a mirror",
 		shell:    func(o Op, p Place) string { return fmt.Sprintf("zpool detach %s %s", p.Pool, p.Disk(o.arg(0))) },
-		foretell: perhaps,
-		done:     func(m *Model, o Op) { delete(m.disks, o.arg(0)) },
+		foretell: (*Model).spares,
+		done: func(m *Model, o Op) { delete(m.disks, o.arg(0)) },
 	},
 	{
 		form: "replace DISK DISK", does: "replaces a disk by another one",
@@ -127,6 +132,28 @@ var ofPools = []*kind{
 		},
 	},
 	{
+		form: "expand DISK", does: "makes raidz1-0 wider by a disk",
+		shell: func(o Op, p Place) string {
+			return fmt.Sprintf("zpool attach -f -w %s raidz1-0 %s", p.Pool, p.Disk(o.arg(0)))
+		},
+		foretell: perhaps,
+		done:     func(m *Model, o Op) { m.disks[o.arg(0)] = true },
+	},
+	{
+		form: "pool NAME DISK", does: "makes another pool, which snapshots can be sent to; a machine that was switched off does not import it",
+		shell: func(o Op, p Place) string { return fmt.Sprintf("zpool create -f %s %s", o.arg(0), p.Disk(o.arg(1))) },
+		foretell: func(m *Model, o Op) (Fate, string) {
+			switch {
+			case o.arg(0) == m.place.Pool || m.pools[o.arg(0)]:
+				return Refused, "there is a pool " + o.arg(0)
+			case m.disks[o.arg(1)]:
+				return Refused, "the pool has the disk"
+			}
+			return Either, "" // another pool may have it
+		},
+		done: func(m *Model, o Op) { m.pools[o.arg(0)] = true },
+	},
+	{
 		form: "parameter NAME VALUE", does: "sets a parameter of the module",
 		shell: func(o Op, _ Place) string {
 			return fmt.Sprintf("echo %s >/sys/module/zfs/parameters/%s", o.arg(1), o.arg(0))
@@ -136,6 +163,14 @@ var ofPools = []*kind{
 		},
 		foretell: perhaps,
 	},
+}
+
+// spares is about taking a disk away, which may not be the last one.
+func (m *Model) spares(o Op) (Fate, string) {
+	if m.disks[o.arg(0)] && len(m.disks) == 1 {
+		return Refused, "it is the last disk"
+	}
+	return Either, ""
 }
 
 func always(*Model, Op) (Fate, string) { return Succeeds, "" }

@@ -46,6 +46,7 @@ A hunt is a campaign: vdevil resume goes on with one that was broken off, vdevil
 takes a trial of it and writes a scenario with controls. The exit status is 1 when anything was found.`,
 		Example: `  vdevil hunt --budget 20m
   vdevil hunt --zfs 2.3.9,2.4.4 --exact --budget 8h --name night
+  vdevil hunt --scenario random-pools --exact --budget 1h
   vdevil hunt --faults power --exact --budget 1h
   vdevil hunt --zfs 2.3.9:2.4.4 --exact --budget 1h
   vdevil hunt --features dedup,gang,snapshot --draw 2 --trials 50 --seed 1
