@@ -191,7 +191,7 @@ func (l *Lab) like(c store.Campaign, driver, accel string) error {
 // alike one is there whole.
 func Show(ctx context.Context, s *store.Store, c store.Campaign, whole bool) (Shown, error) {
 	read := s.Outline
-	if whole || c.Kind == KindCrash { // its table has something of every state
+	if whole || c.Kind == KindCrash || c.Kind == KindHunt { // what they show has something of every trial
 		read = s.Results
 	}
 	done, err := read(ctx, c.ID)

@@ -1,6 +1,7 @@
 package lab
 
 import (
+	"maps"
 	"os"
 	"path/filepath"
 	"strings"
@@ -8,8 +9,10 @@ import (
 
 	"github.com/vdevil/vdevil/lab/campaign"
 	"github.com/vdevil/vdevil/lab/host"
+	"github.com/vdevil/vdevil/lab/hunt"
 	"github.com/vdevil/vdevil/lab/store"
 	"github.com/vdevil/vdevil/lab/trial"
+	"github.com/vdevil/vdevil/scenarios"
 )
 
 // TestAlone expects one lab at a time to do the same trials, and the other one to be told who does.
@@ -82,5 +85,53 @@ func TestNote(t *testing.T) {
 	}
 	if labs, err := s.Labs(t.Context(), ""); err != nil || len(labs) != 1 || labs[0].AtWork() || len(labs[0].Running) > 0 {
 		t.Errorf("after the end: %+v, %v", labs, err)
+	}
+}
+
+// TestShowHunt expects a stored hunt to be shown as it was found: two trials of an arm that are latent in two ways are two findings.
+func TestShowHunt(t *testing.T) {
+	found, err := scenarios.Find([]string{"random-operations"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	h := &hunt.Search{
+		Asked: campaign.Ask(found)[0], Draw: 2, Count: 5, Trials: 9, Driver: "qemu", Accel: "tcg", Images: []trial.Image{{ID: "a", OpenZFS: "2.3.2"}},
+	}
+	if err := h.Plan(); err != nil {
+		t.Fatal(err)
+	}
+	s, err := store.Open(t.Context(), filepath.Join(t.TempDir(), "vdevil.db"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	c, err := s.Begin(t.Context(), store.NewCampaign(KindHunt, "night", h, h, ""))
+	if err != nil {
+		t.Fatal(err)
+	}
+	session, err := s.Session(t.Context(), c.ID, trial.Environment{}, store.Errors{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	want, _ := h.Next(nil)
+	for i, kind := range map[int]string{0: "leaked", 4: "ddt-count"} {
+		r := trial.Result{
+			Arm: want[i].Spec.Arm, Number: want[i].Spec.Number, Outcome: trial.Latent, Audit: []string{kind + ": x"},
+			Code: &trial.Code{Functions: 9, Reached: 2, First: []string{"f" + kind}},
+		}
+		if err := session.Put(t.Context(), want[i].ID, want[i].Spec, r); err != nil {
+			t.Fatal(err)
+		}
+	}
+	shown, err := Show(t.Context(), s, c, false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	groups := map[string]int{}
+	for _, f := range shown.Hunt.Findings {
+		groups[f.Group] = f.Trials
+	}
+	if !maps.Equal(groups, map[string]int{"latent leaked": 1, "latent ddt-count": 1}) || want[0].Spec.Arm != want[4].Spec.Arm || shown.Hunt.Code[0].Reached != 2 {
+		t.Errorf("found %v, came to %v", groups, shown.Hunt.Code)
 	}
 }
