@@ -285,15 +285,17 @@ func (s *Search) Next(done campaign.Results) (want []campaign.Want, news []campa
 			programs = append(programs, p.want)
 		}
 	}
-	return slices.Concat(want, inTurns(fewer, following, programs)), s.news
+	return slices.Concat(want, inTurns(len(done), fewer, following, programs)), s.news
 }
 
-// inTurns takes one of each list, as long as it has some.
-func inTurns(lists ...[]campaign.Want) (all []campaign.Want) {
+// inTurns takes one of each list, as long as it has some. Which list is the first one changes with each turn: where one trial runs at a
+// time, it is always the first that is wanted.
+func inTurns(turn int, lists ...[]campaign.Want) (all []campaign.Want) {
+	lists = slices.DeleteFunc(lists, func(list []campaign.Want) bool { return len(list) == 0 })
 	for i, some := 0, true; some; i++ {
 		some = false
-		for _, list := range lists {
-			if i < len(list) {
+		for n := range lists {
+			if list := lists[(turn+n)%len(lists)]; i < len(list) {
 				all, some = append(all, list[i]), true
 			}
 		}

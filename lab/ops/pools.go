@@ -118,7 +118,7 @@ var ofPools = []*kind{
 		form: "detach DISK", does: "takes a disk out of a mirror",
 		shell:    func(o Op, p Place) string { return fmt.Sprintf("zpool detach %s %s", p.Pool, p.Disk(o.arg(0))) },
 		foretell: (*Model).spares,
-		done: func(m *Model, o Op) { delete(m.disks, o.arg(0)) },
+		done:     func(m *Model, o Op) { delete(m.disks, o.arg(0)) },
 	},
 	{
 		form: "replace DISK DISK", does: "replaces a disk by another one",
