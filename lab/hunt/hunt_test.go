@@ -223,7 +223,7 @@ func TestFewest(t *testing.T) {
 		if len(want) == 0 {
 			break
 		}
-		w := want[n%min(2, len(want))] // as two who do trials take them
+		w := want[0] // as one who does them one at a time
 		_, r, err := w.Spec.Resolve()
 		if err != nil {
 			t.Fatal(err)
