@@ -53,7 +53,8 @@ func (c *Code) read(path string, names map[string]bool) error {
 			continue
 		}
 		section := f.Sections[s.Section].Name
-		if strings.HasPrefix(section, ".init") || strings.HasPrefix(section, ".exit") {
+		// Since Linux 6.3 the gap before each function is a symbol, too.
+		if strings.HasPrefix(section, ".init") || strings.HasPrefix(section, ".exit") || strings.HasPrefix(s.Name, "__pfx_") {
 			continue
 		}
 		// foo.cold, foo.isra.0 and the like are parts of foo, or foo with other arguments.
