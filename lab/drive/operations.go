@@ -27,20 +27,7 @@ func Program(s scenarios.Step, pool string, disks, layout []string, seed uint64)
 		rand.New(rand.NewPCG(seed, 1)).Shuffle(len(features), func(i, j int) { features[i], features[j] = features[j], features[i] })
 		features = features[:s.Generate.Draw]
 	}
-	inUse, spare := split(disks, layout)
-	return ops.Generate(seed, features, s.Generate.Count, place, inUse, spare), nil
-}
-
-// split parts the disks of a machine into those that a pool has and the others.
-func split(disks, layout []string) (inUse, spare []string) {
-	for _, d := range disks {
-		if slices.Contains(layout, d) {
-			inUse = append(inUse, d)
-		} else {
-			spare = append(spare, d)
-		}
-	}
-	return inUse, spare
+	return ops.Generate(seed, features, s.Generate.Count, place, layout, disks), nil
 }
 
 // operations does a program and compares what becomes of each operation with what the model foretells. One that goes otherwise does not
@@ -52,7 +39,7 @@ func (w *Worker) operations(ctx context.Context, s scenarios.Step) error {
 	}
 	place := ops.Place{Pool: w.Pool, Seed: w.Seed, Disk: guest.DiskPath}
 	if w.model == nil {
-		inUse, _ := split(w.Disks, w.Layout)
+		inUse, _ := ops.Split(w.Disks, w.Layout)
 		w.model = ops.NewModel(place, inUse...)
 	}
 	requests := make([]ops.Request, len(program))

@@ -87,7 +87,7 @@ var features = []struct {
 		func(g *generator) []string { return []string{"begin-sync", g.one("0", "0", "300", "2000", "20000")} }, (*generator).read,
 	}, 3)},
 	{name: "disks", gives: slices.Repeat([]func(*generator) []string{(*generator).exchanged}, 3)},
-	{name: "expansion", gives: []func(*generator) []string{func(g *generator) []string { return g.with("expand", g.spare) }}},
+	{name: "expansion", gives: slices.Repeat([]func(*generator) []string{(*generator).expanded}, 3)},
 	{name: "pools", gives: []func(*generator) []string{(*generator).snapshot, (*generator).pooled, (*generator).pooled, (*generator).pooled}},
 	{name: "resume", gives: []func(*generator) []string{(*generator).snapshot, (*generator).resent, (*generator).destroy}},
 	{name: "moves", gives: []func(*generator) []string{(*generator).moved, (*generator).bookmarked}},
@@ -113,10 +113,13 @@ func Features() (names []Feature) {
 	return names
 }
 
-// Generate makes a program of so many operations, and what features ask for before them. The same seed gives the same program. Spare are
-// disks that the pool does not have, in use those that it has. Most operations can be done by what the ones before have left; a few must be refused.
-func Generate(seed uint64, wanted []Feature, count int, place Place, inUse, spare []string) Program {
-	g := &generator{r: rand.New(rand.NewPCG(seed, 0)), m: NewModel(place, inUse...), spare: spare}
+// Generate makes a program of so many operations, and what features ask for before them. The same seed gives the same program. Disks are those
+// of the machine, layout the words of the pool's, some of them disks. Most operations can be done by what the ones before have left; a few
+// must be refused.
+func Generate(seed uint64, wanted []Feature, count int, place Place, layout, disks []string) Program {
+	g := &generator{r: rand.New(rand.NewPCG(seed, 0)), disks: disks, raidz: slices.ContainsFunc(layout, func(word string) bool { return strings.HasPrefix(word, "raidz") })}
+	inUse, spare := Split(disks, layout)
+	g.m, g.spare = NewModel(place, inUse...), spare
 	first := []string{"create", place.Pool + "/a"}
 	gives := []func(*generator) []string{(*generator).written, (*generator).written, (*generator).filled, (*generator).removed, (*generator).removed, (*generator).synced}
 	for _, f := range features {
@@ -151,7 +154,9 @@ func Generate(seed uint64, wanted []Feature, count int, place Place, inUse, spar
 type generator struct {
 	r       *rand.Rand
 	m       *Model
-	spare   []string
+	disks   []string // of the machine
+	spare   []string // those that the pool began without
+	raidz   bool     // the pool began as one
 	program Program
 	names   int    // given so far
 	last    string // the path of the file that the last operation on one was for
@@ -381,11 +386,12 @@ func (g *generator) resent() []string {
 // pooled makes another pool, or sends something to it.
 func (g *generator) pooled() []string {
 	const other = "other"
-	if !g.m.pools[other] {
-		if len(g.spare) == 0 {
+	if g.m.pools[other] == "" {
+		free := g.free()
+		if len(free) == 0 {
 			return nil
 		}
-		return []string{"pool", other, g.one(g.spare...)}
+		return []string{"pool", other, g.one(free...)}
 	}
 	names := g.m.Snapshots()
 	if len(names) == 0 {
@@ -396,17 +402,35 @@ func (g *generator) pooled() []string {
 
 // exchanged changes which disks a pool has, and leaves it as much room.
 func (g *generator) exchanged() []string {
-	if len(g.spare) == 0 {
-		return nil
+	disk, free := g.one(slices.Sorted(maps.Keys(g.m.disks))...), g.free()
+	if len(free) == 0 {
+		return []string{"detach", disk}
 	}
-	disk, spare := g.one(slices.Sorted(maps.Keys(g.m.disks))...), g.one(g.spare...)
 	switch g.r.IntN(3) {
 	case 0:
-		return []string{"attach", disk, spare}
+		return []string{"attach", disk, g.one(free...)}
 	case 1:
-		return []string{"replace", disk, spare}
+		return []string{"replace", disk, g.one(free...)}
 	}
 	return []string{"detach", disk}
+}
+
+// expanded makes a raidz wider.
+func (g *generator) expanded() []string {
+	if !g.raidz {
+		return nil
+	}
+	return g.with("expand", g.free())
+}
+
+// free are the disks of the machine that no pool has.
+func (g *generator) free() (disks []string) {
+	for _, d := range g.disks {
+		if !g.m.disks[d] && !slices.Contains(slices.Collect(maps.Values(g.m.pools)), d) {
+			disks = append(disks, d)
+		}
+	}
+	return disks
 }
 
 func (g *generator) moved() []string {

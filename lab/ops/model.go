@@ -14,16 +14,16 @@ import (
 type Model struct {
 	place      Place
 	datasets   map[string]*dataset
-	checkpoint bool            // there is one, or may be
-	disks      map[string]bool // that the pool has been given
-	pools      map[string]bool // that there are besides
-	stamp      int             // the last one
-	told       map[string]bool // datasets that the oracle was told of
+	checkpoint bool              // there is one, or may be
+	disks      map[string]bool   // that the pool has been given
+	pools      map[string]string // that there are besides, and the disk of each
+	stamp      int               // the last one
+	told       map[string]bool   // datasets that the oracle was told of
 }
 
 // NewModel is that of a pool without a dataset of its own, on some of the disks of a machine.
 func NewModel(place Place, disks ...string) *Model {
-	m := &Model{place: place, datasets: map[string]*dataset{}, disks: map[string]bool{}, pools: map[string]bool{}}
+	m := &Model{place: place, datasets: map[string]*dataset{}, disks: map[string]bool{}, pools: map[string]string{}}
 	for _, d := range disks {
 		m.disks[d] = true
 	}
@@ -84,6 +84,18 @@ func frozen(files map[string]*file) map[string]*file {
 		out[name] = same[f]
 	}
 	return out
+}
+
+// Split parts the disks of a machine into those that a pool of some layout has and the others.
+func Split(disks, layout []string) (inUse, spare []string) {
+	for _, d := range disks {
+		if slices.Contains(layout, d) {
+			inUse = append(inUse, d)
+		} else {
+			spare = append(spare, d)
+		}
+	}
+	return inUse, spare
 }
 
 // clones are the names of the datasets that began as a snapshot.
@@ -404,7 +416,7 @@ func (m *Model) onSnapshot(o Op) (Fate, string) {
 
 func (m *Model) newDataset(name string) (Fate, string) {
 	switch pool := poolOf(name); {
-	case pool != m.place.Pool && !m.pools[pool]:
+	case pool != m.place.Pool && m.pools[pool] == "":
 		return Refused, "there is no pool " + pool
 	case m.datasets[name] != nil:
 		return Refused, "there is a dataset " + name

@@ -412,8 +412,8 @@ func TestGenerate(t *testing.T) {
 	for seed := range uint64(200) {
 		// What is encrypted is not promoted.
 		features := slices.DeleteFunc(Features(), func(f Feature) bool { return f == "encryption" && seed%2 == 0 })
-		p := Generate(seed, features, 40, place, []string{"v0"}, []string{"v3"})
-		again := Generate(seed, features, 40, place, []string{"v0"}, []string{"v3"})
+		p := Generate(seed, features, 40, place, []string{"raidz", "v0"}, []string{"v0", "v3"})
+		again := Generate(seed, features, 40, place, []string{"raidz", "v0"}, []string{"v0", "v3"})
 		back, err := Parse(p.String())
 		if err != nil || p.String() != again.String() || back.String() != p.String() {
 			t.Fatalf("seed %d: %v\n%s\n%s", seed, err, p, again)

@@ -144,14 +144,14 @@ var ofPools = []*kind{
 		shell: func(o Op, p Place) string { return fmt.Sprintf("zpool create -f %s %s", o.arg(0), p.Disk(o.arg(1))) },
 		foretell: func(m *Model, o Op) (Fate, string) {
 			switch {
-			case o.arg(0) == m.place.Pool || m.pools[o.arg(0)]:
+			case o.arg(0) == m.place.Pool || m.pools[o.arg(0)] != "":
 				return Refused, "there is a pool " + o.arg(0)
 			case m.disks[o.arg(1)]:
 				return Refused, "the pool has the disk"
 			}
 			return Either, "" // another pool may have it
 		},
-		done: func(m *Model, o Op) { m.pools[o.arg(0)] = true },
+		done: func(m *Model, o Op) { m.pools[o.arg(0)] = o.arg(1) },
 	},
 	{
 		form: "parameter NAME VALUE", does: "sets a parameter of the module",
