@@ -232,14 +232,7 @@ func Show(ctx context.Context, s *store.Store, c store.Campaign, whole bool) (Sh
 		s := b.Summary(done)
 		return Shown{Bisection: &s}, nil
 	case KindHunt:
-		s, err := hunting(c)
-		if err == nil {
-			err = s.Plan()
-		}
-		if err != nil {
-			return Shown{}, err
-		}
-		found, err := hunted(s, done, nil)
+		found, err := showHunt(c, done)
 		return Shown{Hunt: &found, Wanted: found.Planned - found.Trials}, err
 	case KindMinimize:
 		m := &minimize.Search{}
@@ -257,6 +250,17 @@ func Show(ctx context.Context, s *store.Store, c store.Campaign, whole bool) (Sh
 		return Shown{Study: &s, Wanted: s.Planned - len(s.States)}, nil
 	}
 	return Shown{}, unknown(c)
+}
+
+func showHunt(c store.Campaign, done campaign.Results) (hunt.Summary, error) {
+	s, err := hunting(c)
+	if err == nil {
+		err = s.Plan()
+	}
+	if err != nil {
+		return hunt.Summary{}, err
+	}
+	return hunted(s, done, nil)
 }
 
 func unknown(c store.Campaign) error {

@@ -320,6 +320,21 @@ func (m *Model) upTo(s *snapshot) (*dataset, []*snapshot) {
 	return nil, nil
 }
 
+// base is the snapshot that a stream begins at, such as @s1, nil for - and why there is none otherwise.
+func (d *dataset) base(name string, sent *snapshot) (base *snapshot, why string) {
+	name, since := strings.CutPrefix(name, "@")
+	if !since {
+		return nil, ""
+	}
+	if base = d.snap(name); base == nil {
+		return nil, "there is no snapshot @" + name + " to send from"
+	}
+	if slices.Index(d.snaps, base) >= slices.Index(d.snaps, sent) {
+		return nil, "@" + name + " is not older"
+	}
+	return base, ""
+}
+
 // sending foretells a send: of the whole to a new dataset, or from a snapshot that is the last one of the other side, too.
 func (m *Model) sending(o Op) (Fate, string) {
 	if fate, why := m.onSnapshot(o); fate != Succeeds {
@@ -330,16 +345,10 @@ func (m *Model) sending(o Op) (Fate, string) {
 	if fate, why := m.newDataset(o.arg(1)); to == nil && fate != Succeeds {
 		return fate, why
 	}
-	var base *snapshot
-	if name, since := strings.CutPrefix(o.arg(3), "@"); since {
-		if base = from.snap(name); base == nil {
-			return Refused, "there is no snapshot " + o.arg(3) + " to send from"
-		}
-		if slices.Index(from.snaps, base) >= slices.Index(from.snaps, s) {
-			return Refused, o.arg(3) + " is not older"
-		}
-	}
+	base, why := from.base(o.arg(3), s)
 	switch {
+	case why != "":
+		return Refused, why
 	case strings.Contains(o.arg(2), "w") || from.encrypted || to != nil && to.encrypted:
 		return Either, ""
 	case from == to:
