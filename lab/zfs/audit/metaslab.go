@@ -204,7 +204,9 @@ func (a *auditor) judge(m *metaslab) {
 
 // judgeHistogram compares the sizes of free ranges. The histogram counts ranges of 2^n to 2^(n+1)-1 units, some of which
 // are neighbours that were freed at different times, so the sum of the lower limits is at most what is free, and more than
-// half of it.
+// half of it. Of a pool that was not exported it may be less: what is allocated for a transaction group that has not begun to sync, as
+// blocks of intent logs are, has left the tree of free ranges that the histogram is made of, and the space map has it free
+// (metaslab_sync in module/zfs/metaslab.c).
 func (a *auditor) judgeHistogram(m *metaslab) {
 	var least uint64
 	free := m.Size - m.allocated.count()<<m.VDev.AShift
@@ -217,7 +219,7 @@ func (a *auditor) judgeHistogram(m *metaslab) {
 		}
 		least += n << shift
 	}
-	if least == 0 || least <= free && free < 2*least { // old pools leave it empty
+	if least == 0 || least <= free && (free < 2*least || !a.pool.Exported()) { // old pools leave it empty
 		return
 	}
 	a.find(m.finding(SpaceMapAccounting, 0, m.units(), fmt.Sprintf(

@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"github.com/vdevil/vdevil/lab/zfs/ondisk"
+	"github.com/vdevil/vdevil/lab/zfs/ondisk/nvlist"
 )
 
 // entry is one of a space map or a log, in units from the start of its metaslab.
@@ -101,23 +102,25 @@ func TestReplay(t *testing.T) {
 // TestHistogram: the sizes of free ranges give limits for their sum.
 func TestHistogram(t *testing.T) {
 	for _, c := range []struct {
-		histogram []uint64
-		good      bool
+		histogram      []uint64
+		good, imported bool // of an exported pool, and of one that is not
 	}{
-		{nil, true}, {make([]uint64, 32), true},
-		{[]uint64{0, 0, 0, 0, 0, 1}, true},     // 32 to 63 of the 60 units
-		{[]uint64{4, 0, 0, 1, 3}, true},        // 4 + 8..15 + 48..93
-		{[]uint64{0, 0, 0, 0, 0, 0, 1}, false}, // 64 at least
-		{[]uint64{30, 0, 0, 0, 0, 0}, false},   // 30, and 60 are free
-		{[]uint64{0, 0, 0, 0, 0, 1, 1 << 63}, false},
+		{nil, true, true}, {make([]uint64, 32), true, true},
+		{[]uint64{0, 0, 0, 0, 0, 1}, true, true},      // 32 to 63 of the 60 units
+		{[]uint64{4, 0, 0, 1, 3}, true, true},         // 4 + 8..15 + 48..93
+		{[]uint64{0, 0, 0, 0, 0, 0, 1}, false, false}, // 64 at least
+		{[]uint64{30, 0, 0, 0, 0, 0}, false, true},    // 30, and 60 are free
+		{[]uint64{0, 0, 0, 0, 0, 1, 1 << 63}, false, false},
 	} {
-		a := &auditor{report: &Report{}, found: map[Kind]int{}}
 		v := &ondisk.VDev{Type: "file", AShift: 12, MetaslabShift: slabShift}
 		m := &metaslab{Metaslab: &ondisk.Metaslab{VDev: v, Size: 1 << slabShift}, allocated: newBitmap(slabUnits), histogram: c.histogram}
 		m.allocated.fill(0, 4, true)
-		a.judgeHistogram(m)
-		if good := len(a.report.Findings) == 0; good != c.good {
-			t.Errorf("%v: %v", c.histogram, a.report.Findings)
+		for state, good := range map[uint64]bool{0: c.imported, 1: c.good} {
+			label := &nvlist.List{Pairs: []nvlist.Pair{{Name: "state", Value: state}}}
+			a := &auditor{report: &Report{}, found: map[Kind]int{}, pool: &ondisk.Pool{Label: label, Uberblocks: make([]ondisk.Uberblock, 1)}}
+			if a.judgeHistogram(m); (len(a.report.Findings) == 0) != good {
+				t.Errorf("state %d, %v: %v", state, c.histogram, a.report.Findings)
+			}
 		}
 	}
 }

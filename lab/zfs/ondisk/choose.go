@@ -57,10 +57,11 @@ func (e *NoPoolError) Is(target error) bool {
 	return target == ErrNotFound && (len(e.There) == 0 || e.Asked != "")
 }
 
-// States of a label (pool_state_t in include/sys/fs/zfs.h) whose device is no part of the pool's own space.
+// States of a label (pool_state_t in include/sys/fs/zfs.h). Devices with the last two are no part of the pool's own space.
 const (
-	stateSpare = 3
-	stateCache = 4
+	stateExported = 1
+	stateSpare    = 3
+	stateCache    = 4
 )
 
 // choose keeps the members of one pool.

@@ -244,6 +244,9 @@ func TestOlderUberblocks(t *testing.T) {
 		if p.Uberblock.TXG != u.TXG {
 			t.Errorf("txg %d opened as %d", u.TXG, p.Uberblock.TXG)
 		}
+		if newest := u.TXG == now.Uberblock.TXG; p.Exported() != newest {
+			t.Errorf("txg %d is as an export left it: %v", u.TXG, p.Exported())
+		}
 	}
 	if len(now.Uberblocks) < 10 || read == 0 {
 		t.Errorf("%d uberblocks, %d of them opened", len(now.Uberblocks), read)

@@ -305,6 +305,12 @@ func (p *Pool) addTop(c *nvlist.List) error {
 	return nil
 }
 
+// Exported says whether the pool was opened as an export has left it: there is no transaction group that had not been synced.
+func (p *Pool) Exported() bool {
+	state, _ := p.Label.Uint64("state")
+	return state == stateExported && p.Uberblock.TXG == p.Uberblocks[0].TXG
+}
+
 // vdevs are all of the tree, at whatever depth.
 func (p *Pool) vdevs() iter.Seq[*VDev] {
 	return func(yield func(*VDev) bool) {
